@@ -1,0 +1,132 @@
+"""Running one claimed job: audio out of storage, the provider's answer kept, the transcript committed.
+
+1. No database connection is held while the provider is called.
+2. The raw answer is stored before anything is committed, and a later attempt of the same run uses it, so that
+   a crash between the two is not billed twice.
+3. Every outcome is one call of jobs.lifecycle. Whoever has lost the lease meanwhile (InvalidTransition)
+   leaves nothing but a line in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.files.storage import storages
+from django.db import connection
+
+from jobs import lifecycle
+from jobs.leases import LeaseKeeper
+from jobs.lifecycle import CallReport
+from jobs.models import InvalidTransition, TranscriptionJob
+from jobs.options import to_query
+from jobs.results import MalformedAnswer, Result, parse
+from routing.backoff import GiveUp, RetryPolicy
+from routing.provider import (
+    Answer,
+    AudioFile,
+    AudioUnreadable,
+    AudioURL,
+    CallAborted,
+    ProviderEndpoint,
+    ProviderError,
+    ProviderUnavailable,
+    provider_for,
+)
+from routing.regions import Region, region_named
+from routing.transport import Call
+
+logger = logging.getLogger(__name__)
+
+
+def execute(job: TranscriptionJob, keeper: LeaseKeeper, call: Call | None = None) -> None:
+    """Run `job`, claimed by this process, to the end of this attempt. Raises nothing that is the job's."""
+    call = call or Call(settings.PROVIDER_DEADLINE_SECONDS)
+    with keeper.hold(job, call):
+        try:
+            _attempt(job, call)
+        except InvalidTransition:
+            logger.info("Job %s ended or was taken over while it ran here.", job.pk)
+        except CallAborted:
+            logger.info("The call for job %s was abandoned: its lease is lost.", job.pk)
+
+
+def _attempt(job: TranscriptionJob, call: Call) -> None:
+    region = region_named(job.region)
+    try:
+        body, report = _kept_answer(job) or _ask(job, region, call)
+        result = parse(body)
+    except ProviderError as error:
+        _after(error, job, region)
+    except (AudioUnreadable, OSError) as error:
+        _after(ProviderUnavailable("audio_unreadable", f"The stored audio cannot be read: {error}"), job, region)
+    except MalformedAnswer as error:
+        _discard_answer(job)
+        _after(ProviderUnavailable(error.code, error.message), job, region)
+    else:
+        lifecycle.complete(job, result, report)
+
+
+def _ask(job: TranscriptionJob, region: Region, call: Call) -> tuple[bytes, CallReport]:
+    provider = provider_for(ProviderEndpoint(region.base_url, region.api_key))
+    opt_out = not job.project.improve_provider_models
+    query = [*to_query(job.options), ("mip_opt_out", "true" if opt_out else "false")]
+    with ExitStack() as opened:
+        source: AudioFile | AudioURL
+        if job.recording is None:
+            source = AudioURL(job.url)
+        else:
+            file = opened.enter_context(storages["default"].open(job.recording.file.name))
+            source = AudioFile(file, job.recording.size)
+        media_type = job.recording.media_type if job.recording else None
+        connection.close()
+        answer: Answer = provider.transcribe(source, query, call=call, content_type=media_type)
+    storages["default"].save(job.answer_name, ContentFile(answer.body))
+    return answer.body, CallReport(status_code=answer.status, request_id=answer.request_id or "")
+
+
+def _kept_answer(job: TranscriptionJob) -> tuple[bytes, CallReport] | None:
+    """What an earlier attempt of this run was answered, if it got as far as storing it."""
+    if not (job.crashes or job.attempts or job.deferrals or job.history.filter(run=job.run).exists()):
+        return None
+    try:
+        with storages["default"].open(job.answer_name) as file:
+            body = file.read()
+    except FileNotFoundError:
+        return None
+    try:
+        result: Result = parse(body)
+    except MalformedAnswer:
+        # Cut short by the crash that made this attempt necessary.
+        _discard_answer(job)
+        return None
+    return body, CallReport(request_id=result.request_id or "")
+
+
+def _discard_answer(job: TranscriptionJob) -> None:
+    storages["default"].delete(job.answer_name)
+
+
+def _after(error: ProviderError, job: TranscriptionJob, region: Region) -> None:
+    """Decide what follows an error of the provider's and write it down."""
+    report = CallReport(
+        status_code=error.status,
+        request_id=error.request_id or "",
+        error_code=error.code,
+        error_message=error.message,
+        outcome_unknown=getattr(error, "outcome_unknown", False),
+    )
+    logger.info("Job %s: %s (%s)", job.pk, error.code, error.status)
+    policy = RetryPolicy(region.max_attempts, settings.RETRY_BASE_SECONDS, settings.RETRY_MAX_SECONDS)
+    decision = policy.decide(
+        job.attempts + error.kind.counts_as_attempt,
+        error.kind,
+        getattr(error, "retry_after", None),
+        deferrals=job.deferrals,
+    )
+    if isinstance(decision, GiveUp):
+        lifecycle.fail(job, report)
+    else:
+        lifecycle.wait(job, decision.delay, report, counted=error.kind.counts_as_attempt)

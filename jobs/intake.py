@@ -1,0 +1,134 @@
+"""Accepting work: an upload becomes a Recording, a recording or a URL becomes a job with a routing receipt.
+
+    upload -> hashed -> probed -> stored -> Recording
+    Recording or URL -> region -> mode -> TranscriptionJob: queued, or running here (jobs.sync)
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.files.storage import storages
+from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.db import transaction
+
+from jobs import sync
+from jobs.database_clock import seconds_from_now
+from jobs.ids import uuid7
+from jobs.leases import keeper
+from jobs.models import ApiKey, Mode, Priority, Project, Recording, TranscriptionJob
+from jobs.probe import probe
+from jobs.speed import estimated_seconds
+from jobs.wakeups import wake
+from routing.modes import Conditions, RequestedMode, Thresholds, choose_mode, receipt
+from routing.regions import choose_region
+
+HASHED_AT_A_TIME = 1 << 20
+
+
+class NotAccepted(Exception):
+    """The work cannot be taken as it is asked for. `code` is stable, the message says what to do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for, beside the audio. `options` have been validated; `patience` is in seconds."""
+
+    project: Project
+    options: dict[str, Any]
+    mode: RequestedMode = "auto"
+    region: str = ""
+    priority: Priority = Priority.NORMAL
+    callback_url: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)
+    tags: list[str] = field(default_factory=list)
+    user: AbstractBaseUser | None = None
+    key: ApiKey | None = None
+    patience: float | None = None
+    respond_async: bool = False
+
+
+def keep(project: Project, upload: TemporaryUploadedFile) -> Recording:
+    """Probe and store an upload; ProbeError if it is no audio that can be transcribed. Nothing is left then."""
+    digest = hashlib.sha256()
+    for chunk in upload.chunks(HASHED_AT_A_TIME):
+        digest.update(chunk)
+    found = probe(upload.temporary_file_path())
+    recording = Recording(
+        id=uuid7(),
+        project=project,
+        filename=PurePosixPath(upload.name or "").name[:255],
+        sha256=digest.hexdigest(),
+        size=upload.size,
+        media_type=found.media_type,
+        codec=found.codec,
+        duration=found.duration,
+        channels=found.channels,
+        sample_rate=found.sample_rate,
+    )
+    upload.seek(0)
+    recording.file.name = storages["default"].save(Recording.stored_name(recording.id), upload)
+    recording.save(force_insert=True)
+    return recording
+
+
+def submit(order: Order, *, recording: Recording | None = None, url: str = "") -> TranscriptionJob:
+    """Make the job. One that runs sync is running when this returns, in a thread of this process.
+
+    NotAccepted if no region may take it.
+    """
+    region = choose_region(order.region, order.project.residency)
+    if region is None:
+        raise NotAccepted("region_outside_residency", "No region that the project's residency allows was asked for.")
+    duration = recording.duration if recording else None
+    patience = min(order.patience or settings.SYNC_DEADLINE_SECONDS, settings.SYNC_DEADLINE_SECONDS)
+    with sync.Slot(wait=patience if order.mode == "sync" else 0.0, wanted=order.mode != "async") as slot:
+        given = Conditions(
+            requested=order.mode,
+            duration=duration,
+            estimate=estimated_seconds(duration, region.name, order.options),
+            patience=patience,
+            slot_free=slot.is_taken,
+            respond_async=order.respond_async,
+        )
+        choice = choose_mode(given, Thresholds(settings.SYNC_MAX_SECONDS, settings.ASYNC_MIN_SECONDS))
+        runs_here = choice.mode == "sync" and slot.is_taken
+        job = TranscriptionJob(
+            project=order.project,
+            created_by=order.user,
+            key=order.key,
+            recording=recording,
+            url=url,
+            options=order.options,
+            metadata=order.metadata,
+            tags=order.tags,
+            callback_url=order.callback_url,
+            mode=Mode.SYNC if runs_here else Mode.ASYNC,
+            receipt=receipt(given, choice, region.name, "It was asked for." if order.region else "The first that may."),
+            region=region.name,
+            pinned=bool(order.region),
+            queue=region.queue,
+            priority=order.priority,
+            duration=duration,
+            deadline_at=seconds_from_now(settings.JOB_DEADLINE_SECONDS),
+        )
+        if runs_here:
+            job.lease_to(keeper().name, settings.LEASE_SECONDS)
+            job.insert()
+            slot.run(job)
+        else:
+            job.start_tag = TranscriptionJob.objects.next_start_tag(order.project, job.queue, job.priority)
+            job.insert()
+            transaction.on_commit(partial(wake, job.queue))
+    return job

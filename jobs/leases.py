@@ -1,0 +1,144 @@
+"""The leases that this process holds, and keeping them.
+
+One thread renews all of them every HEARTBEAT_SECONDS. A lease that is found lost has its call aborted: its
+answer could not be written any more. After three heartbeats in a row that did not reach the database the
+process counts itself as cut off and aborts all of its calls, since others may hold its jobs by now.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from time import monotonic
+from uuid import UUID
+
+from django.conf import settings
+from django.db import DatabaseError, close_old_connections, connection
+
+from jobs.models import TranscriptionJob
+from routing.transport import Call
+
+logger = logging.getLogger(__name__)
+
+MISSED_HEARTBEATS = 3
+# How long after its call's deadline a job may still take before its thread counts as stuck.
+STUCK_AFTER_SECONDS = 60.0
+
+
+def process_name() -> str:
+    """`host:pid:start`, which no other process has or will have. It names the holder of a lease."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+
+
+def is_running_here(name: str) -> bool | None:
+    """Whether the process of this name is alive; None when it is another host's, which cannot be told."""
+    host, pid, started = name.rsplit(":", 2)
+    if host != socket.gethostname():
+        return None
+    return _started(int(pid)) == started
+
+
+def _started(pid: int) -> str:
+    """When the process started, in a form that tells it from a later one of the same id; "" if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[19]
+    except FileNotFoundError:
+        if os.path.exists("/proc/self"):
+            return ""
+    # No /proc, as on macOS: whether the id is in use is all that can be told.
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return ""
+    except PermissionError:
+        pass
+    return "-"
+
+
+@dataclass(slots=True)
+class Held:
+    """A job whose lease this process holds, and the provider call made under it."""
+
+    job: TranscriptionJob
+    call: Call
+    stuck_at: float
+
+
+class LeaseKeeper:
+    """Holds and renews the leases of one process. Thread-safe."""
+
+    def __init__(self) -> None:
+        self.name = process_name()
+        self._held: dict[UUID, Held] = {}
+        self._changed = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._missed = 0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    @property
+    def is_cut_off(self) -> bool:
+        """The database has not been reached for so long that leases may have passed to others."""
+        return self._missed >= MISSED_HEARTBEATS
+
+    def held(self) -> list[TranscriptionJob]:
+        with self._changed:
+            return [held.job for held in self._held.values()]
+
+    @contextmanager
+    def hold(self, job: TranscriptionJob, call: Call) -> Iterator[None]:
+        """Keep the job's lease while the block runs; `call` is aborted if it is lost."""
+        token = job.lease_token
+        assert token is not None, "only a claimed job can be held"
+        with self._changed:
+            self._held[token] = Held(job, call, monotonic() + call.remaining() + STUCK_AFTER_SECONDS)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._held.pop(token, None)
+
+    def heartbeat(self) -> None:
+        """Renew all leases once, but for those of threads that are stuck: another process is to take over."""
+        now = monotonic()
+        with self._changed:
+            live = {token: held for token, held in self._held.items() if held.stuck_at > now}
+        if not live:
+            return
+        try:
+            lost = TranscriptionJob.objects.renew(list(live), settings.LEASE_SECONDS)
+        except DatabaseError as error:
+            self._missed += 1
+            logger.warning("Heartbeat %d missed: %s", self._missed, type(error).__name__)
+            lost = set(live) if self.is_cut_off else set()
+            connection.close()
+        else:
+            self._missed = 0
+        for token in lost:
+            logger.warning("The lease of job %s is lost.", live[token].job.pk)
+            live[token].call.abort()
+
+    def _beat(self) -> None:
+        pause = threading.Event()
+        while True:
+            pause.wait(settings.HEARTBEAT_SECONDS)
+            close_old_connections()
+            self.heartbeat()
+            close_old_connections()
+
+
+@cache
+def keeper() -> LeaseKeeper:
+    """This process's own."""
+    return LeaseKeeper()

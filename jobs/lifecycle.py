@@ -1,0 +1,210 @@
+"""The moves of a job together with all that is written with them.
+
+Each function is one transaction: the fenced UPDATE of the job first, so that whoever has lost the job to
+somebody else (InvalidTransition) writes nothing at all; then the attempt, the transcript, the event and its
+deliveries. Workers are woken once it is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from jobs.models import (
+    Attempt,
+    AttemptOutcome,
+    Delivery,
+    Event,
+    EventType,
+    Project,
+    Status,
+    Transcript,
+    TranscriptionJob,
+)
+from jobs.models.job import ISOLATION_QUEUE, Mode
+from jobs.results import Result
+from jobs.wakeups import WEBHOOK_QUEUE, wake
+from routing.regions import region_named
+
+EVENT_FOR = {
+    Status.COMPLETED: EventType.JOB_COMPLETED,
+    Status.FAILED: EventType.JOB_FAILED,
+    Status.DEAD: EventType.JOB_FAILED,
+    Status.CANCELLED: EventType.JOB_CANCELLED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CallReport:
+    """What a provider call left to tell, for the attempt's row."""
+
+    status_code: int | None = None
+    request_id: str = ""
+    error_code: str = ""
+    error_message: str = ""
+    outcome_unknown: bool = False
+
+
+NO_CALL = CallReport()
+
+
+def complete(job: TranscriptionJob, result: Result, report: CallReport = NO_CALL) -> Transcript:
+    """The provider's answer becomes the job's transcript, in a version of its own."""
+    with transaction.atomic():
+        held = _Held(job)
+        job.complete(result.duration)
+        earlier = job.run > 1 and job.transcripts.aggregate(last=Max("version"))["last"]
+        transcript = Transcript.objects.create(
+            job=job,
+            run=job.run,
+            version=(earlier or 0) + 1,
+            text=result.text,
+            confidence=result.confidence,
+            language=result.language or "",
+            words=result.words,
+            utterances=result.utterances,
+            channels=result.channels,
+            answer=job.answer_name,
+        )
+        held.end(AttemptOutcome.COMPLETED, report, counted=True)
+        _announce(job)
+    return transcript
+
+
+def fail(job: TranscriptionJob, report: CallReport, *, counted: bool = True) -> None:
+    with transaction.atomic():
+        held = _Held(job)
+        job.fail(report.error_code, report.error_message, counted=counted)
+        held.end(AttemptOutcome.FAILED, report, counted=counted)
+        _announce(job)
+
+
+def wait(job: TranscriptionJob, seconds: float, report: CallReport, *, counted: bool) -> None:
+    """Try again in `seconds`: after an attempt that counts, or after a deferral."""
+    with transaction.atomic():
+        held = _Held(job)
+        job.wait(seconds, report.error_code, report.error_message, counted=counted)
+        outcome = AttemptOutcome.RETRIED if counted else AttemptOutcome.DEFERRED
+        held.end(outcome, report, counted=counted)
+
+
+def release(job: TranscriptionJob) -> None:
+    """Give the job back, since this process is going."""
+    with transaction.atomic():
+        held = _Held(job)
+        job.release()
+        held.end(AttemptOutcome.RELEASED, NO_CALL, counted=False)
+    transaction.on_commit(partial(wake, job.queue))
+
+
+def bury(job: TranscriptionJob, message: str) -> None:
+    with transaction.atomic():
+        held = _Held(job)
+        job.bury(message)
+        report = CallReport(error_code="killed_its_worker", error_message=message)
+        held.end(AttemptOutcome.CRASHED, report, counted=True)
+        _announce(job)
+
+
+def lose_lease(job: TranscriptionJob) -> None:
+    """The sweeper's finding: whoever held the job is gone."""
+    with transaction.atomic():
+        held = _Held(job)
+        job.lose_lease()
+        report = CallReport(error_code="lease_lost", error_message=f"{job.worker} stopped renewing its lease.")
+        held.end(AttemptOutcome.LOST, report, counted=False)
+    transaction.on_commit(partial(wake, job.queue))
+
+
+def pass_deadline(job: TranscriptionJob) -> None:
+    with transaction.atomic():
+        job.pass_deadline()
+        _announce(job)
+
+
+def cancel(job: TranscriptionJob) -> None:
+    with transaction.atomic():
+        # Locked first: the attempt to be recorded is that of whoever holds the job now.
+        job.refresh_from_db(from_queryset=TranscriptionJob.objects.select_for_update())
+        held = _Held(job)
+        job.cancel()
+        if held.token is not None:
+            held.end(AttemptOutcome.CANCELLED, NO_CALL, counted=False)
+        _announce(job)
+
+
+def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> None:
+    """Run an ended job once more, with other options if given; earlier transcripts stay as versions."""
+    queue = region_named(job.region).queue
+    with transaction.atomic():
+        job.requeue(
+            queue=queue,
+            start_tag=TranscriptionJob.objects.next_start_tag(job.project, queue, job.priority),
+            deadline_in=settings.JOB_DEADLINE_SECONDS,
+            mode=Mode.ASYNC,
+            **({} if options is None else {"options": dict(options)}),
+        )
+    transaction.on_commit(partial(wake, queue))
+
+
+class _Held:
+    """Who held the job before it moved, for the attempt's row."""
+
+    def __init__(self, job: TranscriptionJob) -> None:
+        self.job = job
+        self.token = job.lease_token
+        self.worker = job.worker
+        self.started_at = job.claimed_at
+
+    def end(self, outcome: AttemptOutcome, report: CallReport, *, counted: bool) -> None:
+        Attempt.objects.create(
+            job=self.job,
+            run=self.job.run,
+            lease_token=self.token,
+            region=self.job.region,
+            worker=self.worker,
+            outcome=outcome,
+            outcome_unknown=report.outcome_unknown,
+            counted=counted,
+            status_code=report.status_code,
+            request_id=report.request_id,
+            error_code=report.error_code,
+            error_message=report.error_message,
+            started_at=self.started_at or timezone.now(),
+        )
+
+
+def _announce(job: TranscriptionJob) -> None:
+    """Write the event of the run's end and its deliveries."""
+    event = Event.objects.create(
+        project_id=job.project_id,
+        type=EVENT_FOR[Status(job.status)],
+        job=job,
+        sequence=job.run,
+        data={
+            "id": str(job.pk),
+            "project": str(job.project_id),
+            "status": job.status,
+            "run": job.run,
+            "sequence": job.run,
+            "attempts": job.attempts,
+            "duration": job.duration,
+            "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
+            "metadata": job.metadata,
+            "tags": job.tags,
+            "url": f"{settings.PUBLIC_URL}/api/v1/jobs/{job.pk}/",
+            "transcript_url": f"{settings.PUBLIC_URL}/api/v1/jobs/{job.pk}/transcript.json"
+            if job.status == Status.COMPLETED
+            else None,
+        },
+    )
+    if job.callback_url:
+        Delivery.objects.create(event=event, url=job.callback_url)
+        transaction.on_commit(partial(wake, WEBHOOK_QUEUE))

@@ -1,0 +1,31 @@
+"""The tables, one module for each thing that the service knows."""
+
+from jobs.models.job import Attempt, AttemptOutcome, InvalidTransition, Mode, Priority, Status, TranscriptionJob
+from jobs.models.key import ApiKey
+from jobs.models.project import Membership, Project, Role
+from jobs.models.recording import Recording
+from jobs.models.transcript import Transcript
+from jobs.models.webhook import Delivery, DeliveryAttempt, DeliveryStatus, Event, EventType
+from jobs.models.worker import WorkerProcess
+
+__all__ = [
+    "ApiKey",
+    "Attempt",
+    "AttemptOutcome",
+    "Delivery",
+    "DeliveryAttempt",
+    "DeliveryStatus",
+    "Event",
+    "EventType",
+    "InvalidTransition",
+    "Membership",
+    "Mode",
+    "Priority",
+    "Project",
+    "Recording",
+    "Role",
+    "Status",
+    "Transcript",
+    "TranscriptionJob",
+    "WorkerProcess",
+]

@@ -1,0 +1,449 @@
+"""Transcription jobs: the row is the job, and the table is the queue."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import connections, models
+from django.db.models import Case, F, Max, Min, Q, Value, When
+from django.db.models.functions import Now
+
+from jobs.database_clock import seconds_from_now
+from jobs.ids import uuid7
+from jobs.models.key import ApiKey
+from jobs.models.project import Project
+from jobs.models.recording import Recording
+
+# Where jobs go that brought their worker down twice: one at a time, each in a process of its own.
+ISOLATION_QUEUE = "isolation"
+CRASHES_TO_ISOLATION = 2
+
+
+class Status(models.TextChoices):
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
+
+
+class Mode(models.TextChoices):
+    SYNC = "sync"
+    ASYNC = "async"
+
+
+class Priority(models.IntegerChoices):
+    """Lower goes first."""
+
+    HIGH = 0, "high"
+    NORMAL = 1, "normal"
+    LOW = 2, "low"
+
+
+OPEN = (Status.QUEUED, Status.RUNNING, Status.WAITING)
+ENDED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.DEAD)
+
+ENTERED_FROM: dict[Status, tuple[Status, ...]] = {
+    Status.RUNNING: (Status.QUEUED, Status.WAITING),
+    Status.WAITING: (Status.RUNNING,),
+    Status.QUEUED: (Status.RUNNING, *ENDED),
+    Status.COMPLETED: (Status.RUNNING,),
+    Status.FAILED: OPEN,
+    Status.CANCELLED: OPEN,
+    Status.DEAD: (Status.RUNNING,),
+}
+
+
+class InvalidTransition(Exception):
+    """The job is not (or no longer) in a status that allows the move, or its lease is another's now."""
+
+    def __init__(self, job: TranscriptionJob, status: Status) -> None:
+        super().__init__(f"Job {job.pk} cannot become {status}: it ended or is another's by now.")
+
+
+# One statement claims the next job. Retries that are due stand in an index of their own, so that thousands
+# of them waiting for a region do not have to be stepped over; among equals in priority they go first.
+_CLAIM = """
+WITH due AS (
+    SELECT id, priority, 0 AS place FROM jobs_transcriptionjob
+    WHERE queue = %s AND status = 'waiting' AND run_at <= {now}
+    ORDER BY priority, run_at LIMIT 1 {lock}
+), fresh AS (
+    SELECT id, priority, 1 AS place FROM jobs_transcriptionjob
+    WHERE queue = %s AND status = 'queued'
+    ORDER BY priority, start_tag, id LIMIT 1 {lock}
+)
+UPDATE jobs_transcriptionjob
+SET status = 'running', lease_token = %s, lease_until = {lease_until}, worker = %s, run_at = NULL,
+    claimed_at = {now}, started_at = coalesce(started_at, {now})
+WHERE id = (
+    SELECT id FROM (SELECT * FROM due UNION ALL SELECT * FROM fresh) AS candidate
+    ORDER BY priority, place LIMIT 1
+)
+RETURNING *
+"""
+_CLAIM_FOR = {
+    "postgresql": _CLAIM.format(
+        now="now()",
+        lease_until="now() + %s * interval '1 second'",
+        lock="FOR UPDATE SKIP LOCKED",
+    ),
+    # SQLite has one writer at a time, so there is nothing to skip.
+    "sqlite": _CLAIM.format(
+        now="STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')",
+        lease_until="STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW', %s || ' seconds')",
+        lock="",
+    ),
+}
+
+
+class JobQuerySet(models.QuerySet["TranscriptionJob"]):
+    def visible_to(self, user: AbstractBaseUser) -> JobQuerySet:
+        return self.filter(project__in=Project.objects.visible_to(user))
+
+    def open(self) -> JobQuerySet:
+        return self.filter(status__in=OPEN)
+
+    def claimable(self, queue: str) -> JobQuerySet:
+        """What `claim` chooses from."""
+        due = Q(status=Status.WAITING, run_at__lte=Now())
+        return self.filter(Q(status=Status.QUEUED) | due, queue=queue)
+
+    def stalled(self) -> JobQuerySet:
+        """Running, but nobody has renewed the lease."""
+        return self.filter(status=Status.RUNNING, lease_until__lt=Now())
+
+    def overdue(self) -> JobQuerySet:
+        """Still to be begun after their deadline."""
+        return self.filter(status__in=(Status.QUEUED, Status.WAITING), deadline_at__lt=Now())
+
+    def claim(self, queue: str, worker: str, lease_seconds: float) -> TranscriptionJob | None:
+        """The next job that this queue may run, leased to `worker`; None when there is none.
+
+        Priority and then fairness between projects (`start_tag`) decide which. Losing a race costs nothing:
+        PostgreSQL skips rows that another is claiming, SQLite claims one after the other.
+        """
+        connection = connections[self.db]
+        token, lease = uuid4(), float(lease_seconds)
+        written_token = token if connection.vendor == "postgresql" else token.hex
+        parameters = [queue, queue, written_token, lease, worker]
+        if connection.vendor == "sqlite":
+            parameters[3] = f"+{lease}"
+        return next(iter(list(self.raw(_CLAIM_FOR[connection.vendor], parameters))), None)
+
+    def renew(self, tokens: list[UUID], lease_seconds: float) -> set[UUID]:
+        """Renew these leases; the tokens of those that are lost."""
+        held = self.filter(lease_token__in=tokens, status=Status.RUNNING)
+        if held.update(lease_until=seconds_from_now(lease_seconds)) == len(tokens):
+            return set()
+        return set(tokens) - set(held.values_list("lease_token", flat=True))
+
+    def next_start_tag(self, project: Project, queue: str, priority: int) -> int:
+        """The start tag of the project's next job in this queue.
+
+        Start-time fair queueing: a job goes one place behind its project's last queued one, but never before
+        what the queue serves now. A project with 10,000 files in line so delays another's single file by at
+        most one of its own. Two submissions at once may get the same tag, which only makes them equals.
+        """
+        queued = self.filter(queue=queue, priority=priority, status=Status.QUEUED)
+        tags = queued.aggregate(
+            now=Min("start_tag"), last=Max("start_tag", filter=Q(project=project))
+        )
+        return max(tags["now"] or 0, 0 if tags["last"] is None else tags["last"] + 1)
+
+
+class TranscriptionJob(models.Model):
+    """One recording to be transcribed, once for each run.
+
+        queued -> running -> completed | failed | cancelled | dead
+        running -> waiting (until run_at) -> running
+        running -> queued (lease lost, shutdown)
+        queued, waiting -> failed (deadline) | cancelled
+        completed, failed, cancelled, dead -> queued (requeue: the next run)
+
+    Each move is one conditional UPDATE. Whoever runs a job holds a lease: a token written with the claim and
+    asked for by every later write, so that a worker that was thought dead can change nothing.
+    What else is written with a move (attempts, transcripts, events) is in jobs.lifecycle.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="jobs")
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, editable=False, on_delete=models.SET_NULL
+    )
+    key = models.ForeignKey(ApiKey, null=True, editable=False, on_delete=models.SET_NULL)
+
+    # What is to be done
+    recording = models.ForeignKey(Recording, null=True, on_delete=models.CASCADE, related_name="jobs")
+    url = models.URLField(max_length=2000, blank=True)
+    options = models.JSONField(default=dict)
+    metadata = models.JSONField(default=dict, blank=True)
+    tags = models.JSONField(default=list, blank=True)
+    callback_url = models.URLField(max_length=2000, blank=True)
+
+    # Where and when
+    mode = models.CharField(max_length=5, choices=Mode, default=Mode.ASYNC)
+    receipt = models.JSONField(default=dict, help_text="How mode and region were chosen.")
+    region = models.CharField(max_length=50)
+    pinned = models.BooleanField(default=False, help_text="The region was asked for and is binding.")
+    queue = models.CharField(max_length=60)
+    priority = models.PositiveSmallIntegerField(choices=Priority, default=Priority.NORMAL)
+    start_tag = models.BigIntegerField(default=0)
+    run_at = models.DateTimeField(null=True)
+    deadline_at = models.DateTimeField(null=True)
+
+    # How it goes
+    status = models.CharField(max_length=10, choices=Status, default=Status.QUEUED)
+    run = models.PositiveIntegerField(default=1)
+    attempts = models.PositiveIntegerField(default=0, help_text="Counted ones, in this run.")
+    deferrals = models.PositiveIntegerField(default=0, help_text="Waits that were no attempts, in this run.")
+    crashes = models.PositiveIntegerField(default=0, help_text="Leases lost in a row.")
+    lease_token = models.UUIDField(null=True)
+    lease_until = models.DateTimeField(null=True)
+    worker = models.CharField(max_length=120, blank=True, help_text="Who holds the lease.")
+    error_code = models.CharField(max_length=60, blank=True)
+    error_message = models.TextField(blank=True)
+    duration = models.FloatField(null=True, help_text="seconds of audio")
+    created_at = models.DateTimeField(auto_now_add=True)
+    claimed_at = models.DateTimeField(null=True)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[JobQuerySet] = JobQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(condition=Q(status__in=Status.values), name="job_status_is_known"),
+            models.CheckConstraint(
+                condition=Q(status=Status.RUNNING, lease_token__isnull=False, lease_until__isnull=False)
+                | ~Q(status=Status.RUNNING) & Q(lease_token=None, lease_until=None),
+                name="job_is_leased_while_running",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status=Status.WAITING) | Q(run_at__isnull=False),
+                name="job_waits_until_an_instant",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=ENDED, finished_at__isnull=False)
+                | ~Q(status__in=ENDED) & Q(finished_at=None),
+                name="job_is_finished_once_ended",
+            ),
+        )
+        indexes = (
+            # JobQuerySet.claim: fresh ones, then due ones
+            models.Index(
+                fields=("queue", "priority", "start_tag", "id"),
+                condition=Q(status=Status.QUEUED),
+                name="job_queued",
+            ),
+            models.Index(
+                fields=("queue", "priority", "run_at"),
+                condition=Q(status=Status.WAITING),
+                name="job_waiting",
+            ),
+            # JobQuerySet.next_start_tag
+            models.Index(
+                fields=("queue", "priority", "project", "start_tag"),
+                condition=Q(status=Status.QUEUED),
+                name="job_last_of_project",
+            ),
+            # JobQuerySet.stalled, renew
+            models.Index(fields=("lease_until",), condition=Q(status=Status.RUNNING), name="job_leased"),
+            models.Index(fields=("lease_token",), condition=Q(status=Status.RUNNING), name="job_held"),
+            # JobQuerySet.overdue
+            models.Index(
+                fields=("deadline_at",),
+                condition=Q(status__in=(Status.QUEUED, Status.WAITING)),
+                name="job_deadline",
+            ),
+            # The API's and the admin's lists, newest first
+            models.Index(fields=("project", "-id"), name="job_of_project"),
+            models.Index(fields=("status", "-id"), name="job_by_status"),
+        )
+
+    def __str__(self) -> str:
+        return str(self.recording or self.url or self.id)
+
+    @property
+    def is_ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def answer_name(self) -> str:
+        """Where the provider's raw answer to this run is stored."""
+        return f"answers/{self.id}/{self.run}.json"
+
+    def lease_to(self, worker: str, lease_seconds: float) -> None:
+        """Make a job that is not saved yet one that `worker` runs from the start."""
+        self.status = Status.RUNNING
+        self.lease_token = uuid4()
+        self.worker = worker
+        for name, value in (("lease_until", seconds_from_now(lease_seconds)), ("claimed_at", Now()), ("started_at", Now())):
+            setattr(self, name, value)
+
+    def insert(self) -> None:
+        """Save a new job, and read what the database's clock says when it is asked for."""
+        clocked = [name for name, value in vars(self).items() if hasattr(value, "resolve_expression")]
+        self.save(force_insert=True)
+        for name in clocked:
+            vars(self).pop(name, None)
+
+    # Moves of whoever holds the lease
+
+    def complete(self, duration: float | None) -> None:
+        self._enter_held(
+            Status.COMPLETED,
+            attempts=self.attempts + 1,
+            crashes=0,
+            error_code="",
+            error_message="",
+            duration=self.duration if duration is None else duration,
+            finished_at=Now(),
+        )
+
+    def fail(self, code: str, message: str, *, counted: bool = True) -> None:
+        self._enter_held(
+            Status.FAILED,
+            attempts=self.attempts + counted,
+            error_code=code,
+            error_message=message,
+            run_at=None,
+            finished_at=Now(),
+        )
+
+    def wait(self, seconds: float, code: str, message: str, *, counted: bool) -> None:
+        """Leave the lease and be claimed again after `seconds`; by an attempt that counts, or by a deferral."""
+        self._enter_held(
+            Status.WAITING,
+            mode=Mode.ASYNC,
+            run_at=seconds_from_now(seconds),
+            attempts=self.attempts + counted,
+            deferrals=self.deferrals + (not counted),
+            error_code=code,
+            error_message=message,
+        )
+
+    def release(self) -> None:
+        """Go back into the queue untouched: this process is shutting down."""
+        self._enter_held(Status.QUEUED, mode=Mode.ASYNC)
+
+    def bury(self, message: str) -> None:
+        """It brought down even the process that it had to itself."""
+        self._enter_held(
+            Status.DEAD, error_code="killed_its_worker", error_message=message, finished_at=Now()
+        )
+
+    # Moves of others
+
+    def lose_lease(self) -> None:
+        """Nobody renewed the lease: queue again, in isolation if that has happened before.
+
+        Only a worker's death counts towards isolation; one that had the job there already was killed by
+        something else, or it would have buried the job.
+        """
+        self._enter(
+            Status.QUEUED,
+            still=Q(lease_until__lt=Now()),
+            mode=Mode.ASYNC,
+            crashes=F("crashes") + 1,
+            queue=Case(
+                When(crashes__gte=CRASHES_TO_ISOLATION - 1, then=Value(ISOLATION_QUEUE)), default=F("queue")
+            ),
+        )
+
+    def cancel(self) -> None:
+        """End it now, in whatever open status. A call under way is abandoned and its answer dropped."""
+        self._enter(Status.CANCELLED, run_at=None, finished_at=Now())
+
+    def pass_deadline(self) -> None:
+        self._enter(
+            Status.FAILED,
+            still=Q(status__in=(Status.QUEUED, Status.WAITING)),
+            error_code="deadline_exceeded",
+            error_message="The job's deadline passed before it could be transcribed.",
+            run_at=None,
+            finished_at=Now(),
+        )
+
+    def requeue(self, *, queue: str, start_tag: int, deadline_in: float, **changes: Any) -> None:
+        """Run once more: the next run, with nothing counted."""
+        self._enter(
+            Status.QUEUED,
+            still=Q(run=self.run),
+            run=self.run + 1,
+            queue=queue,
+            start_tag=start_tag,
+            deadline_at=seconds_from_now(deadline_in),
+            attempts=0,
+            deferrals=0,
+            crashes=0,
+            error_code="",
+            error_message="",
+            run_at=None,
+            started_at=None,
+            finished_at=None,
+            **changes,
+        )
+
+    def _enter_held(self, status: Status, **fields: Any) -> None:
+        self._enter(status, still=Q(status=Status.RUNNING, lease_token=self.lease_token), **fields)
+
+    def _enter(self, status: Status, *, still: Q | None = None, **fields: Any) -> None:
+        """Enter `status` if the row allows it and is `still` as described; InvalidTransition if not."""
+        row = TranscriptionJob.objects.filter(still or Q(), pk=self.pk, status__in=ENTERED_FROM[status])
+        moved = row.update(status=status, lease_token=None, lease_until=None, worker="", **fields)
+        if not moved:
+            raise InvalidTransition(self, status)
+        self.status = status
+        for name, value in fields.items():
+            if hasattr(value, "resolve_expression"):
+                # By the database's clock: read when it is asked for.
+                vars(self).pop(name, None)
+            else:
+                setattr(self, name, value)
+
+
+class AttemptOutcome(models.TextChoices):
+    COMPLETED = "completed"
+    RETRIED = "retried"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RELEASED = "released"
+    LOST = "lost"
+    CRASHED = "crashed"
+
+
+class Attempt(models.Model):
+    """One time that somebody held the job's lease, written when it ended.
+
+    `outcome_unknown` marks a call whose answer never came although the request had gone out: it may be billed.
+    """
+
+    job = models.ForeignKey(TranscriptionJob, on_delete=models.CASCADE, related_name="history")
+    run = models.PositiveIntegerField()
+    lease_token = models.UUIDField()
+    region = models.CharField(max_length=50)
+    worker = models.CharField(max_length=120)
+    outcome = models.CharField(max_length=10, choices=AttemptOutcome)
+    outcome_unknown = models.BooleanField(default=False)
+    counted = models.BooleanField()
+    status_code = models.PositiveSmallIntegerField(null=True, help_text="The provider's.")
+    request_id = models.CharField(max_length=100, blank=True, help_text="The provider's.")
+    error_code = models.CharField(max_length=60, blank=True)
+    error_message = models.TextField(blank=True)
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        ordering = ("id",)
+        constraints = (models.UniqueConstraint(fields=("job", "lease_token"), name="attempt_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.outcome} in {self.region}"

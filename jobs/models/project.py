@@ -1,0 +1,90 @@
+"""Who owns what: projects and their members."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import ClassVar
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import models, transaction
+
+from jobs.encryption import EncryptedTextField
+from jobs.ids import uuid7
+
+
+def new_webhook_secret() -> str:
+    """A secret in the form that Standard Webhooks 1.0.0 asks for: `whsec_` and base64 of 24 to 64 bytes."""
+    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+class Role(models.TextChoices):
+    """What a member may do; each role may also do what those before it may."""
+
+    READER = "reader"
+    UPLOADER = "uploader"
+    REVIEWER = "reviewer"
+    OPERATOR = "operator"
+
+
+class ProjectManager(models.Manager["Project"]):
+    def personal(self, user: AbstractBaseUser) -> Project:
+        """The project that everyone has for themselves, made at the first asking."""
+        project = self.filter(personal_to=user).first()
+        if project is None:
+            with transaction.atomic():
+                project, _ = self.get_or_create(
+                    personal_to=user, defaults={"name": f"{user.get_username()}'s recordings"}
+                )
+                Membership.objects.get_or_create(
+                    project=project, user=user, defaults={"role": Role.OPERATOR}
+                )
+        return project
+
+    def visible_to(self, user: AbstractBaseUser) -> models.QuerySet[Project]:
+        """Staff see all projects, others those that they are members of."""
+        return self.all() if getattr(user, "is_staff", False) else self.filter(members=user)
+
+
+class Project(models.Model):
+    """The owner of recordings, jobs, streams, keys and webhooks, and of the policies that hold for them."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    name = models.CharField(max_length=100)
+    personal_to = models.OneToOneField(
+        settings.AUTH_USER_MODEL, null=True, blank=True, editable=False, on_delete=models.SET_NULL
+    )
+    members = models.ManyToManyField(settings.AUTH_USER_MODEL, through="Membership", related_name="projects")
+    residency = models.JSONField(
+        default=list, blank=True, help_text="Regions that its audio may go to; none named means any."
+    )
+    improve_provider_models = models.BooleanField(
+        default=False, help_text="Let the provider keep the audio to train its models (mip_opt_out=false)."
+    )
+    webhook_secret = EncryptedTextField(
+        default=new_webhook_secret, editable=False, help_text="Signs what goes to a job's callback_url."
+    )
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects: ClassVar[ProjectManager] = ProjectManager()
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """A user's role in a project."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
+    role = models.CharField(max_length=10, choices=Role, default=Role.UPLOADER)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("project", "user"), name="membership_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.user} ({self.role}) in {self.project}"

@@ -1,0 +1,47 @@
+"""The audio: stored once, under a name of ours."""
+
+from __future__ import annotations
+
+from django.core.files.storage import storages
+from django.db import models
+
+from jobs.ids import uuid7
+from jobs.models.project import Project
+
+
+class Recording(models.Model):
+    """One stored piece of audio and what probing it told.
+
+    `filename` is what the user called it, for showing; the stored name never holds any of it.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="recordings")
+    filename = models.CharField(max_length=255, blank=True)
+    file = models.FileField(max_length=200, editable=False)
+    sha256 = models.CharField(max_length=64, editable=False)
+    size = models.BigIntegerField(editable=False, help_text="bytes")
+    media_type = models.CharField(max_length=100, editable=False)
+    codec = models.CharField(max_length=50, editable=False)
+    duration = models.FloatField(null=True, editable=False, help_text="seconds")
+    channels = models.PositiveSmallIntegerField(null=True, editable=False)
+    sample_rate = models.PositiveIntegerField(null=True, editable=False, help_text="Hz")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = (
+            models.Index(fields=("project", "sha256"), name="recording_duplicates"),  # "uploaded before?"
+        )
+
+    def __str__(self) -> str:
+        return self.filename or str(self.id)
+
+    @staticmethod
+    def stored_name(recording_id: object) -> str:
+        return f"recordings/{recording_id}"
+
+    def delete_audio(self) -> None:
+        """Remove the stored bytes; the row is the caller's to delete."""
+        if self.file:
+            storages["default"].delete(self.file.name)

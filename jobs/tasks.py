@@ -1,0 +1,15 @@
+"""Celery's way in: a wake-up, answered by looking at the rows."""
+
+from celery import shared_task
+
+from jobs import webhooks, worker
+
+
+@shared_task(name="jobs.work")
+def work(queue: str) -> None:
+    worker.current().run_available(queue)
+
+
+@shared_task(name="jobs.deliver")
+def deliver(_queue: str) -> None:
+    webhooks.deliver_due()

@@ -1,0 +1,131 @@
+"""Telling receivers: at least once, signed, for 75 hours.
+
+1. An event and its deliveries are written with the job's move, so none is forgotten.
+2. An attempt is made under a lease; whoever dies in it leaves the delivery to another, with the same id.
+3. Short waits and long ones are the row's `run_at`; a Celery message only says "look".
+4. The wire is Standard Webhooks 1.0.0: `webhook-id` is the event's id, the same for all attempts;
+   `webhook-timestamp` is the attempt's; the signature covers id, timestamp and body.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from time import monotonic
+
+import httpx
+import orjson
+from django.conf import settings
+from django.db import connection, transaction
+from django.utils import timezone
+from standardwebhooks import Webhook
+
+from jobs.models import Delivery, DeliveryAttempt, Event
+from routing.addresses import ForbiddenURL
+from routing.backoff import parse_retry_after
+from routing.transport import Call, CallInterrupted, ResponseTooLarge, guarded_client, read_limited
+
+logger = logging.getLogger(__name__)
+
+# Seconds after each failed attempt; ten attempts over 75.6 hours, as the specification's example has them.
+SCHEDULE = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+JITTER = 0.2
+ATTEMPT_SECONDS = 15.0
+LEASE_SECONDS = 60.0
+KEPT_RESPONSE_BYTES = 4096
+READ_RESPONSE_BYTES = 64 * 1024
+
+_delivering = threading.BoundedSemaphore(1)
+
+
+def are_due() -> bool:
+    return Delivery.objects.due().exists()
+
+
+def deliver_due() -> None:
+    """Attempt every delivery that is due, WEBHOOK_CONCURRENCY at a time. A second caller leaves it to the first."""
+    while _delivering.acquire(blocking=False):
+        try:
+            deliveries = Delivery.objects.claim(10 * settings.WEBHOOK_CONCURRENCY, LEASE_SECONDS)
+            list(_pool().map(_deliver, deliveries))
+        finally:
+            _delivering.release()
+        # Asked after the release, so that what was written meanwhile is not left lying.
+        if not are_due():
+            return
+
+
+def _deliver(delivery: Delivery) -> None:
+    try:
+        attempt(delivery)
+    finally:
+        connection.close()
+
+
+def attempt(delivery: Delivery) -> bool:
+    """POST a claimed delivery once and write down what came of it; True if the receiver took it."""
+    body = payload(delivery.event)
+    log = DeliveryAttempt(delivery=delivery, number=delivery.attempts + 1, started_at=timezone.now())
+    retry_after: float | None = None
+    begun = monotonic()
+    try:
+        with (
+            Call(ATTEMPT_SECONDS),
+            _client().stream(
+                "POST", delivery.url, content=body, headers=signed_headers(delivery.event, body)
+            ) as response,
+        ):
+            retry_after = parse_retry_after(response.headers.get("retry-after"))
+            answer = read_limited(response, READ_RESPONSE_BYTES)
+            log.response = answer[:KEPT_RESPONSE_BYTES].decode(errors="replace").replace("\0", "")
+            log.status_code = response.status_code
+    except ResponseTooLarge:
+        # Who says so much has at least answered.
+        log.status_code = response.status_code
+    except (httpx.HTTPError, httpx.InvalidURL, ForbiddenURL, CallInterrupted) as error:
+        log.error = f"{type(error).__name__}: {error}"[:200]
+    log.duration = monotonic() - begun
+    took_it = log.status_code is not None and 200 <= log.status_code < 300
+    with transaction.atomic():
+        if _settle(delivery, log, took_it, retry_after):
+            log.save()
+    return took_it
+
+
+def _settle(delivery: Delivery, log: DeliveryAttempt, took_it: bool, retry_after: float | None) -> bool:
+    if took_it:
+        return delivery.delivered()
+    if log.status_code == httpx.codes.GONE or log.number > len(SCHEDULE):
+        return delivery.give_up()
+    pause = SCHEDULE[log.number - 1] * random.uniform(1 - JITTER, 1 + JITTER)
+    return delivery.retry_in(max(pause, retry_after or 0.0))
+
+
+def payload(event: Event) -> bytes:
+    """The body: `{type, timestamp, data}`; the same bytes in every attempt."""
+    return orjson.dumps({"type": event.type, "timestamp": event.created_at.isoformat(), "data": event.data})
+
+
+def signed_headers(event: Event, body: bytes) -> dict[str, str]:
+    """The headers of one attempt, made now."""
+    message_id, now = f"evt_{event.pk.hex}", timezone.now()
+    return {
+        "content-type": "application/json",
+        "user-agent": "transcription-webhooks/1",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(event.project.webhook_secret).sign(message_id, now, body.decode()),
+    }
+
+
+@cache
+def _client() -> httpx.Client:
+    return guarded_client(allow_private=settings.WEBHOOK_ALLOW_PRIVATE)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(settings.WEBHOOK_CONCURRENCY, thread_name_prefix="deliver")

@@ -1,0 +1,93 @@
+"""Choosing the mode of a job: while the caller waits (sync), or by the queue (async). A pure function."""
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Mode = Literal["sync", "async"]
+RequestedMode = Literal["auto", "sync", "async"]
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Seconds. Audio shorter than `sync_max` runs sync, longer than `async_min` async; between, it depends."""
+
+    sync_max: float = 60.0
+    async_min: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the choice depends on.
+
+    `duration`: seconds of audio as measured, None if unknown (a remote URL). `estimate`: seconds that
+    transcribing it should take, by recent speed. `patience`: seconds that the caller waits at most.
+    `slot_free`: a sync slot of this process is free. `respond_async`: the caller prefers not to wait
+    (RFC 7240, `Prefer: respond-async`).
+    """
+
+    requested: RequestedMode
+    duration: float | None
+    estimate: float | None
+    patience: float
+    slot_free: bool
+    respond_async: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The mode, the rule that chose it in a word, and the same in a sentence."""
+
+    mode: Mode
+    rule: str
+    reason: str
+    alternatives: tuple[str, ...] = ()
+
+
+def choose_mode(given: Conditions, thresholds: Thresholds) -> Choice:
+    """The mode of a job; every rule in the order in which it is asked."""
+    if given.requested != "auto":
+        return Choice(given.requested, "requested", f"{given.requested} was asked for.")
+    if given.respond_async:
+        return Choice("async", "prefer", "The caller prefers not to wait (Prefer: respond-async).")
+    if given.duration is None:
+        return Choice("async", "unknown_duration", "How long the audio is cannot be known before it is fetched.")
+    if given.duration > thresholds.async_min:
+        return Choice("async", "long", f"{given.duration:.1f} s is over {thresholds.async_min:g} s.")
+    if not given.slot_free:
+        return Choice(
+            "async", "no_slot", "Every slot for waiting callers is taken, so it goes to the queue.", ("sync",)
+        )
+    if given.duration < thresholds.sync_max:
+        return Choice(
+            "sync", "short", f"{given.duration:.1f} s is under {thresholds.sync_max:g} s.", ("async",)
+        )
+    if given.estimate is None:
+        return Choice("async", "no_estimate", "How long it would take is not known yet.", ("sync",))
+    if given.estimate <= given.patience:
+        return Choice(
+            "sync",
+            "fits_patience",
+            f"It should take {given.estimate:.1f} s, and the caller waits {given.patience:g} s.",
+            ("async",),
+        )
+    return Choice(
+        "async",
+        "exceeds_patience",
+        f"It should take {given.estimate:.1f} s, and the caller waits {given.patience:g} s at most.",
+        ("sync",),
+    )
+
+
+def receipt(given: Conditions, choice: Choice, region: str, region_reason: str) -> dict[str, object]:
+    """What is stored with the job and shown: the choice, what it was made on, and what else was possible."""
+    fields = asdict(given)
+    return {
+        "requested_mode": fields.pop("requested"),
+        **fields,
+        "mode": choice.mode,
+        "rule": choice.rule,
+        "reason": choice.reason,
+        "alternatives": list(choice.alternatives),
+        "region": region,
+        "region_reason": region_reason,
+    }

@@ -1,0 +1,11 @@
+"""The ASGI application of web and live."""
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcribe_project.settings")
+
+from channels.routing import ProtocolTypeRouter  # noqa: E402
+
+from transcribe_project.handler import get_asgi_application  # noqa: E402
+
+application = ProtocolTypeRouter({"http": get_asgi_application()})
