@@ -73,10 +73,10 @@ class PostgresServer(Server):
 
     def answers(self) -> bool:
         try:
-            psycopg.connect(self.url, connect_timeout=2).close()
+            with psycopg.connect(self.url, connect_timeout=2) as connection:
+                return connection.execute("SHOW data_directory").fetchone() == (self._data,)
         except psycopg.OperationalError:
             return False
-        return True
 
     def _initialise(self) -> None:
         command = [

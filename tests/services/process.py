@@ -78,7 +78,7 @@ class Server(ABC):
 
     @abstractmethod
     def answers(self) -> bool:
-        """Whether a client is served now."""
+        """Whether a client is served now, by this process and not by a stranger on its port."""
 
     @property
     def directory(self) -> Path:
@@ -182,8 +182,7 @@ class Server(ABC):
         deadline = time.monotonic() + START_TIMEOUT
         while self.running and time.monotonic() < deadline:
             if self.answers():
-                # An answer from a stranger on our port while our own process dies is no start.
-                return self.running
+                return True
             time.sleep(0.02)
         return False
 

@@ -3,7 +3,7 @@
 import redis
 
 from tests.services import binaries
-from tests.services.process import Server
+from tests.services.process import Server, ServerFailed
 
 
 class RedisServer(Server):
@@ -36,7 +36,8 @@ class RedisServer(Server):
     def answers(self) -> bool:
         try:
             with redis.Redis(port=self.port, socket_timeout=2, socket_connect_timeout=2) as client:
-                return bool(client.ping())
-        except redis.RedisError:
-            # Also while it still loads its file.
+                client.ping()
+                return bool(client.info("server")["process_id"] == self.pid)
+        except (redis.RedisError, ServerFailed):
+            # Also while it still loads its file, and when it has ended.
             return False

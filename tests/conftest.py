@@ -1,0 +1,98 @@
+"""The tests' ground: real servers of their own, and an environment of their own.
+
+The database is PostgreSQL, or SQLite with TEST_DATABASE=sqlite. PostgreSQL's address is chosen here, before
+the settings are read; the server starts with the first test that asks for the database. Under pytest-xdist
+it starts with the run, and the workers share it, each with a database of its own.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+import django
+import pytest
+import redis
+from django.conf import settings
+
+from tests import environment
+from tests.services import PostgresServer, RedisServer
+from tests.services.process import free_port
+
+VENDOR = os.environ.get("TEST_DATABASE", "postgresql")
+OTHER_VENDOR = {"postgresql": "sqlite", "sqlite": "postgresql"}
+DATABASE_FIXTURES = {"db", "transactional_db"}
+
+# A worker of pytest-xdist finds all this in the environment it is started with.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    if settings.configured:
+        raise pytest.UsageError("The tests set DJANGO_SETTINGS_MODULE themselves: unset it, leave out --ds")
+    if VENDOR not in OTHER_VENDOR:
+        raise pytest.UsageError(f"TEST_DATABASE is postgresql or sqlite, not {VENDOR}")
+    data_dir = tempfile.mkdtemp(prefix="transcribe-tests-")
+    postgres = PostgresServer(port=free_port())
+    urls = {"postgresql": postgres.database_url("transcribe"), "sqlite": f"sqlite:///{data_dir}/db.sqlite3"}
+    environment.prepare(urls[VENDOR], data_dir)
+# Here, since conftests below import models.
+django.setup()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    distributes = session.config.getoption("numprocesses", None)
+    if distributes and VENDOR == "postgresql":
+        postgres.start()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        postgres.close()
+        shutil.rmtree(data_dir, ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("django_db") or DATABASE_FIXTURES.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.database)
+    left_out = {OTHER_VENDOR[VENDOR]}
+    # Not by `-m "not full_load"` among the options, which any other -m would replace.
+    if "full_load" not in config.option.markexpr:
+        left_out.add("full_load")
+    deselected = [item for item in items if left_out.intersection(mark.name for mark in item.iter_markers())]
+    items[:] = [item for item in items if item not in deselected]
+    config.hook.pytest_deselected(items=deselected)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(request: pytest.FixtureRequest) -> None:
+    if VENDOR == "sqlite":
+        # In a file, as in earnest: threads and other processes see what one in memory would keep from them.
+        settings.DATABASES["default"]["TEST"]["NAME"] = os.path.join(os.environ["DATA_DIR"], "test.sqlite3")
+    elif not hasattr(request.config, "workerinput"):
+        postgres.start()
+    request.getfixturevalue("django_db_modify_db_settings_parallel_suffix")
+
+
+@pytest.fixture
+def database_url(transactional_db: None) -> str:
+    """The address of the test's database, for processes that the test starts."""
+    database = settings.DATABASES["default"]
+    if VENDOR == "sqlite":
+        return f"sqlite:///{database['NAME']}"
+    return f"postgres://{database['USER']}@{database['HOST']}:{database['PORT']}/{database['NAME']}"
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """One for the whole run. Tests that stop or freeze a server start one of their own."""
+    with RedisServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The address of an empty Redis."""
+    with redis.Redis.from_url(redis_server.url) as client:
+        client.flushall()
+    return redis_server.url
