@@ -1,0 +1,468 @@
+"""The Deepgram client for recordings: one request, under a total deadline, with no retries of its own.
+
+Errors, each with a stable `code`, the provider's `request_id` and `status` where there was an answer, and
+the `kind` that `routing.backoff` decides by:
+
+    ProviderError
+      ProviderUnavailable           try again, here or in another region; not before `retry_after` seconds
+        provider_unreachable          no connection, or it broke
+        provider_timeout              the deadline, a silent connection
+        provider_rate_limited         429
+        provider_error                5xx, 408 and what else promises nothing about the request
+        provider_malformed_answer     a grant that cannot be read (transcripts are read by the caller)
+      ProviderRejected              the same request would be refused again: `message` is the provider's own
+        provider_rejected             400, 404, 411, 414, 422 and other 4xx
+        provider_remote_content       400, the URL of the audio could not be fetched
+        provider_too_large            413
+        provider_unsupported_media    415
+        provider_answer_too_large     the answer is longer than `max_answer_bytes`
+      ProviderRefusedCredentials    our key is at fault, not the request
+        provider_unauthorized         401, or no key to send
+        provider_payment_required     402
+        provider_forbidden            403
+    AudioUnreadable                 the file could not be read, or is shorter than its size
+    CallAborted                     we ended the call (routing.transport)
+
+`ProviderUnavailable.outcome_unknown` is True if the whole request had been sent and no complete answer
+came: the provider may have done the work, and may bill it.
+
+The SDK builds the requests (URL, headers, parameters) but does not read the answers: parsing a transcript
+into its models costs many times the request, and the bytes are stored as they came. A transport keeps
+them and shows the SDK an empty object; nothing of the SDK or of httpx reaches the caller.
+"""
+
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import BinaryIO, cast
+from urllib.parse import urlsplit
+
+import httpx
+import orjson
+from deepgram import DeepgramClient
+from deepgram.core.api_error import ApiError
+from deepgram.core.request_options import RequestOptions
+from deepgram.environment import DeepgramClientEnvironment
+
+with warnings.catch_warnings():
+    # The SDK's live half still imports websockets' old client, and its REST half comes with it. Here, once:
+    # the SDK would import it within the first call.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import deepgram.listen.v1.client  # noqa: F401
+
+from .backoff import ErrorKind, parse_retry_after
+from .transport import (
+    Call,
+    CallAborted,
+    DeadlineExceeded,
+    DeadlineTransport,
+    ResponseTooLarge,
+    client_over,
+    read_limited,
+)
+
+__all__ = [
+    "Answer",
+    "AudioFile",
+    "AudioURL",
+    "AudioUnreadable",
+    "Call",
+    "CallAborted",
+    "Grant",
+    "Provider",
+    "ProviderEndpoint",
+    "ProviderError",
+    "ProviderRefusedCredentials",
+    "ProviderRejected",
+    "ProviderUnavailable",
+    "provider_for",
+]
+
+# Deepgram works up to 20 minutes on a file before the first byte of its answer; the call's deadline is
+# the limit, this only ends a connection that is silent for longer than that.
+READ_SECONDS = 1260.0
+CHUNK_BYTES = 256 * 1024
+MAX_MESSAGE = 1000
+MAX_ERROR_BYTES = 64 * 1024
+
+
+class ProviderError(Exception):
+    """Deepgram did not do what it was asked to. See the top of this module."""
+
+    kind = ErrorKind.UNAVAILABLE
+
+    def __init__(
+        self, code: str, message: str, *, request_id: str | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.request_id = request_id
+        self.status = status
+
+
+class ProviderUnavailable(ProviderError):
+    """Trying again may help."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        request_id: str | None = None,
+        status: int | None = None,
+        retry_after: float | None = None,
+        outcome_unknown: bool = False,
+    ) -> None:
+        super().__init__(code, message, request_id=request_id, status=status)
+        self.retry_after = retry_after
+        self.outcome_unknown = outcome_unknown
+        if status == 429:
+            self.kind = ErrorKind.BUSY
+
+
+class ProviderRejected(ProviderError):
+    """Trying again will not help."""
+
+    kind = ErrorKind.REJECTED
+
+
+class ProviderRefusedCredentials(ProviderError):
+    """The key is invalid, out of credits, or not allowed to do this."""
+
+    kind = ErrorKind.CREDENTIALS
+
+
+class AudioUnreadable(Exception):
+    """Our storage did not give the file in full."""
+
+    code = "audio_unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderEndpoint:
+    """Where and as whom to call: `base_url` like https://api.deepgram.com, a path prefix allowed."""
+
+    base_url: str
+    api_key: str = field(repr=False)
+    max_answer_bytes: int = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AudioFile:
+    """`size` bytes of an open binary file from where it stands. To ask again, open or rewind it again."""
+
+    file: BinaryIO
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class AudioURL:
+    """Audio that the provider fetches itself. Not shown in a repr: such URLs are often signed."""
+
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`body`: the provider's JSON as it came, unparsed. `elapsed`: seconds from asking to its last byte."""
+
+    body: bytes = field(repr=False)
+    request_id: str | None
+    status: int
+    elapsed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A short-lived token for the provider, good for `expires_in` seconds."""
+
+    access_token: str = field(repr=False)
+    expires_in: float
+
+
+class Provider:
+    """Deepgram at one endpoint. Thread-safe; connections are kept alive and shared by all threads."""
+
+    def __init__(self, endpoint: ProviderEndpoint) -> None:
+        self.endpoint = endpoint
+        transport = _KeepBytes(DeadlineTransport(), endpoint.max_answer_bytes)
+        self._http = client_over(transport, read_seconds=READ_SECONDS)
+        base = endpoint.base_url.rstrip("/")
+        sdk = DeepgramClient(
+            api_key=endpoint.api_key,
+            environment=DeepgramClientEnvironment(base=base, production=base, agent=base, agent_rest=base),
+            httpx_client=self._http,
+            max_retries=0,  # a retry would send an empty body: the file has been read
+        )
+        self._media = sdk.listen.v1.media.with_raw_response
+        self._tokens = sdk.auth.v1.tokens.with_raw_response
+
+    def transcribe(
+        self,
+        source: AudioFile | AudioURL,
+        options: Sequence[tuple[str, str]],
+        *,
+        call: Call,
+        content_type: str | None = None,
+    ) -> Answer:
+        """Have a recording transcribed.
+
+        `options`: query parameters as Deepgram names them; a repeated name is sent repeatedly.
+        `content_type`: the file's media type, if known. A file is streamed in constant memory.
+        Raises `ProviderError`, `AudioUnreadable`, `CallAborted`.
+        """
+        request_options = RequestOptions(additional_query_parameters=_grouped(options))
+        if isinstance(source, AudioURL):
+            url = source.url
+            return self._ask(
+                call, lambda: self._media.transcribe_url(url=url, request_options=request_options)
+            )
+        request_options["additional_headers"] = {  # lower case, to replace the SDK's own
+            "content-type": content_type or "application/octet-stream",
+            "content-length": str(source.size),
+        }
+        body = _read_exactly(source)
+        return self._ask(
+            call, lambda: self._media.transcribe_file(request=body, request_options=request_options)
+        )
+
+    def grant(self, ttl: int, *, call: Call) -> Grant:
+        """A token that opens connections for `ttl` seconds, for those who must not have the key."""
+        answer = self._ask(call, lambda: self._tokens.grant(ttl_seconds=ttl))
+        match _json_object(answer.body):
+            case {"access_token": str(token), "expires_in": int() | float() as seconds}:
+                return Grant(token, seconds)
+        raise ProviderUnavailable(
+            "provider_malformed_answer",
+            "The provider's grant could not be read.",
+            request_id=answer.request_id,
+            status=answer.status,
+        )
+
+    def close(self) -> None:
+        """Close the kept connections."""
+        self._http.close()
+
+    def __repr__(self) -> str:
+        return f"Provider({self.endpoint!r})"
+
+    def _ask(self, call: Call, send: Callable[[], object]) -> Answer:
+        """Run one SDK call and judge it by what the transport saw.
+
+        The error is raised after the SDK's has been dealt with: its frames hold our key, and tracebacks
+        with local variables end up in logs.
+        """
+        key = self.endpoint.api_key
+        if not (key and key.isascii() and key.isprintable()):
+            # Not left to the libraries: a header that cannot be encoded is an error that quotes the key.
+            raise ProviderRefusedCredentials("provider_unauthorized", "The provider's API key is missing.")
+        exchange = _Exchange()
+        started = time.monotonic()
+        token = _exchange.set(exchange)
+        failure: Exception | None = None
+        try:
+            with call:
+                send()
+        except ApiError:
+            pass  # by the status, below
+        except (CallAborted, AudioUnreadable) as error:
+            failure = type(error)(*error.args)
+        except (DeadlineExceeded, httpx.HTTPError, httpx.InvalidURL, ResponseTooLarge) as error:
+            failure = _failure(error, exchange, host=urlsplit(self.endpoint.base_url).hostname)
+        finally:
+            _exchange.reset(token)
+        if failure is None and not 200 <= exchange.status < 300:
+            failure = _refusal(exchange, key)
+        if failure is not None:
+            raise failure
+        return Answer(exchange.body, exchange.request_id, exchange.status, time.monotonic() - started)
+
+
+_providers: dict[ProviderEndpoint, Provider] = {}
+_providers_lock = threading.Lock()
+
+
+def provider_for(endpoint: ProviderEndpoint) -> Provider:
+    """The process's client for an endpoint, made when first asked for."""
+    with _providers_lock:
+        if endpoint not in _providers:
+            _providers[endpoint] = Provider(endpoint)
+        return _providers[endpoint]
+
+
+def _forget_providers() -> None:
+    """In a forked child: the connections belong to the parent. The lock is held, by the fork itself."""
+    _providers.clear()
+    _providers_lock.release()
+
+
+os.register_at_fork(
+    before=_providers_lock.acquire,
+    after_in_parent=_providers_lock.release,
+    after_in_child=_forget_providers,
+)
+
+
+class _Exchange:
+    """What the transport saw of one request."""
+
+    status = 0
+    body = b""
+    sent = False  # the request, in full
+
+    def __init__(self) -> None:
+        self.headers = httpx.Headers()
+
+    @property
+    def request_id(self) -> str | None:
+        return cast("str | None", self.headers.get("dg-request-id"))
+
+
+_exchange: ContextVar[_Exchange] = ContextVar("exchange")
+
+
+class _KeepBytes(httpx.BaseTransport):
+    """Keeps the answer as bytes in the current exchange, and gives the SDK an empty object to parse."""
+
+    def __init__(self, network: httpx.BaseTransport, max_answer_bytes: int) -> None:
+        self._network = network
+        self._max_answer_bytes = max_answer_bytes
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        exchange = _exchange.get()
+        request.stream = _Sending(cast(httpx.SyncByteStream, request.stream), exchange)
+        response = self._network.handle_request(request)
+        try:
+            exchange.headers = response.headers
+            exchange.body = read_limited(response, self._max_answer_bytes)
+            exchange.status = response.status_code
+        finally:
+            response.close()
+        return httpx.Response(
+            response.status_code, headers={"content-type": "application/json"}, content=b"{}"
+        )
+
+    def close(self) -> None:
+        self._network.close()
+
+
+class _Sending(httpx.SyncByteStream):
+    """A request body that notes when it has been sent in full."""
+
+    def __init__(self, stream: httpx.SyncByteStream, exchange: _Exchange) -> None:
+        self._stream = stream
+        self._exchange = exchange
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._stream
+        self._exchange.sent = True
+
+
+def _read_exactly(source: AudioFile) -> Iterator[bytes]:
+    unread = source.size
+    while unread:
+        try:
+            chunk = source.file.read(min(unread, CHUNK_BYTES))
+        except OSError as error:
+            raise AudioUnreadable(f"reading the audio failed: {error}") from error
+        if not chunk:
+            raise AudioUnreadable(f"the audio ended {unread} bytes early")
+        unread -= len(chunk)
+        yield chunk
+
+
+def _grouped(options: Iterable[tuple[str, str]]) -> dict[str, object]:
+    grouped: dict[str, list[str]] = {}
+    for name, value in options:
+        grouped.setdefault(name, []).append(value)
+    return dict(grouped)
+
+
+def _failure(error: Exception, exchange: _Exchange, host: str | None) -> ProviderError:
+    """What the lack of a complete answer means. The library's own wording is not shown to callers."""
+    if isinstance(error, ResponseTooLarge):
+        return ProviderRejected(
+            "provider_answer_too_large",
+            f"The provider's answer is too large: {error}.",
+            request_id=exchange.request_id,
+        )
+    if isinstance(error, DeadlineExceeded | httpx.TimeoutException):
+        code, message = "provider_timeout", f"{host} did not answer in time."
+    else:
+        code, message = "provider_unreachable", f"The connection to {host} failed ({type(error).__name__})."
+    return ProviderUnavailable(code, message, request_id=exchange.request_id, outcome_unknown=exchange.sent)
+
+
+_REJECTED_BY_STATUS = {413: "provider_too_large", 415: "provider_unsupported_media"}
+_REFUSED_BY_STATUS = {
+    401: "provider_unauthorized",
+    402: "provider_payment_required",
+    403: "provider_forbidden",
+}
+_MAY_PASS = frozenset({408, 425, 429, 499})
+
+
+def _refusal(exchange: _Exchange, api_key: str) -> ProviderError:
+    """What an answer other than 2xx means."""
+    status = exchange.status
+    details = _json_object(exchange.body)
+    request_id = exchange.request_id or _text(details, "request_id")
+    message = _message(exchange, details).replace(api_key, "[key]")[:MAX_MESSAGE]
+    if status in _REFUSED_BY_STATUS:
+        return ProviderRefusedCredentials(
+            _REFUSED_BY_STATUS[status], message, request_id=request_id, status=status
+        )
+    if 400 <= status < 500 and status not in _MAY_PASS:
+        code = _REJECTED_BY_STATUS.get(status, "provider_rejected")
+        if _text(details, "err_code", "category") == "REMOTE_CONTENT_ERROR":
+            code = "provider_remote_content"
+        return ProviderRejected(code, message, request_id=request_id, status=status)
+    return ProviderUnavailable(
+        "provider_rate_limited" if status == 429 else "provider_error",
+        message,
+        request_id=request_id,
+        status=status,
+        retry_after=parse_retry_after(exchange.headers.get("retry-after"), now=_server_time(exchange)),
+    )
+
+
+def _message(exchange: _Exchange, details: dict[str, object]) -> str:
+    """The provider's words. It has two shapes of errors (err_msg, message), and sometimes plain text."""
+    message = _text(details, "err_msg", "message")
+    if message is None and exchange.headers.get("content-type", "").startswith("text/plain"):
+        message = exchange.body[:MAX_MESSAGE].decode(errors="replace").strip()
+    return message or f"The provider answered {exchange.status}."
+
+
+def _server_time(exchange: _Exchange) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(exchange.headers["date"])
+    except (KeyError, ValueError):
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)
+
+
+def _json_object(body: bytes) -> dict[str, object]:
+    if len(body) > MAX_ERROR_BYTES:
+        return {}
+    try:
+        parsed = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _text(details: dict[str, object], *names: str) -> str | None:
+    """The first of these members that is a text with something in it."""
+    for name in names:
+        value = details.get(name)
+        if isinstance(value, str) and value:
+            return value
+    return None
