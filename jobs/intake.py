@@ -79,6 +79,8 @@ def keep(project: Project, upload: TemporaryUploadedFile) -> Recording:
     )
     upload.seek(0)
     recording.file.name = storages["default"].save(Recording.stored_name(recording.id), upload)
+    # Storing may have moved the temporary file away.
+    upload.close()
     recording.save(force_insert=True)
     return recording
 

@@ -21,7 +21,8 @@ from uuid import UUID
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 
-from jobs.models import TranscriptionJob
+from jobs import lifecycle
+from jobs.models import InvalidTransition, TranscriptionJob
 from routing.transport import Call
 
 logger = logging.getLogger(__name__)
@@ -128,6 +129,21 @@ class LeaseKeeper:
         for token in lost:
             logger.warning("The lease of job %s is lost.", live[token].job.pk)
             live[token].call.abort()
+
+    def drain(self, grace: float) -> None:
+        """Wait until nothing runs here any more, `grace` seconds at most; then give the rest back to the queue.
+
+        Their threads may go on, but can write nothing: end the process.
+        """
+        deadline, pause = monotonic() + grace, threading.Event()
+        while len(self) and monotonic() < deadline:
+            pause.wait(0.05)
+        for job in self.held():
+            try:
+                lifecycle.release(job)
+            except InvalidTransition:
+                logger.info("Job %s ended just now.", job.pk)
+        connection.close()
 
     def _beat(self) -> None:
         pause = threading.Event()

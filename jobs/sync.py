@@ -19,10 +19,9 @@ from uuid import UUID
 from django.conf import settings
 from django.db import connection
 
-from jobs import lifecycle
 from jobs.execution import execute
 from jobs.leases import keeper
-from jobs.models import InvalidTransition, TranscriptionJob
+from jobs.models import TranscriptionJob
 
 logger = logging.getLogger(__name__)
 
@@ -75,17 +74,6 @@ def wait(job: TranscriptionJob, seconds: float, *, through_retries: bool) -> boo
         pause.wait(LOOK_SECONDS)
         job.refresh_from_db()
     return job.is_ended
-
-
-def drain(grace: float) -> None:
-    """Wait for the jobs that run here, `grace` seconds at most, then give the rest back to the queue."""
-    wait_for_futures(list(_running.values()), timeout=grace)
-    for job in keeper().held():
-        try:
-            lifecycle.release(job)
-        except InvalidTransition:
-            logger.info("Job %s ended just now.", job.pk)
-    connection.close()
 
 
 def _run(job: TranscriptionJob) -> None:

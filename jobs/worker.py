@@ -18,10 +18,10 @@ from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connection
 from django.db.models.functions import Now
 
-from jobs import isolation, lifecycle, sweeper, webhooks
+from jobs import isolation, sweeper, webhooks
 from jobs.execution import execute
 from jobs.leases import LeaseKeeper, keeper
-from jobs.models import InvalidTransition, TranscriptionJob, WorkerProcess
+from jobs.models import TranscriptionJob, WorkerProcess
 from jobs.models.job import ISOLATION_QUEUE
 from jobs.wakeups import WEBHOOK_QUEUE
 
@@ -65,33 +65,24 @@ class Worker:
         """Claim nothing more."""
         self._stopping.set()
 
-    def drain(self, grace: float) -> bool:
-        """Wait for what runs here, `grace` seconds at most, then give the rest back; True if none was left."""
+    def drain(self, grace: float) -> None:
+        """Claim nothing more, and wait `grace` seconds for what runs here; the rest goes back to the queue."""
         self.stop()
-        deadline, pause = monotonic() + grace, threading.Event()
-        while len(self.leases) and monotonic() < deadline:
-            pause.wait(0.05)
-        left = self.leases.held()
-        for job in left:
-            try:
-                lifecycle.release(job)
-            except InvalidTransition:
-                logger.info("Job %s ended just now.", job.pk)
+        self.leases.drain(grace)
         WorkerProcess.objects.filter(pk=self.leases.name).delete()
         connection.close()
-        return not left
 
-    def stop_within(self, grace: float) -> None:
-        """Drain in a thread of its own and then end the process, since threads in a call cannot be joined."""
+    def exit_within(self, grace: float) -> None:
+        """Drain in a thread of its own and then end the process: threads in a call cannot be joined."""
 
-        def end() -> None:
+        def leave() -> None:
             try:
                 self.drain(grace)
             finally:
                 logging.shutdown()
                 os._exit(0)
 
-        threading.Thread(target=end, name="drain").start()
+        threading.Thread(target=leave, name="drain").start()
 
     def _mind(self) -> None:
         """Report, sweep and look for work that no message told of."""

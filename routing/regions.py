@@ -34,7 +34,7 @@ def all_regions() -> dict[str, Region]:
         row["name"]: Region(
             name=row["name"],
             base_url=row.get("base_url", settings.DEEPGRAM_BASE_URL),
-            api_key=row.get("api_key", settings.DEEPGRAM_API_KEY),
+            api_key=row.get("api_key", settings.DEEPGRAM_API_KEY) or "sandbox",
             queue=row.get("queue", f"transcription.{row['name']}"),
             max_attempts=row.get("max_attempts", settings.MAX_ATTEMPTS),
         )

@@ -1,9 +1,12 @@
 """The Celery application. A message is a wake-up call without content; jobs/wakeups.py says why."""
 
 import os
+from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
+from celery.signals import worker_shutting_down
 from django.conf import settings
+from kombu import Queue
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcribe_project.settings")
 
@@ -20,7 +23,6 @@ class Configuration:
     task_acks_late = False
     task_ignore_result = True
     task_publish_retry = False
-    task_create_missing_queues = True
     worker_prefetch_multiplier = 1
     worker_enable_remote_control = False
     worker_send_task_events = False
@@ -48,5 +50,40 @@ class Configuration:
     )
 
 
+class Jobs(bootsteps.StartStopStep):
+    """Makes a Celery worker one that runs jobs: it holds leases, polls, sweeps and reports."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, parent: Any) -> None:
+        from jobs import worker
+
+        worker.start(queues=list(app.amqp.queues.consume_from), concurrency=parent.concurrency)
+
+
+def queues() -> list[Queue]:
+    """All there are. A worker serves all of them unless told otherwise (-Q)."""
+    from jobs.models.job import ISOLATION_QUEUE
+    from jobs.wakeups import WEBHOOK_QUEUE
+    from routing.regions import all_regions
+
+    names = [*(region.queue for region in all_regions().values()), ISOLATION_QUEUE, WEBHOOK_QUEUE]
+    return [Queue(name) for name in dict.fromkeys(names)]
+
+
+@worker_shutting_down.connect
+def leave_in_time(**_: Any) -> None:
+    """On SIGTERM: threads cannot be ended, so the process ends itself when its grace is over."""
+    from jobs import worker
+
+    worker.current().exit_within(settings.SHUTDOWN_GRACE_SECONDS)
+
+
 app.config_from_object(Configuration)
+app.steps["worker"].add(Jobs)
 app.autodiscover_tasks()
+
+
+@app.on_after_finalize.connect
+def _declare_queues(sender: Celery, **_: Any) -> None:
+    sender.conf.task_queues = queues()

@@ -118,7 +118,13 @@ MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", default=2 * 1024**3)
 
 # The provider
 DEEPGRAM_API_KEY = env.str("DEEPGRAM_API_KEY", default="")
-DEEPGRAM_BASE_URL = env.str("DEEPGRAM_BASE_URL", default="https://api.deepgram.com")
+SANDBOX_PORT = env.int("SANDBOX_PORT", default=PORT + 1)
+DEEPGRAM_BASE_URL = env.str(
+    "DEEPGRAM_BASE_URL",
+    default="https://api.deepgram.com" if DEEPGRAM_API_KEY else f"http://127.0.0.1:{SANDBOX_PORT}",
+)
+# Without a key of Deepgram's or an address of one's own, a sandbox on this machine stands in for it.
+USES_SANDBOX = not DEEPGRAM_API_KEY and "DEEPGRAM_BASE_URL" not in env and not env.str("REGIONS", default="")
 REGIONS = env.json("REGIONS", default=[])
 PROVIDER_DEADLINE_SECONDS = env.float("PROVIDER_DEADLINE_SECONDS", default=1260)
 

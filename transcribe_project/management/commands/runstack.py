@@ -1,0 +1,130 @@
+"""Everything in one process tree: web, worker, sweeper, and the sandbox where no key of Deepgram's is set."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import sys
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+from time import monotonic
+from typing import IO, Any
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from jobs import intake, sweeper, worker
+from jobs.models import Project, TranscriptionJob
+from jobs.options import DEFAULTS
+from transcribe_project.embedded import EmbeddedWorker
+from transcribe_project.sandbox_child import SandboxChild
+from transcribe_project.secrets_file import kept_secret
+from transcribe_project.server import Server, listen
+
+SAMPLE_SECONDS = 120.0
+
+
+class Command(BaseCommand):
+    help = "Runs everything: the admin, the API, the worker and, without a Deepgram key, the sandbox."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=settings.PORT)
+        parser.add_argument("--no-sample", action="store_true", help="Do not transcribe a sample at the first start.")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        began = monotonic()
+        lock = self._only_one()
+        try:
+            listening = listen(options["host"], options["port"])
+        except OSError as error:
+            raise CommandError(
+                f"Port {options['port']} cannot be used ({error.strerror}). Choose another: make run PORT=8080"
+            ) from None
+        call_command("migrate", verbosity=0, interactive=False)
+        address = f"http://{options['host']}:{options['port']}"
+        self._say(f"Admin     {address}/admin/   {self._first_admin()}")
+        self._say(f"API       {address}/api/docs/")
+        sandbox = SandboxChild() if settings.USES_SANDBOX else None
+        if sandbox is not None:
+            self._say(
+                f"Provider  the sandbox at {settings.DEEPGRAM_BASE_URL}, since DEEPGRAM_API_KEY is not set: "
+                "recognition runs on this machine, in English."
+            )
+        sweeper.reclaim_from_the_dead()
+        celery = EmbeddedWorker(settings.WORKER_CONCURRENCY)
+        celery.start()
+
+        def drain() -> None:
+            self._say("Stopping: what runs now may end first.")
+            celery.stop()
+            worker.current().drain(settings.SHUTDOWN_GRACE_SECONDS)
+
+        server = Server(drain)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            # uvicorn raises the signal once more when it has stopped; all there is left to do then is to leave.
+            signal.signal(number, lambda *_: None)
+        if not options["no_sample"] and not TranscriptionJob.objects.exists():
+            threading.Thread(target=self._sample, args=(sandbox, began), name="sample", daemon=True).start()
+        server.run(sockets=[listening])
+        if sandbox is not None:
+            sandbox.stop()
+        lock.close()
+        sys.stdout.flush()
+        # Threads that are still in a call have lost their leases and cannot be joined.
+        os._exit(0)
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()
+
+    def _only_one(self) -> IO[str]:
+        """The lock on DATA_DIR; it goes with the process, however that ends."""
+        lock = open(settings.DATA_DIR / "lock", "w")  # noqa: SIM115 (held until the end)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CommandError(f"{settings.DATA_DIR} is in use by another runstack already.") from None
+        return lock
+
+    def _first_admin(self) -> str:
+        """Make the first superuser if there is none; how to sign in, for the terminal."""
+        users = get_user_model().objects.filter(is_superuser=True)
+        kept = settings.DATA_DIR / "admin_password"
+        if not users.exists():
+            password = kept_secret(kept, length=12)
+            get_user_model().objects.create_superuser("admin", "", password)
+        admin = users.order_by("pk").first()
+        if admin is not None and kept.exists() and admin.check_password(kept.read_text().strip()):
+            return f"user {admin.get_username()}, password {kept.read_text().strip()} (kept in {kept})"
+        return "sign in as you are used to"
+
+    def _sample(self, sandbox: SandboxChild | None, began: float) -> None:
+        """Transcribe the recording that comes with moonshine-voice and show what was said."""
+        spec = find_spec("moonshine_voice")
+        found = list(Path(spec.origin).parent.rglob("two_cities.wav")) if spec and spec.origin else []
+        if not found or (sandbox is not None and not sandbox.wait_until_ready()):
+            return
+        admin = get_user_model().objects.filter(is_superuser=True).order_by("pk").first()
+        assert admin is not None
+        project = Project.objects.personal(admin)
+        upload = TemporaryUploadedFile("two_cities.wav", "audio/wav", found[0].stat().st_size, None)
+        with upload:
+            upload.write(found[0].read_bytes())
+            upload.seek(0)
+            recording = intake.keep(project, upload)
+        job = intake.submit(
+            intake.Order(project=project, options=dict(DEFAULTS), mode="async", user=admin), recording=recording
+        )
+        deadline, pause = monotonic() + SAMPLE_SECONDS, threading.Event()
+        while not job.is_ended and monotonic() < deadline:
+            pause.wait(0.1)
+            job.refresh_from_db()
+        transcript = job.transcripts.last()
+        if transcript is not None:
+            self._say(f"Sample    {recording.filename}, {monotonic() - began:.1f} s after the start:\n{transcript.text}")

@@ -1,0 +1,80 @@
+"""The server of web and live: uvicorn, which drains before it closes anything.
+
+    python -m transcribe_project.server [--host HOST] [--port PORT]
+
+uvicorn closes every WebSocket with 1012 the moment it is told to stop. Here it first stops accepting, then
+everything that runs may end or move, and only then are the connections closed.
+"""
+
+import argparse
+import asyncio
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from django.conf import settings
+
+
+class Server(uvicorn.Server):
+    """Serves the project's ASGI application. `drain` runs in a thread and may take its time."""
+
+    def __init__(self, drain: Callable[[], None], *, log_level: str = "warning") -> None:
+        config = uvicorn.Config(
+            "transcribe_project.asgi:application",
+            loop="uvloop",
+            http="httptools",
+            lifespan="off",
+            log_config=None,
+            log_level=log_level,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+            timeout_keep_alive=75,
+        )
+        super().__init__(config)
+        self._drain = drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for listening in sockets or []:
+            listening.close()
+        await asyncio.to_thread(self._drain)
+        await super().shutdown(sockets)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; OSError if the address is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+        listening.listen(2048)
+    except OSError:
+        listening.close()
+        raise
+    listening.set_inheritable(True)
+    return listening
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Serves the admin, the API and live audio.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=settings.PORT)
+    arguments = parser.parse_args()
+
+    import django
+
+    django.setup(set_prefix=False)
+    from jobs.leases import keeper
+
+    try:
+        listening = listen(arguments.host, arguments.port)
+    except OSError as error:
+        raise SystemExit(f"{arguments.host}:{arguments.port} cannot be used: {error.strerror}.") from None
+    Server(lambda: keeper().drain(settings.SHUTDOWN_GRACE_SECONDS)).run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    main()
