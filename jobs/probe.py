@@ -1,0 +1,551 @@
+"""What a recording is: how long, how many channels, which codec. Nothing is decoded, nothing is trusted.
+
+PCM and telephony WAV, the commonest upload, is read here from its header. Everything else is read by FFmpeg
+(PyAV), whose parsers must be assumed to have holes, in a process that lives for one file:
+
+    owner (web, worker) --starts once--> fork server (PyAV loaded) --forks per probe--> child
+
+- The fork server is this file, run by a clean interpreter: no Django, no environment, so no keys to steal.
+  On Linux it lives in a network namespace of its own where the kernel allows that.
+- The child gets the open file as descriptor 0, one socket for its answer, limits on memory and time, and
+  room for one further descriptor. It cannot open another file or a socket, whatever a playlist asks for.
+- The server survives its children and ends with its owner, whose end of their socket closes.
+
+Seconds and hertz throughout. docs/probing.md says what is refused and what it costs.
+"""
+
+import atexit
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:  # the owner never loads FFmpeg
+    from av import AudioStream
+    from av.container import InputContainer
+
+MAX_DURATION: Final = 24 * 3600.0
+CHANNELS: Final = range(1, 33)  # Deepgram transcribes up to 20 of them apart
+SAMPLE_RATES: Final = range(4_000, 192_001)
+
+WALL_SECONDS: Final = 20
+CPU_SECONDS: Final = 10
+MEMORY_BYTES: Final = 1536 * 1024 * 1024
+CONCURRENT_PROBES: Final = 4
+
+_ANSWER_BYTES: Final = 4096
+
+
+class ProbeError(Exception):
+    """Why a file is not taken as a recording. `message` is for the person who sent it.
+
+    Codes: `unsupported_media` (not a kind we read, or without audio), `corrupt_media` (a kind we read, but
+    broken or lying), `media_too_long`, `probe_timeout` and `probe_crashed` (this file used up the limits or
+    broke the reader), and `probe_unavailable`, which alone says nothing about the file: try again.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True)
+class Probe:
+    """`duration` is measured and over 0. `container` and `codec` are FFmpeg's names."""
+
+    duration: float
+    channels: int
+    sample_rate: int
+    codec: str
+    container: str
+    media_type: str
+
+
+def probe(path: str | os.PathLike[str], max_duration: float = MAX_DURATION) -> Probe:
+    """Measure the recording at `path`; its name is never looked at.
+
+    Blocks for up to 45 s at worst (a turn, then the wall-clock limit), normally for milliseconds. Safe from
+    any thread. Raises ProbeError, and OSError when the file cannot be opened.
+    """
+    with open(path, "rb", buffering=0) as media:
+        descriptor = media.fileno()
+        size = os.fstat(descriptor).st_size
+        if not size:
+            raise ProbeError("corrupt_media", "The file is empty. Check that the upload was complete.")
+        found = _read_wav(descriptor, size) or _from_answer(_server.ask(descriptor), descriptor)
+    return _within_limits(found, max_duration)
+
+
+def _within_limits(found: Probe, max_duration: float) -> Probe:
+    if found.channels not in CHANNELS or found.sample_rate not in SAMPLE_RATES:
+        raise ProbeError(
+            "corrupt_media",
+            f"The file claims {found.channels} channels at {found.sample_rate} Hz. Accepted are "
+            f"1 to {CHANNELS[-1]} at {SAMPLE_RATES[0]} to {SAMPLE_RATES[-1]} Hz. Convert it to FLAC.",
+        )
+    if not found.duration > 0:
+        raise ProbeError("corrupt_media", "The file holds no audio. Check that the recording was saved.")
+    if found.duration > max_duration:
+        raise ProbeError(
+            "media_too_long",
+            f"The recording is {found.duration / 3600:.1f} h long; {max_duration / 3600:.1f} h are accepted. "
+            "Split it into parts.",
+        )
+    return found
+
+
+# By format tag (RFC 2361) and bits per sample. Others, and damaged ones, are FFmpeg's to read.
+_WAV_CODECS: Final = {
+    (1, 8): "pcm_u8",
+    (1, 16): "pcm_s16le",
+    (1, 24): "pcm_s24le",
+    (1, 32): "pcm_s32le",
+    (3, 32): "pcm_f32le",
+    (3, 64): "pcm_f64le",
+    (6, 8): "pcm_alaw",
+    (7, 8): "pcm_mulaw",
+}
+_WAV_EXTENSIBLE: Final = 0xFFFE
+# What follows the two-byte format tag in the sub-format of an extensible header.
+_WAV_SUBFORMAT_TAIL: Final = bytes.fromhex("000000001000800000aa00389b71")
+_WAV_MAX_CHUNKS: Final = 64
+
+
+def _read_wav(descriptor: int, size: int) -> Probe | None:
+    """A plain WAV by its header, or None for all that is not one.
+
+    Streamed files, whose writer never knew the length, say 0 or nearly 2^32: theirs runs to the end of the
+    file, as does that of a cut file. One that declares less than the file holds is a lie or a crash.
+    """
+    if size < 44:
+        return None
+    head = os.pread(descriptor, 12, 0)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return None
+    layout: tuple[str, int, int, int] | None = None
+    length = 0
+    for name, start, declared in _wav_chunks(descriptor, size):
+        if name == b"fmt ":
+            layout = _wav_layout(os.pread(descriptor, min(declared, 40), start))
+            if layout is None:
+                return None
+        elif name == b"data":
+            to_the_end = declared == 0 or declared > size - start
+            length = size - start if to_the_end else declared
+            break
+    if layout is None or not length:
+        return None
+    after = start + length + length % 2
+    for _, start, declared in _wav_chunks(descriptor, size, after):
+        if declared > size - start:
+            break
+        after = start + declared + declared % 2
+    if size - after > length:
+        raise ProbeError(
+            "corrupt_media",
+            f"The WAV header declares {length} bytes of audio, but the file goes on for {size - after} more. "
+            "Save it again with a sound editor, or convert it to FLAC.",
+        )
+    codec, channels, rate, frame = layout
+    return Probe(length // frame / rate, channels, rate, codec, "wav", "audio/wav")
+
+
+def _wav_chunks(descriptor: int, size: int, at: int = 12) -> Iterator[tuple[bytes, int, int]]:
+    """Name, start of the content and declared length of each chunk, as far as they are chunks at all."""
+    for _ in range(_WAV_MAX_CHUNKS):
+        header = os.pread(descriptor, 8, at)
+        if len(header) < 8 or not header[:4].isascii():
+            return
+        name, declared = struct.unpack("<4sI", header)
+        yield name, at + 8, declared
+        at += 8 + declared + declared % 2
+        if at >= size:
+            return
+
+
+def _wav_layout(content: bytes) -> tuple[str, int, int, int] | None:
+    """Codec, channels, rate and bytes per frame, where they agree with one another."""
+    if len(content) < 16:
+        return None
+    tag, channels, rate, byte_rate, frame, bits = struct.unpack_from("<HHIIHH", content)
+    if tag == _WAV_EXTENSIBLE and content[26:40] == _WAV_SUBFORMAT_TAIL:
+        (tag,) = struct.unpack_from("<H", content, 24)
+    codec = _WAV_CODECS.get((tag, bits))
+    if codec is None or not channels or frame != channels * bits // 8 or byte_rate != rate * frame:
+        return None
+    return codec, channels, rate, frame
+
+
+_UNSUPPORTED: Final = (
+    "This is not a kind of recording we read. Send WAV, FLAC, MP3, Ogg, Opus, WebM, MP4, M4A, AAC, AMR, "
+    "AIFF, CAF or WMA."
+)
+_CORRUPT: Final = "The recording is damaged or incomplete. Save or upload it again."
+_FAILURES: Final = {
+    "corrupt_media": _CORRUPT,
+    "no_audio": "The file has no audio. Send one with an audio track.",
+    "probe_timeout": "Reading the recording took too long. Convert it, for example to FLAC, and send that.",
+    "probe_crashed": "The recording could not be read. Convert it, for example to FLAC, and send that.",
+}
+# How the kinds we read begin, by offset: what begins so and cannot be read is damaged, not unknown.
+_SIGNATURES: Final = (
+    (0, (b"RIFF", b"RF64", b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"ID3", b"\xff\xfb", b"\xff\xf1", b"#!AMR",
+         b"FORM", b"caff", b"riff", b"\x30\x26\xb2\x75")),
+    (4, (b"ftyp", b"moov", b"mdat")),
+)  # fmt: skip
+_AUDIO_TYPES: Final = {
+    "wav": "audio/wav",
+    "w64": "audio/x-w64",
+    "flac": "audio/flac",
+    "ogg": "audio/ogg",
+    "mp3": "audio/mpeg",
+    "mov,mp4,m4a,3gp,3g2,mj2": "audio/mp4",
+    "matroska,webm": "audio/x-matroska",
+    "aac": "audio/aac",
+    "amr": "audio/amr",
+    "aiff": "audio/aiff",
+    "caf": "audio/x-caf",
+    "asf": "audio/x-ms-wma",
+}
+_VIDEO_TYPES: Final = {
+    "ogg": "video/ogg",
+    "mov,mp4,m4a,3gp,3g2,mj2": "video/mp4",
+    "matroska,webm": "video/x-matroska",
+    "asf": "video/x-ms-wmv",
+}
+
+
+def _from_answer(answer: dict[str, Any], descriptor: int) -> Probe:
+    """The child's answer, believed as far as a child that a hostile file took over could be."""
+    head = os.pread(descriptor, 64, 0)
+    if failure := answer.get("failure"):
+        if failure == "no_audio":
+            raise ProbeError("unsupported_media", _FAILURES[failure])
+        if failure == "unreadable":
+            known = any(head[offset:].startswith(names) for offset, names in _SIGNATURES)
+            if known:
+                raise ProbeError("corrupt_media", _CORRUPT)
+            raise ProbeError("unsupported_media", _UNSUPPORTED)
+        raise ProbeError(failure, _FAILURES[failure]) if failure in _FAILURES else _crashed()
+    match answer:
+        case {
+            "duration": float(duration),
+            "channels": int(channels),
+            "sample_rate": int(rate),
+            "codec": str(codec),
+            "container": str(container),
+            "video": bool(video),
+        } if container in _AUDIO_TYPES and codec.isascii() and codec.isprintable() and len(codec) < 40:
+            media_type = (video and _VIDEO_TYPES.get(container)) or _AUDIO_TYPES[container]
+            if container == "matroska,webm" and b"webm" in head:  # the EBML document type
+                media_type = media_type.replace("x-matroska", "webm")
+            return Probe(duration, channels, rate, codec, container, media_type)
+    raise _crashed()
+
+
+def _crashed() -> ProbeError:
+    return ProbeError("probe_crashed", _FAILURES["probe_crashed"])
+
+
+class _ServerDied(Exception):
+    """The fork server ended, for reasons that need not lie in this file."""
+
+
+@dataclass
+class _ForkServer:
+    """The owner's end: starts the server when first asked, and again whenever it has died."""
+
+    control: socket.socket | None = None
+    process: subprocess.Popen[bytes] | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    turns: threading.BoundedSemaphore = field(
+        default_factory=lambda: threading.BoundedSemaphore(CONCURRENT_PROBES)
+    )
+
+    def ask(self, media: int) -> dict[str, Any]:
+        """The child's answer about the open file `media`. Raises ProbeError `probe_unavailable`."""
+        turns = self.turns
+        if not turns.acquire(timeout=WALL_SECONDS):
+            raise ProbeError("probe_unavailable", "Too many recordings are being read. Try again shortly.")
+        try:
+            for _ in range(2):  # a server that died takes its probes along; a fresh one gets one more chance
+                with contextlib.suppress(_ServerDied):
+                    return self._ask_once(media)
+        finally:
+            turns.release()
+        raise ProbeError("probe_unavailable", "Recordings cannot be read at the moment. Try again shortly.")
+
+    def _ask_once(self, media: int) -> dict[str, Any]:
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs, self.lock:
+                server = self._running()
+                try:
+                    socket.send_fds(server, [b"?"], [media, theirs.fileno()])
+                except OSError as error:
+                    self._stop()
+                    raise _ServerDied from error
+            line = self._read_answer(ours, server)
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        return answer if isinstance(answer, dict) else {"failure": "probe_crashed"}
+
+    def _read_answer(self, ours: socket.socket, server: socket.socket) -> bytes:
+        """One line, or what there is of it. The server ends children that overstay, so silence is its own."""
+        deadline = time.monotonic() + WALL_SECONDS + 3
+        line = b""
+        while not line.endswith(b"\n") and len(line) < _ANSWER_BYTES:
+            ours.settimeout(max(deadline - time.monotonic(), 0.001))
+            try:
+                received = ours.recv(_ANSWER_BYTES)
+            except OSError:
+                received = b""
+            if not received:
+                with self.lock:
+                    if self.control is server:  # else another thread has seen it, and started the next
+                        self._stop()
+                raise _ServerDied
+            line += received
+        return line
+
+    def _running(self) -> socket.socket:
+        if self.control is None:
+            self.control, theirs = socket.socketpair()
+            with theirs:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-I", __file__],
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    env={},
+                    cwd="/",
+                    start_new_session=True,  # Ctrl-C stops the owner, which may have probes to finish
+                )
+        return self.control
+
+    def _stop(self) -> None:
+        if self.control is not None:
+            self.control.close()
+            self.control = None
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def close(self) -> None:
+        """End the server. The next probe starts another."""
+        with self.lock:
+            self._stop()
+
+    def forget(self) -> None:
+        """In a forked copy of the owner: the server, and whoever held the lock, belong to the original."""
+        self.lock = threading.Lock()
+        self.turns = threading.BoundedSemaphore(CONCURRENT_PROBES)
+        if self.control is not None:
+            self.control.close()
+            self.control = None
+        if self.process is not None:
+            self.process.returncode = 0  # not our child: nothing to wait for
+            self.process = None
+
+
+_server = _ForkServer()
+atexit.register(_server.close)
+os.register_at_fork(after_in_child=_server.forget)
+
+
+# From here on: what runs in the fork server and its children.
+
+_OPTIONS: Final = {
+    "format_whitelist": "wav,w64,flac,ogg,mp3,mov,matroska,aac,amr,aiff,caf,asf",
+    # The open descriptor alone: with "file" a manifest could name a neighbour.
+    "protocol_whitelist": "fd",
+}
+# Times in these are counted frame by frame, so that only reading them all gives the length.
+_COUNTED: Final = frozenset({"mp3", "aac", "amr"})
+_TAIL_SECONDS: Final = 1.0
+_BELIEVED_WITHIN: Final = 0.5
+_SERVER_DESCRIPTORS: Final = 64
+_NEW_NAMESPACES: Final = 0x10000000 | 0x40000000  # CLONE_NEWUSER | CLONE_NEWNET
+_PR_SET_PDEATHSIG: Final = 1
+_PR_SET_NO_NEW_PRIVS: Final = 38
+
+
+def _serve() -> None:
+    """Fork a child for each pair of descriptors (media, answer) that comes in, until the owner is gone."""
+    importlib.import_module("av.subtitles.stream")  # PyAV does so late, when a child can open no file
+
+    control = socket.socket(fileno=0)
+    libc = ctypes.CDLL(None)
+    if sys.platform == "linux":
+        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        libc.unshare(_NEW_NAMESPACES)  # refused in most containers; the limit on descriptors still holds
+    _limit(resource.RLIMIT_NOFILE, _SERVER_DESCRIPTORS)
+    _limit(resource.RLIMIT_CORE, 0)
+    null = os.open(os.devnull, os.O_WRONLY)
+    woken, waker = os.pipe()
+    os.set_blocking(waker, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(waker)
+    # Collecting would touch, and so copy, the pages that children share with us.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+
+    children: dict[int, tuple[float, socket.socket]] = {}
+    while True:
+        now = time.monotonic()
+        patience = min((deadline for deadline, _ in children.values()), default=now + 3600) - now
+        ready, _, _ = select.select([control.fileno(), woken], [], [], max(patience, 0))
+        if control.fileno() in ready:
+            message, descriptors, _, _ = socket.recv_fds(control, 1, 2)
+            if not message:
+                break
+            media, answer = descriptors
+            child = os.fork()
+            if not child:
+                _read_and_exit(media, answer, null, libc)
+            os.close(media)
+            children[child] = (time.monotonic() + WALL_SECONDS, socket.socket(fileno=answer))
+        if woken in ready:
+            os.read(woken, 512)
+        _reap(children)
+        for child, (deadline, _) in children.items():
+            if deadline <= time.monotonic():
+                os.kill(child, signal.SIGKILL)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+
+
+def _reap(children: dict[int, tuple[float, socket.socket]]) -> None:
+    """Answer for the children that ended without an answer of their own."""
+    while children:
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if not child:
+            return
+        deadline, answer = children.pop(child)
+        signalled = -os.waitstatus_to_exitcode(status)
+        with answer, contextlib.suppress(OSError):
+            if signalled:
+                late = signalled == signal.SIGXCPU or deadline <= time.monotonic()
+                failure = "probe_timeout" if late else "probe_crashed"
+                answer.send(_line({"failure": failure}), socket.MSG_DONTWAIT)
+
+
+def _read_and_exit(media: int, answer: int, null: int, libc: ctypes.CDLL) -> None:
+    """The child's whole life. Nothing may be imported once the limits hold."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if sys.platform == "linux":
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    for standard, descriptor in enumerate((media, answer, null)):
+        os.dup2(descriptor, standard)
+    os.closerange(3, _SERVER_DESCRIPTORS)
+    os.lseek(0, 0, os.SEEK_SET)
+    _limit(resource.RLIMIT_AS, MEMORY_BYTES)
+    _limit(resource.RLIMIT_CPU, CPU_SECONDS)
+    _limit(resource.RLIMIT_FSIZE, 0)
+    _limit(resource.RLIMIT_NPROC, 0)
+    _limit(resource.RLIMIT_NOFILE, 4)  # 0 to 2, and the copy of 0 that FFmpeg makes
+    try:
+        found = _examine()
+    except MemoryError:
+        found = {"failure": "probe_crashed"}
+    except Exception:  # noqa: BLE001 - PyAV raises what it likes on damaged files; the owner reports it
+        found = {"failure": "unreadable"}
+    os.write(1, _line(found))
+    os._exit(0)
+
+
+def _limit(what: int, most: int) -> None:
+    _, hard = resource.getrlimit(what)
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    try:
+        resource.setrlimit(what, (most, most))
+    except (OSError, ValueError):
+        if sys.platform == "linux":  # macOS refuses some of them
+            raise
+
+
+def _line(answer: dict[str, Any]) -> bytes:
+    return json.dumps(answer).encode() + b"\n"
+
+
+def _examine() -> dict[str, Any]:
+    """What descriptor 0 holds, in the shape that _from_answer reads."""
+    import av
+
+    with av.open("fd:", options=dict(_OPTIONS), metadata_errors="ignore") as container:
+        if not container.streams.audio:
+            return {"failure": "no_audio"}
+        stream = container.streams.best("audio")  # None when a header left out what any decoder needs
+        if not isinstance(stream, av.AudioStream):
+            return {"failure": "unreadable"}
+        attached = av.stream.Disposition.attached_pic
+        return {
+            "duration": _duration(container, stream),
+            "channels": stream.codec_context.channels,
+            "sample_rate": stream.codec_context.sample_rate or 0,
+            "codec": stream.codec_context.codec.canonical_name,
+            "container": container.format.name,
+            "video": any(not video.disposition & attached for video in container.streams.video),
+        }
+
+
+def _duration(container: "InputContainer", stream: "AudioStream") -> float:
+    """Seconds of audio by its packets, 0 without any. Where times can be trusted only the last are read.
+
+    A header that says too little is found out since packets follow its end, one that says too much since
+    none are there.
+    """
+    tick = stream.time_base or Fraction(1)
+    start = stream.start_time or 0
+    declared = 0
+    if container.format.name not in _COUNTED:
+        declared = stream.duration or int((container.duration or 0) / 1_000_000 / tick)
+    end: int | None = None
+    if 0 < declared * tick < 10 * MAX_DURATION:
+        tail = start + max(declared - int(_TAIL_SECONDS / tick), 0)
+        end = _end_of_packets(container, stream, tail)
+    if end is None:
+        end = _end_of_packets(container, stream, start)
+    if end is None:
+        return 0.0
+    believed = abs(end - start - declared) * tick < _BELIEVED_WITHIN
+    return float((declared if believed else end - start) * tick)
+
+
+def _end_of_packets(container: "InputContainer", stream: "AudioStream", since: int) -> int | None:
+    """When the last packet from `since` on ends, in the stream's ticks; None if there is none."""
+    import av
+
+    end: int | None = None
+    with contextlib.suppress(av.FFmpegError):  # a cut file is as long as what is there
+        container.seek(since, stream=stream)
+        for packet in container.demux(stream):
+            at = packet.dts if packet.pts is None else packet.pts
+            if at is not None:
+                end = max(end or 0, at + (packet.duration or 0))
+    return end
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,375 @@
+import math
+import os
+import random
+import socket
+import struct
+import time
+import wave
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import psutil
+import pytest
+
+from jobs import probe as probe_module
+from jobs.probe import WALL_SECONDS, Probe, ProbeError, probe
+
+ROOT = Path(__file__).parents[2]
+TELEPHONE, SPEECH, STUDIO = 8_000, 16_000, 48_000
+# name: muxer, encoder, rate, what the probe calls the codec, media type
+FORMATS = {
+    "wav": ("wav", "pcm_s16le", SPEECH, "pcm_s16le", "audio/wav"),
+    "adpcm": ("wav", "adpcm_ima_wav", SPEECH, "adpcm_ima_wav", "audio/wav"),
+    "w64": ("w64", "pcm_s16le", SPEECH, "pcm_s16le", "audio/x-w64"),
+    "flac": ("flac", "flac", SPEECH, "flac", "audio/flac"),
+    "mp3": ("mp3", "libmp3lame", SPEECH, "mp3", "audio/mpeg"),
+    "ogg": ("ogg", "libopus", STUDIO, "opus", "audio/ogg"),
+    "webm": ("webm", "libopus", STUDIO, "opus", "audio/webm"),
+    "mka": ("matroska", "flac", SPEECH, "flac", "audio/x-matroska"),
+    "m4a": ("ipod", "aac", SPEECH, "aac", "audio/mp4"),
+    "mov": ("mov", "alac", SPEECH, "alac", "audio/mp4"),
+    "aac": ("adts", "aac", SPEECH, "aac", "audio/aac"),
+    "amr": ("amr", "libopencore_amrnb", TELEPHONE, "amr_nb", "audio/amr"),
+    "aiff": ("aiff", "pcm_s16be", SPEECH, "pcm_s16be", "audio/aiff"),
+    "caf": ("caf", "pcm_s16be", SPEECH, "pcm_s16be", "audio/x-caf"),
+    "wma": ("asf", "wmav2", STUDIO, "wmav2", "audio/x-ms-wma"),
+}
+MUTATED = ("wav", "adpcm", "flac", "mp3", "ogg", "webm", "m4a", "aac", "amr", "wma")
+MUTANTS_OF_EACH = 24
+NOISE = random.Random(1)  # noqa: S311 - repeatable, not secret
+REFUSALS = {"unsupported_media", "corrupt_media", "media_too_long", "probe_timeout", "probe_crashed"}
+
+
+def fill(frame: av.AudioFrame | av.VideoFrame) -> None:
+    """Noise where samples are integers, so that it does not compress to nothing; else silence."""
+    noisy = frame.format.name.startswith("s16")
+    for plane in frame.planes:
+        plane.update(NOISE.randbytes(plane.buffer_size) if noisy else bytes(plane.buffer_size))
+
+
+def encode(
+    path: Path,
+    muxer: str,
+    encoder: str | None,
+    rate: int = SPEECH,
+    *,
+    seconds: float = 2.0,
+    layout: str = "mono",
+    video: bool = False,
+    options: dict[str, str] | None = None,
+) -> Path:
+    """A recording made by FFmpeg's own encoders."""
+    with av.open(str(path), "w", format=muxer, options=options or {}) as output:
+        if video:
+            pictures = output.add_stream("mpeg4" if muxer == "mp4" else "libvpx", rate=5)
+            pictures.width = pictures.height = 32
+            pictures.pix_fmt = "yuv420p"
+        if encoder:
+            sound = output.add_stream(encoder, rate=rate, layout=layout)
+            sound.bit_rate = 12_200 if muxer == "amr" else 64_000
+            sound.open()
+            size = sound.frame_size or 1024
+            for at in range(0, int(seconds * rate), size):
+                frame = av.AudioFrame(sound.format.name, layout, min(size, int(seconds * rate) - at))
+                frame.sample_rate, frame.pts, frame.time_base = rate, at, Fraction(1, rate)
+                fill(frame)
+                output.mux(sound.encode(frame))
+            output.mux(sound.encode(None))
+        if video:
+            for number in range(int(seconds * 5)):
+                picture = av.VideoFrame(32, 32, "yuv420p")
+                picture.pts = number
+                fill(picture)
+                output.mux(pictures.encode(picture))
+            output.mux(pictures.encode(None))
+    return path
+
+
+def recording(folder: Path, name: str, **more: object) -> Path:
+    muxer, encoder, rate, _, _ = FORMATS[name]
+    return encode(folder / name, muxer, encoder, rate, **more)
+
+
+def write_wav(path: Path, *, frames: int = SPEECH, rate: int = SPEECH, channels: int = 1) -> Path:
+    with wave.open(str(path), "wb") as output:
+        output.setnchannels(channels)
+        output.setsampwidth(2)
+        output.setframerate(rate)
+        output.writeframes(bytes(frames * channels * 2))
+    return path
+
+
+def overwrite(path: Path, at: int, content: bytes) -> Path:
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(content)
+    return path
+
+
+def refusal(path: Path) -> ProbeError:
+    with pytest.raises(ProbeError) as caught:
+        probe(path)
+    return caught.value
+
+
+def server_process() -> psutil.Process:
+    process = probe_module._server.process
+    assert process is not None
+    return psutil.Process(process.pid)
+
+
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition never held"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def anything_else(tmp_path: Path) -> Path:
+    """What only the child can read."""
+    return recording(tmp_path, "flac")
+
+
+@pytest.fixture
+def server(anything_else: Path) -> psutil.Process:
+    probe(anything_else)
+    return server_process()
+
+
+@pytest.fixture
+def listener() -> Iterator[tuple[int, Callable[[], int]]]:
+    """A port on loopback, and how many have connected to it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+
+        def connections() -> int:
+            count = 0
+            while True:
+                try:
+                    listening.accept()[0].close()
+                except BlockingIOError:
+                    return count
+                count += 1
+
+        yield listening.getsockname()[1], connections
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_measured(name: str, tmp_path: Path) -> None:
+    _, _, rate, codec, media_type = FORMATS[name]
+
+    found = probe(recording(tmp_path, name))
+
+    assert found.duration == pytest.approx(2.0, abs=0.13)  # encoders pad to whole frames
+    assert (found.channels, found.sample_rate, found.codec) == (1, rate, codec)
+    assert found.media_type == media_type
+
+
+def test_the_name_of_the_file_is_never_looked_at(anything_else: Path) -> None:
+    playlist_by_name = anything_else.rename(anything_else.with_name("x.m3u8"))
+
+    assert probe(playlist_by_name).container == "flac"
+
+
+def test_stereo_is_two_channels(tmp_path: Path) -> None:
+    assert probe(recording(tmp_path, "flac", layout="stereo")).channels == 2
+
+
+@pytest.mark.parametrize(
+    ("muxer", "encoder", "rate", "media_type"),
+    [("mp4", "aac", SPEECH, "video/mp4"), ("webm", "libopus", STUDIO, "video/webm")],
+)
+def test_of_a_video_its_audio_counts(
+    muxer: str, encoder: str, rate: int, media_type: str, tmp_path: Path
+) -> None:
+    found = probe(encode(tmp_path / "video", muxer, encoder, rate, video=True))
+
+    assert found.duration == pytest.approx(2.0, abs=0.1)
+    assert found.media_type == media_type
+
+
+def test_a_video_without_audio_is_refused(tmp_path: Path) -> None:
+    error = refusal(encode(tmp_path / "video", "mp4", None, video=True))
+
+    assert error.code == "unsupported_media"
+    assert "has no audio" in error.message
+
+
+def test_live_webm_without_a_duration_is_measured_by_its_packets(tmp_path: Path) -> None:
+    live = recording(tmp_path, "webm", seconds=5.0, options={"live": "1"})
+
+    assert probe(live).duration == pytest.approx(5.0, abs=0.1)
+
+
+def test_mp3_without_a_length_header_is_measured_by_its_frames(tmp_path: Path) -> None:
+    bare = recording(tmp_path, "mp3", seconds=5.0, options={"write_xing": "0", "id3v2_version": "0"})
+
+    assert probe(bare).duration == pytest.approx(5.0, abs=0.1)
+
+
+def test_a_plain_wav_needs_no_child(tmp_path: Path) -> None:
+    probe_module._server.close()
+
+    found = probe(write_wav(tmp_path / "a", frames=24_000, channels=2))
+
+    assert found == Probe(1.5, 2, SPEECH, "pcm_s16le", "wav", "audio/wav")
+    assert probe_module._server.process is None
+
+
+def test_a_wav_whose_writer_never_knew_its_length_runs_to_the_end(tmp_path: Path) -> None:
+    for placeholder in (0, 0xFFFFFFFF):
+        streamed = overwrite(write_wav(tmp_path / "a"), 40, struct.pack("<I", placeholder))
+
+        assert probe(streamed).duration == 1.0
+
+
+def test_a_cut_wav_is_as_long_as_what_is_there(tmp_path: Path) -> None:
+    cut = write_wav(tmp_path / "a")
+    os.truncate(cut, 44 + SPEECH)
+
+    assert probe(cut).duration == 0.5
+
+
+def test_a_wav_that_declares_less_than_it_holds_is_refused(tmp_path: Path) -> None:
+    lying = overwrite(write_wav(tmp_path / "a", frames=SPEECH * 60), 40, struct.pack("<I", 3_200))
+
+    error = refusal(lying)
+
+    assert error.code == "corrupt_media"
+    assert "declares 3200 bytes" in error.message
+
+
+def test_chunks_after_the_audio_are_no_lie(tmp_path: Path) -> None:
+    tagged = write_wav(tmp_path / "a", frames=160)
+    with tagged.open("ab") as file:
+        file.write(struct.pack("<4sI", b"LIST", 50_000) + bytes(50_000))
+
+    assert probe(tagged).duration == 0.01
+
+
+@pytest.mark.parametrize(
+    ("at", "content"),
+    [
+        pytest.param(22, struct.pack("<H", 0), id="no channels"),
+        pytest.param(22, struct.pack("<H", 40), id="forty channels"),
+        pytest.param(24, struct.pack("<I", 2_147_483_647), id="absurd rate"),
+        pytest.param(24, struct.pack("<I", 1), id="one hertz"),
+        pytest.param(24, struct.pack("<I", 0), id="no rate"),
+        pytest.param(16, struct.pack("<I", 4_000_000_000), id="endless format"),
+    ],
+)
+def test_a_lying_wav_header_is_refused(at: int, content: bytes, tmp_path: Path) -> None:
+    assert refusal(overwrite(write_wav(tmp_path / "a"), at, content)).code == "corrupt_media"
+
+
+def test_a_wav_without_audio_is_refused(tmp_path: Path) -> None:
+    assert refusal(write_wav(tmp_path / "a", frames=0)).code == "corrupt_media"
+
+
+@pytest.mark.parametrize("claimed", [SPEECH // 2, SPEECH * 3600])
+def test_a_flac_header_that_lies_about_its_length_is_found_out(claimed: int, tmp_path: Path) -> None:
+    lying = recording(tmp_path, "flac", seconds=30.0)
+    with lying.open("rb") as file:  # 36 bits of total samples end STREAMINFO's first 18 bytes (RFC 9639, 8.2)
+        rest = int.from_bytes(file.read(26)[18:26])
+    overwrite(lying, 18, (rest >> 36 << 36 | claimed).to_bytes(8))
+
+    assert probe(lying).duration == pytest.approx(30.0, abs=0.6)
+
+
+@pytest.mark.parametrize("name", ["flac", "mp3", "ogg", "webm", "aac", "amr"])
+def test_half_a_file_is_half_as_long(name: str, tmp_path: Path) -> None:
+    cut = recording(tmp_path, name, seconds=40.0)
+    os.truncate(cut, cut.stat().st_size // 2)
+
+    assert probe(cut).duration == pytest.approx(20.0, abs=4.0)
+
+
+def test_an_mp4_cut_before_its_index_is_corrupt(tmp_path: Path) -> None:
+    cut = recording(tmp_path, "m4a", seconds=20.0)
+    os.truncate(cut, cut.stat().st_size // 2)
+
+    assert refusal(cut).code == "corrupt_media"
+
+
+def test_a_recording_over_the_limit_is_refused(anything_else: Path) -> None:
+    with pytest.raises(ProbeError) as caught:
+        probe(anything_else, max_duration=1.0)
+
+    assert caught.value.code == "media_too_long"
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        pytest.param(b"", "corrupt_media", id="empty"),
+        pytest.param(b"Dear Sir or Madam,\n" * 500, "unsupported_media", id="text"),
+        pytest.param(b"\x89PNG\r\n\x1a\n" + bytes(4_000), "unsupported_media", id="PNG"),
+        pytest.param(bytes(10_000), "unsupported_media", id="zeros"),
+        pytest.param(b"fLaC" + bytes(10_000), "corrupt_media", id="a signature alone"),
+    ],
+)
+def test_what_is_no_recording_is_refused(content: bytes, code: str, tmp_path: Path) -> None:
+    path = tmp_path / "recording.wav"
+    path.write_bytes(content)
+
+    assert refusal(path).code == code
+
+
+MANIFESTS = {
+    "HLS": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{url}\n#EXT-X-ENDLIST\n",
+    "HLS naming a neighbour": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{neighbour}\n#EXT-X-ENDLIST\n",
+    "concat naming a neighbour": "ffconcat version 1.0\nfile '{neighbour}'\n",
+    "concat of a URL": "ffconcat version 1.0\nfile '{url}'\n",
+    "DASH": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+    'mediaPresentationDuration="PT5S"><Period><AdaptationSet mimeType="audio/mp4"><Representation id="1" '
+    'bandwidth="1"><BaseURL>{url}</BaseURL></Representation></AdaptationSet></Period></MPD>',
+    "SDP": "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=audio {port} RTP/AVP 0\n",
+}
+
+
+@pytest.mark.parametrize("suffix", ["wav", "m3u8", "mpd"])
+@pytest.mark.parametrize("kind", MANIFESTS)
+def test_a_manifest_reaches_neither_network_nor_neighbour(
+    kind: str, suffix: str, tmp_path: Path, listener: tuple[int, Callable[[], int]]
+) -> None:
+    port, connections = listener
+    neighbour = recording(tmp_path, "flac")
+    manifest = tmp_path / f"manifest.{suffix}"
+    url = f"http://127.0.0.1:{port}/internal.ts"
+    manifest.write_text(MANIFESTS[kind].format(url=url, port=port, neighbour=neighbour.name))
+
+    error = refusal(manifest)
+
+    assert error.code == "unsupported_media"
+    assert connections() == 0
+
+
+def mutants(original: bytes, count: int, seed: str) -> Iterator[bytes]:
+    chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
+    for _ in range(count):
+        mutant = bytearray(original)
+        for _ in range(chance.choice((1, 4, 40))):  # most damage where the headers are
+            mutant[int(len(mutant) * chance.random() ** 4)] = chance.choice(
+                (0, 0x7F, 0xFF, chance.randrange(256))
+            )
+        yield bytes(mutant[: chance.choice((len(mutant), chance.randrange(1, len(mutant))))])
+
+
+@pytest.mark.parametrize("name", MUTATED)
+def test_damaged_files_are_measured_or_refused(name: str, tmp_path: Path) -> None:
+    original = recording(tmp_path, name).read_bytes()
+    path = tmp_path / "mutant"
+    for mutant in mutants(original, MUTANTS_OF_EACH, seed=name):
+        path.write_bytes(mutant)
+        began = time.monotonic()
+        try:
+            found = probe(path)
+        except ProbeError as error:
+            assert error.code in REFUSALS
+        else:
+            assert found.channels > 0
+            assert math.isfinite(found.duration)
+        assert time.monotonic() - began < WALL_SECONDS
