@@ -1,0 +1,40 @@
+"""Recognisers. An engine turns the samples of one channel into words."""
+
+from typing import Protocol
+
+from sandbox.audio import Audio
+from sandbox.response import ModelInfo
+from sandbox.transcript import Word
+
+
+class EngineUnavailable(Exception):
+    """This machine cannot run the engine; the message says why."""
+
+
+class Engine(Protocol):
+    model: ModelInfo
+
+    def transcribe(self, audio: Audio, channel: int | None, *, diarize: bool) -> list[Word]:
+        """The words of one channel, or of all mixed down when `channel` is None, in order.
+
+        Blocks; called from several worker threads at once. Raises CorruptAudio.
+        """
+
+
+def choose(name: str) -> Engine:
+    """The engine called `name`. `auto` is moonshine where it runs, else scripted.
+
+    Raises EngineUnavailable when moonshine was asked for by name and cannot run here.
+    """
+    from sandbox.engines.scripted import ScriptedEngine
+
+    if name == "scripted":
+        return ScriptedEngine()
+    from sandbox.engines.moonshine import MoonshineEngine
+
+    try:
+        return MoonshineEngine()
+    except EngineUnavailable:
+        if name == "moonshine":
+            raise
+        return ScriptedEngine()

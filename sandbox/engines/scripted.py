@@ -1,0 +1,60 @@
+"""Words made from the length of a recording: no speech is recognised, and the model's name says so.
+
+Time is cut into slots of 0.4 s. Of ten slots the first eight carry a word each, a sentence; then comes a
+pause of two slots, long enough to end an utterance. The word of a slot is its own, so that whoever reads a
+transcript can see what was lost, repeated or moved.
+"""
+
+from sandbox.audio import Audio
+from sandbox.response import ModelInfo
+from sandbox.transcript import Word, spread
+
+SLOT_SECONDS = 0.4
+WORD_SECONDS = 0.35
+SENTENCE_SLOTS = 10
+SENTENCE_WORDS = 8
+CONFIDENCE = 0.98
+CHANNEL_STRIDE = 5000
+"""Slots between the words of one channel and of the next: 33 minutes before they meet."""
+
+SYLLABLES = [consonant + vowel for consonant in "bdfgjklmnprstvwz" for vowel in "aeiou"]
+
+
+class ScriptedEngine:
+    model = ModelInfo("scripted (no speech recognition)", "1", "scripted")
+
+    def __init__(self) -> None:
+        self.transcript: str | None = None
+        """When set, the text of every recording, spread over its length."""
+
+    def transcribe(self, audio: Audio, channel: int | None, *, diarize: bool) -> list[Word]:
+        if self.transcript is not None:
+            return spread(self.transcript, [(0.0, audio.duration)], CONFIDENCE)
+        words = words_between(0.0, audio.duration, channel or 0)
+        return words if diarize else [Word(word.text, word.start, word.end, CONFIDENCE) for word in words]
+
+
+def words_between(start: float, end: float, channel: int = 0) -> list[Word]:
+    """The words that lie wholly between two instants. Speakers 0 and 1 take turns by sentence."""
+    slot = max(0, round(start / SLOT_SECONDS) - 1)
+    words = []
+    while (begin := slot * SLOT_SECONDS) + WORD_SECONDS <= end + 1e-6:
+        place = slot % SENTENCE_SLOTS
+        if place < SENTENCE_WORDS and begin >= start - 1e-6:
+            text = word_of(slot + channel * CHANNEL_STRIDE)
+            if place == 0:
+                text = text.capitalize()
+            if place == SENTENCE_WORDS - 1:
+                text += "."
+            speaker = slot // SENTENCE_SLOTS % 2
+            words.append(Word(text, begin, begin + WORD_SECONDS, CONFIDENCE, speaker))
+        slot += 1
+    return words
+
+
+def word_of(slot: int) -> str:
+    """A pronounceable word of at least two syllables, another for each slot."""
+    slot, last = divmod(slot, len(SYLLABLES))
+    slot, middle = divmod(slot, len(SYLLABLES))
+    first = word_of(slot - 1) if slot else ""
+    return first + SYLLABLES[middle] + SYLLABLES[last]
