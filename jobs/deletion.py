@@ -1,0 +1,48 @@
+"""Deleting a job with all that is stored of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from functools import partial
+
+from django.core.files.storage import storages
+from django.db import transaction
+
+from jobs.models import Recording, TranscriptionJob
+
+logger = logging.getLogger(__name__)
+
+
+def delete_job(job: TranscriptionJob) -> None:
+    """Delete the job with its transcripts, history and answers, and the recording if no other job has it.
+
+    Open jobs too: whoever runs one finds its lease gone and abandons the call. An answer that arrives in that
+    very moment may be left in storage, under a name that nothing refers to any more.
+    Files go once the rows are gone for good, so that no row is ever left without its file.
+    """
+    with transaction.atomic():
+        recording = _locked(job)
+        answers = {f"answers/{job.pk}/{run}.json" for run in range(1, job.run + 1)}
+        answers |= set(job.transcripts.exclude(answer="").values_list("answer", flat=True))
+        job.delete()
+        transaction.on_commit(partial(_remove, sorted(answers)))
+        if recording is not None and not recording.jobs.exists():
+            stored = recording.file.name
+            recording.delete()
+            transaction.on_commit(partial(_remove, [stored]))
+
+
+def _locked(job: TranscriptionJob) -> Recording | None:
+    """The job's recording, locked: two that delete its last two jobs take turns."""
+    if job.recording_id is None:
+        return None
+    return Recording.objects.select_for_update().filter(pk=job.recording_id).first()
+
+
+def _remove(names: Iterable[str | None]) -> None:
+    for name in filter(None, names):
+        try:
+            storages["default"].delete(name)
+        except OSError as error:
+            logger.warning("%s could not be removed from storage: %s", name, error)
