@@ -259,8 +259,7 @@ class Provider:
         The error is raised after the SDK's has been dealt with: its frames hold our key, and tracebacks
         with local variables end up in logs.
         """
-        key = self.endpoint.api_key
-        if not (key and key.isascii() and key.isprintable()):
+        if not _fits_a_header(self.endpoint.api_key):
             # Not left to the libraries: a header that cannot be encoded is an error that quotes the key.
             raise ProviderRefusedCredentials("provider_unauthorized", "The provider's API key is missing.")
         exchange = _Exchange()
@@ -279,7 +278,7 @@ class Provider:
         finally:
             _exchange.reset(token)
         if failure is None and not 200 <= exchange.status < 300:
-            failure = _refusal(exchange, key)
+            failure = _refusal(exchange, self.endpoint.api_key)
         if failure is not None:
             raise failure
         return Answer(exchange.body, exchange.request_id, exchange.status, time.monotonic() - started)
@@ -363,6 +362,10 @@ class _Sending(httpx.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         yield from self._stream
         self._exchange.sent = True
+
+
+def _fits_a_header(key: str) -> bool:
+    return bool(key) and key.isascii() and key.isprintable()
 
 
 def _read_exactly(source: AudioFile) -> Iterator[bytes]:
