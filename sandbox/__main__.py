@@ -4,8 +4,10 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import sys
+import threading
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -36,6 +38,14 @@ class Server(uvicorn.Server):
             sys.stdout.flush()
 
 
+def _end_with_parent() -> None:
+    """A parent that is killed cannot stop its children, but its end of their pipes closes."""
+    # The descriptor, since the interpreter must not find this thread holding a file object's lock at its end.
+    while os.read(0, 1024):
+        pass
+    os._exit(0)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="A Deepgram-compatible server.")
     parser.add_argument("--host", default="127.0.0.1")
@@ -48,8 +58,13 @@ def main() -> int:
     )
     parser.add_argument("--callback-retry-seconds", type=float, default=RETRY_SECONDS)
     parser.add_argument("--log-level", choices=("debug", "info", "warning"), default="warning")
+    parser.add_argument(
+        "--with-parent", action="store_true", help="end when standard input does, as it does with the parent"
+    )
     arguments = parser.parse_args()
 
+    if arguments.with_parent:
+        threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(level=arguments.log_level.upper(), format="%(levelname)s %(name)s %(message)s")
     try:
         engine = choose(arguments.engine)
