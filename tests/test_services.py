@@ -9,7 +9,8 @@ import psycopg
 import pytest
 import redis
 
-from tests.services import PostgresServer, RedisServer
+from tests.services import PostgresServer, RedisServer, binaries
+from tests.services.binaries import ProgramMissing
 from tests.services.process import ServerFailed, free_port
 
 
@@ -136,3 +137,10 @@ def test_a_free_port_can_be_listened_on_and_is_not_an_outgoing_one():
 
     with RedisServer(port=port) as server:
         assert server.port == port < 32_768
+
+
+def test_a_missing_program_is_named_with_what_to_install(monkeypatch):
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+
+    with pytest.raises(ProgramMissing, match=r"no-such-server is missing.*apt-get install postgresql"):
+        binaries.find("no-such-server", "no-such-package")
