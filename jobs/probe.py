@@ -192,17 +192,6 @@ def _wav_layout(content: bytes) -> tuple[str, int, int, int] | None:
     return codec, channels, rate, frame
 
 
-_UNSUPPORTED: Final = (
-    "This is not a kind of recording we read. Send WAV, FLAC, MP3, Ogg, Opus, WebM, MP4, M4A, AAC, AMR, "
-    "AIFF, CAF or WMA."
-)
-_CORRUPT: Final = "The recording is damaged or incomplete. Save or upload it again."
-_FAILURES: Final = {
-    "corrupt_media": _CORRUPT,
-    "no_audio": "The file has no audio. Send one with an audio track.",
-    "probe_timeout": "Reading the recording took too long. Convert it, for example to FLAC, and send that.",
-    "probe_crashed": "The recording could not be read. Convert it, for example to FLAC, and send that.",
-}
 # How the kinds we read begin, by offset: what begins so and cannot be read is damaged, not unknown.
 _SIGNATURES: Final = (
     (0, (b"RIFF", b"RF64", b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"ID3", b"\xff\xfb", b"\xff\xf1", b"#!AMR",
@@ -234,15 +223,6 @@ _VIDEO_TYPES: Final = {
 def _from_answer(answer: dict[str, Any], descriptor: int) -> Probe:
     """The child's answer, believed as far as a child that a hostile file took over could be."""
     head = os.pread(descriptor, 64, 0)
-    if failure := answer.get("failure"):
-        if failure == "no_audio":
-            raise ProbeError("unsupported_media", _FAILURES[failure])
-        if failure == "unreadable":
-            known = any(head[offset:].startswith(names) for offset, names in _SIGNATURES)
-            if known:
-                raise ProbeError("corrupt_media", _CORRUPT)
-            raise ProbeError("unsupported_media", _UNSUPPORTED)
-        raise ProbeError(failure, _FAILURES[failure]) if failure in _FAILURES else _crashed()
     match answer:
         case {
             "duration": float(duration),
@@ -256,11 +236,24 @@ def _from_answer(answer: dict[str, Any], descriptor: int) -> Probe:
             if container == "matroska,webm" and b"webm" in head:  # the EBML document type
                 media_type = media_type.replace("x-matroska", "webm")
             return Probe(duration, channels, rate, codec, container, media_type)
-    raise _crashed()
-
-
-def _crashed() -> ProbeError:
-    return ProbeError("probe_crashed", _FAILURES["probe_crashed"])
+        case {"failure": "no_audio"}:
+            raise ProbeError("unsupported_media", "The file has no audio. Send one with an audio track.")
+        case {"failure": "unreadable"} if any(head[at:].startswith(names) for at, names in _SIGNATURES):
+            raise ProbeError(
+                "corrupt_media", "The recording is damaged or incomplete. Save or upload it again."
+            )
+        case {"failure": "unreadable"}:
+            raise ProbeError(
+                "unsupported_media",
+                "This is not a kind of recording we read. Send WAV, FLAC, MP3, Ogg, Opus, WebM, MP4, M4A, "
+                "AAC, AMR, AIFF, CAF or WMA.",
+            )
+        case {"failure": "probe_timeout"}:
+            raise ProbeError(
+                "probe_timeout",
+                "Reading the recording took too long. Convert it to FLAC, or split it into parts.",
+            )
+    raise ProbeError("probe_crashed", "The recording could not be read. Convert it to FLAC, and send that.")
 
 
 class _ServerDied(Exception):
@@ -301,36 +294,37 @@ class _ForkServer:
                 except OSError as error:
                     self._stop()
                     raise _ServerDied from error
-            line = self._read_answer(ours, server)
+            said = self._read_answer(ours, server)
         try:
-            answer = json.loads(line)
-        except ValueError:
+            answer = json.loads(said)
+        except (ValueError, RecursionError):
             answer = None
         return answer if isinstance(answer, dict) else {"failure": "probe_crashed"}
 
     def _read_answer(self, ours: socket.socket, server: socket.socket) -> bytes:
-        """One line, or what there is of it. The server ends children that overstay, so silence is its own."""
+        """All that is said until the child has ended, so that its turn lasts as long as it does.
+
+        The server ends children that overstay, and answers for those that die: silence is its own end.
+        """
         deadline = time.monotonic() + WALL_SECONDS + 3
-        line = b""
-        while not line.endswith(b"\n") and len(line) < _ANSWER_BYTES:
-            ours.settimeout(max(deadline - time.monotonic(), 0.001))
-            try:
-                received = ours.recv(_ANSWER_BYTES)
-            except OSError:
-                received = b""
-            if not received:
-                with self.lock:
-                    if self.control is server:  # else another thread has seen it, and started the next
-                        self._stop()
-                raise _ServerDied
-            line += received
-        return line
+        answer = b""
+        with contextlib.suppress(OSError):  # a time-out among them
+            ours.settimeout(WALL_SECONDS + 3)
+            while received := ours.recv(_ANSWER_BYTES):
+                answer = (answer + received)[:_ANSWER_BYTES]
+                ours.settimeout(max(deadline - time.monotonic(), 0.001))
+            if answer:
+                return answer
+        with self.lock:
+            if self.control is server:  # else another thread has seen it, and started the next
+                self._stop()
+        raise _ServerDied
 
     def _running(self) -> socket.socket:
         if self.control is None:
             self.control, theirs = socket.socketpair()
             with theirs:
-                self.process = subprocess.Popen(
+                self.process = subprocess.Popen(  # noqa: S603 - this file, by this interpreter
                     [sys.executable, "-I", __file__],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
@@ -446,7 +440,7 @@ def _reap(children: dict[int, tuple[float, socket.socket]]) -> None:
             if signalled:
                 late = signalled == signal.SIGXCPU or deadline <= time.monotonic()
                 failure = "probe_timeout" if late else "probe_crashed"
-                answer.send(_line({"failure": failure}), socket.MSG_DONTWAIT)
+                answer.send(json.dumps({"failure": failure}).encode(), socket.MSG_DONTWAIT)
 
 
 def _read_and_exit(media: int, answer: int, null: int, libc: ctypes.CDLL) -> None:
@@ -470,7 +464,7 @@ def _read_and_exit(media: int, answer: int, null: int, libc: ctypes.CDLL) -> Non
         found = {"failure": "probe_crashed"}
     except Exception:  # noqa: BLE001 - PyAV raises what it likes on damaged files; the owner reports it
         found = {"failure": "unreadable"}
-    os.write(1, _line(found))
+    os.write(1, json.dumps(found).encode())
     os._exit(0)
 
 
@@ -483,10 +477,6 @@ def _limit(what: int, most: int) -> None:
     except (OSError, ValueError):
         if sys.platform == "linux":  # macOS refuses some of them
             raise
-
-
-def _line(answer: dict[str, Any]) -> bytes:
-    return json.dumps(answer).encode() + b"\n"
 
 
 def _examine() -> dict[str, Any]:

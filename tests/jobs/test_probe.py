@@ -1,11 +1,18 @@
 import math
 import os
 import random
+import shutil
+import signal
 import socket
 import struct
+import subprocess
+import sys
+import threading
 import time
 import wave
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +21,7 @@ import psutil
 import pytest
 
 from jobs import probe as probe_module
-from jobs.probe import WALL_SECONDS, Probe, ProbeError, probe
+from jobs.probe import CONCURRENT_PROBES, MEMORY_BYTES, WALL_SECONDS, Probe, ProbeError, probe
 
 ROOT = Path(__file__).parents[2]
 TELEPHONE, SPEECH, STUDIO = 8_000, 16_000, 48_000
@@ -120,6 +127,19 @@ def server_process() -> psutil.Process:
     return psutil.Process(process.pid)
 
 
+def run(*lines: str) -> str:
+    """What a program of these lines, in an interpreter of its own, prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
 def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
@@ -131,6 +151,15 @@ def until(condition: Callable[[], bool], seconds: float = 10) -> None:
 def anything_else(tmp_path: Path) -> Path:
     """What only the child can read."""
     return recording(tmp_path, "flac")
+
+
+@pytest.fixture
+def slow(tmp_path: Path) -> Path:
+    """An hour of AMR, whose frames have to be counted: some 0.3 s of work."""
+    path = recording(tmp_path, "amr", seconds=60.0)
+    magic, frames = path.read_bytes()[:6], path.read_bytes()[6:]
+    path.write_bytes(magic + frames * 60)
+    return path
 
 
 @pytest.fixture
@@ -373,3 +402,199 @@ def test_damaged_files_are_measured_or_refused(name: str, tmp_path: Path) -> Non
             assert found.channels > 0
             assert math.isfinite(found.duration)
         assert time.monotonic() - began < WALL_SECONDS
+
+
+ANSWER = {
+    "duration": 1.0,
+    "channels": 1,
+    "sample_rate": SPEECH,
+    "codec": "pcm_s16le",
+    "container": "wav",
+    "video": False,
+}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"failure": "something new"},
+        {"failure": ["no_audio"]},
+        ANSWER | {"duration": "long"},
+        ANSWER | {"codec": "pcm\n"},
+        ANSWER | {"container": "exe"},
+        {key: value for key, value in ANSWER.items() if key != "channels"},
+    ],
+)
+def test_an_answer_of_another_shape_is_not_believed(answer: dict[str, object], anything_else: Path) -> None:
+    with anything_else.open("rb") as media, pytest.raises(ProbeError) as caught:
+        probe_module._from_answer(answer, media.fileno())
+
+    assert caught.value.code == "probe_crashed"
+
+
+def test_the_owner_loads_neither_ffmpeg_nor_django() -> None:
+    loaded = run("import sys, jobs.probe; print({'av', 'django'} & set(sys.modules))")
+
+    assert loaded == "set()"
+
+
+@contextmanager
+def probing(path: Path) -> Iterator[tuple["Future[Probe]", psutil.Process]]:
+    """A probe under way, and the child that does it."""
+    server = server_process()
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(probe, path)
+        until(lambda: bool(server.children()))
+        (child,) = server.children()
+        yield result, child
+
+
+def test_a_child_that_crashes_leaves_the_server_alone(server: psutil.Process, slow: Path) -> None:
+    with probing(slow) as (result, child):
+        child.send_signal(signal.SIGSEGV)
+
+        with pytest.raises(ProbeError) as caught:
+            result.result()
+
+    assert caught.value.code == "probe_crashed"
+    assert server_process() == server
+
+
+def test_a_child_over_its_processor_time_is_a_timeout(server: psutil.Process, slow: Path) -> None:
+    with probing(slow) as (result, child):
+        child.send_signal(signal.SIGXCPU)
+
+        with pytest.raises(ProbeError) as caught:
+            result.result()
+
+    assert caught.value.code == "probe_timeout"
+
+
+@pytest.mark.full_load
+def test_a_child_that_hangs_is_ended(server: psutil.Process, slow: Path) -> None:
+    with probing(slow) as (result, child):
+        child.suspend()
+
+        with pytest.raises(ProbeError) as caught:
+            result.result(timeout=WALL_SECONDS + 2)
+
+    assert caught.value.code == "probe_timeout"
+    assert server_process() == server
+
+
+def test_a_server_killed_in_mid_probe_is_replaced_and_the_probe_repeated(
+    server: psutil.Process, slow: Path
+) -> None:
+    with probing(slow) as (result, child):
+        server.kill()
+
+        assert result.result().codec == "amr_nb"
+
+    assert server_process() != server
+    until(lambda: not child.is_running())
+
+
+def test_a_server_killed_while_idle_is_replaced(server: psutil.Process, anything_else: Path) -> None:
+    server.kill()
+    server.wait()
+
+    assert probe(anything_else).codec == "flac"
+
+
+def test_a_server_that_cannot_start_blames_no_recording(
+    anything_else: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probe_module._server.close()
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+
+    assert refusal(anything_else).code == "probe_unavailable"
+
+
+def test_the_server_ends_with_its_owner(anything_else: Path) -> None:
+    owner = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import jobs.probe as p; p.probe({str(anything_else)!r});"
+            "print(p._server.process.pid, flush=True); import signal; signal.pause()",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    with owner:
+        server = psutil.Process(int(owner.stdout.readline()))
+        owner.kill()
+
+    until(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_forked_copy_of_the_owner_starts_a_server_of_its_own(anything_else: Path) -> None:
+    """Forked while another thread holds the lock, as happens in a busy web server."""
+    outcome = run(
+        "import os, jobs.probe as p",
+        f"path = {str(anything_else)!r}",
+        "p.probe(path); first = p._server.process.pid",
+        "p._server.lock.acquire()",
+        "copy = os.fork()",
+        "if not copy: p.probe(path); os._exit(p._server.process.pid == first)",
+        "p._server.lock.release()",
+        "own = os.waitpid(copy, 0)[1] == 0",
+        "p.probe(path); print(own, p._server.process.pid == first)",
+    )
+
+    assert outcome == "True True"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+def test_many_threads_share_four_children(server: psutil.Process, slow: Path) -> None:
+    children = Path(f"/proc/{server.pid}/task/{server.pid}/children")
+    most = 0
+    with ThreadPoolExecutor(8) as pool:
+        results = [pool.submit(probe, slow) for _ in range(8)]
+        while wait(results, timeout=0.01).not_done:
+            most = max(most, len(children.read_text().split()))
+
+    assert len({result.result() for result in results}) == 1
+    assert 2 <= most <= CONCURRENT_PROBES
+
+
+def test_a_probe_that_gets_no_turn_blames_no_recording(
+    anything_else: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe_module, "WALL_SECONDS", 0.01)
+    monkeypatch.setattr(probe_module._server, "turns", threading.BoundedSemaphore(1))
+    with probe_module._server.turns:
+        error = refusal(anything_else)
+
+    assert error.code == "probe_unavailable"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
+def test_the_child_can_open_nothing_and_knows_nothing(server: psutil.Process, slow: Path) -> None:
+    with probing(slow) as (result, child):
+        proc = Path(f"/proc/{child.pid}")
+        until(lambda: child.rlimit(psutil.RLIMIT_NOFILE) == (4, 4))
+        until(lambda: child.num_fds() == 4 or result.done())
+        descriptors = {int(entry.name): os.readlink(entry) for entry in (proc / "fd").iterdir()}
+        environment = child.environ()
+        memory, written = child.rlimit(psutil.RLIMIT_AS), child.rlimit(psutil.RLIMIT_FSIZE)
+        no_new_privileges = "NoNewPrivs:\t1" in (proc / "status").read_text()
+        result.result()
+
+    assert descriptors.pop(1).startswith("socket:")
+    assert descriptors == {0: str(slow), 2: os.devnull, 3: str(slow)}
+    assert environment == {}
+    assert memory == (MEMORY_BYTES, MEMORY_BYTES)
+    assert written == (0, 0)
+    assert no_new_privileges
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-Un", "true"], capture_output=True, check=False).returncode != 0
+    if shutil.which("unshare")
+    else True,
+    reason="this kernel or container grants no network namespaces",
+)
+def test_the_server_has_no_network(server: psutil.Process) -> None:
+    assert os.readlink(f"/proc/{server.pid}/ns/net") != os.readlink("/proc/self/ns/net")
