@@ -89,7 +89,8 @@ def _ask(job: TranscriptionJob, region: Region, call: Call) -> tuple[bytes, Call
 
 def _kept_answer(job: TranscriptionJob) -> tuple[bytes, CallReport] | None:
     """What an earlier attempt of this run was answered, if it got as far as storing it."""
-    if not (job.crashes or job.attempts or job.deferrals or job.history.filter(run=job.run).exists()):
+    if job.claimed_at == job.started_at:
+        # Its first claim in this run.
         return None
     try:
         with storages["default"].open(job.answer_name) as file:

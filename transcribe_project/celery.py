@@ -68,7 +68,7 @@ def queues() -> list[Queue]:
     from routing.regions import all_regions
 
     names = [*(region.queue for region in all_regions().values()), ISOLATION_QUEUE, WEBHOOK_QUEUE]
-    return [Queue(name) for name in dict.fromkeys(names)]
+    return [Queue(name, routing_key=name) for name in dict.fromkeys(names)]
 
 
 @worker_shutting_down.connect
