@@ -30,7 +30,7 @@ class Configuration:
     worker_cancel_long_running_tasks_on_connection_loss = False
     worker_pool = "threads"
 
-    broker_url = settings.REDIS_URL or "memory://"
+    broker_url = settings.REDIS_URL or "memory://localhost"
     worker_concurrency = settings.WORKER_CONCURRENCY
     # Only the Redis transport can go without prefetching.
     worker_disable_prefetch = not settings.EMBEDDED
