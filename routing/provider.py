@@ -40,7 +40,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import BinaryIO, cast
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -154,11 +154,17 @@ class ProviderEndpoint:
     max_answer_bytes: int = 256 * 1024 * 1024
 
 
+class Readable(Protocol):
+    """As much of a binary file as is used here; Django's are not typing.BinaryIO."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
 @dataclass(frozen=True, slots=True)
 class AudioFile:
     """`size` bytes of an open binary file from where it stands. To ask again, open or rewind it again."""
 
-    file: BinaryIO
+    file: Readable
     size: int
 
 

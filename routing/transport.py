@@ -69,8 +69,10 @@ class ResponseTooLarge(Exception):
 class Call:
     """One or several HTTP exchanges that share a deadline, `seconds` from construction.
 
-    A context manager: exchanges within it, in this thread, are bound to it. Not to be entered by two
-    threads at once; `abort()` is for other threads.
+    A context manager: exchanges within it, in this thread, are bound to it (the innermost, where calls are
+    nested). Not to be entered by two threads at once; `abort()` is for other threads. What a body's
+    iterator or a reader of the response does between reads and writes is not interrupted, only followed
+    by the error.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -223,7 +225,6 @@ class DeadlineTransport(httpx.BaseTransport):
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        current_call().remaining()
         with _as_httpx_errors():
             response = self._pool.handle_request(
                 httpcore.Request(

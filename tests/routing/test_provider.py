@@ -206,9 +206,6 @@ def test_threads_get_their_own_answers():
     assert len(peer.requests) == 160
 
 
-# What the provider answers when it does not transcribe
-
-
 @pytest.mark.parametrize(
     ("status", "family", "code", "kind"),
     [
@@ -306,9 +303,6 @@ def test_no_status_is_retried_here(status):
         provider.close()
 
     assert len(peer.requests) == 1
-
-
-# When there is no answer
 
 
 def reset_after_request(connection: Connection) -> None:
@@ -469,9 +463,6 @@ def test_a_storage_that_fails_while_reading_is_our_fault():
     assert "disk gone" in str(error)
 
 
-# Keys
-
-
 def everything_in(error: BaseException) -> str:
     """What a log with local variables would show of an error, libraries' frames included."""
     shown = []
@@ -537,9 +528,6 @@ def test_a_key_that_cannot_be_sent_is_refused_before_anything_is_sent(key):
     assert (caught.value.code, peer.connections) == ("provider_unauthorized", 0)
 
 
-# Grants
-
-
 def test_a_grant_is_asked_for_with_its_time_to_live():
     with Peer(answering(200, b'{"access_token":"jwt","expires_in":30}')) as peer:
         provider = provider_at(peer)
@@ -569,9 +557,6 @@ def test_a_grant_that_is_refused_is_an_error_like_any_other():
         with pytest.raises(ProviderRefusedCredentials):
             provider.grant(30, call=Call(LONG))
         provider.close()
-
-
-# One per process
 
 
 def test_an_endpoint_has_one_client_in_the_process():
