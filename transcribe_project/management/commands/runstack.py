@@ -9,6 +9,7 @@ import sys
 import threading
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import fill
 from time import monotonic
 from typing import IO, Any
 
@@ -127,4 +128,5 @@ class Command(BaseCommand):
             job.refresh_from_db()
         transcript = job.transcripts.last()
         if transcript is not None:
-            self._say(f"Sample    {recording.filename}, {monotonic() - began:.1f} s after the start:\n{transcript.text}")
+            self._say(f"Sample    {recording.filename}, {monotonic() - began:.1f} s after the start:")
+            self._say(fill(transcript.text, 100, initial_indent="          ", subsequent_indent="          "))

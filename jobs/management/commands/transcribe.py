@@ -1,0 +1,108 @@
+"""Transcribe files or URLs from the command line."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.utils import timezone
+from rich.console import Console
+
+from jobs import intake
+from jobs.exports import to_json, to_srt, to_txt, to_vtt
+from jobs.models import Project, Status, TranscriptionJob, WorkerProcess
+from jobs.options import InvalidOptions, validate
+from jobs.probe import ProbeError
+from jobs.worker import Worker
+
+LOOK_SECONDS = 0.1
+FORMATS = {"txt": to_txt, "srt": to_srt, "vtt": to_vtt, "json": to_json}
+
+
+class Command(BaseCommand):
+    help = "Transcribes files or URLs: the results on standard output, what happens on standard error."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("sources", nargs="+", metavar="FILE|URL")
+        parser.add_argument("--format", choices=list(FORMATS), default="txt")
+        parser.add_argument("--project", default="Command line", help="Made if there is none of this name.")
+        parser.add_argument(
+            "--option",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="One of Deepgram's options, for example language=de. Can be repeated.",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.console = Console(stderr=True, highlight=False)
+        chosen = self._options(options["option"])
+        project = Project.objects.filter(name=options["project"]).first() or Project.objects.create(
+            name=options["project"]
+        )
+        # Nobody else may be there to run them; then they run here, one after the other.
+        mode: Any = "async" if WorkerProcess.objects.alive().exists() else "sync"
+        failed = False
+        for source in options["sources"]:
+            job = self._submit(source, intake.Order(project=project, options=chosen, mode=mode))
+            if job is None or not self._follow(source, job, here=mode == "sync"):
+                failed = True
+                continue
+            transcript = job.transcripts.latest("version")
+            self.stdout.write(FORMATS[options["format"]](transcript))
+            self.stdout.flush()
+        if failed:
+            sys.exit(1)
+
+    def _options(self, pairs: list[str]) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        for pair in pairs:
+            name, _, value = pair.partition("=")
+            given.setdefault(name, []).append(value)
+        try:
+            return validate({name: values if len(values) > 1 else values[0] for name, values in given.items()})
+        except InvalidOptions as error:
+            raise CommandError("\n".join(f"{name}: {message}" for name, message in error.errors.items())) from None
+
+    def _submit(self, source: str, order: intake.Order) -> TranscriptionJob | None:
+        if urlsplit(source).scheme in ("http", "https"):
+            return intake.submit(order, url=source)
+        path = Path(source)
+        try:
+            with path.open("rb") as file, TemporaryUploadedFile(path.name, "", 0, None) as upload:
+                shutil.copyfileobj(file, upload.file)
+                upload.size = upload.tell()
+                upload.seek(0)
+                recording = intake.keep(order.project, upload)
+        except OSError as error:
+            self.console.print(f"[red]{source}[/]: {error.strerror}")
+            return None
+        except ProbeError as error:
+            self.console.print(f"[red]{source}[/]: {error.message}")
+            return None
+        return intake.submit(order, recording=recording)
+
+    def _follow(self, source: str, job: TranscriptionJob, *, here: bool) -> bool:
+        """Wait until the job has ended and tell how it goes; whether it has a transcript."""
+        began, pause = timezone.now(), threading.Event()
+        runner = Worker([job.queue], 1) if here else None
+        with self.console.status(f"{source}: {job.status}") as line:
+            while not job.is_ended:
+                line.update(f"{source}: {job.status} {(timezone.now() - began).total_seconds():.0f} s")
+                pause.wait(LOOK_SECONDS)
+                job.refresh_from_db()
+                if runner and job.status in (Status.QUEUED, Status.WAITING):
+                    runner.run_available(job.queue)
+        took = (timezone.now() - began).total_seconds()
+        if job.status == Status.COMPLETED:
+            self.console.print(f"[green]{source}[/]: {job.duration or 0:.1f} s of audio in {took:.1f} s")
+            return True
+        self.console.print(f"[red]{source}[/]: {job.status}: {job.error_message} ({job.error_code})")
+        return False
