@@ -20,6 +20,7 @@ import ctypes
 import gc
 import importlib
 import json
+import logging
 import os
 import resource
 import select
@@ -49,6 +50,8 @@ MEMORY_BYTES: Final = 1536 * 1024 * 1024
 CONCURRENT_PROBES: Final = 4
 
 _ANSWER_BYTES: Final = 4096
+
+logger = logging.getLogger(__name__)
 
 
 class ProbeError(Exception):
@@ -80,7 +83,7 @@ class Probe:
 def probe(path: str | os.PathLike[str], max_duration: float = MAX_DURATION) -> Probe:
     """Measure the recording at `path`; its name is never looked at.
 
-    Blocks for up to 45 s at worst (a turn, then the wall-clock limit), normally for milliseconds. Safe from
+    Blocks for milliseconds normally, for up to 66 s at worst (a turn, then two servers that hang). Safe from
     any thread. Raises ProbeError, and OSError when the file cannot be opened.
     """
     with open(path, "rb", buffering=0) as media:
@@ -187,15 +190,15 @@ def _wav_layout(content: bytes) -> tuple[str, int, int, int] | None:
     if tag == _WAV_EXTENSIBLE and content[26:40] == _WAV_SUBFORMAT_TAIL:
         (tag,) = struct.unpack_from("<H", content, 24)
     codec = _WAV_CODECS.get((tag, bits))
-    if codec is None or not channels or frame != channels * bits // 8 or byte_rate != rate * frame:
+    if codec is None or not (channels and rate) or frame != channels * bits // 8 or byte_rate != rate * frame:
         return None
     return codec, channels, rate, frame
 
 
 # How the kinds we read begin, by offset: what begins so and cannot be read is damaged, not unknown.
 _SIGNATURES: Final = (
-    (0, (b"RIFF", b"RF64", b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"ID3", b"\xff\xfb", b"\xff\xf1", b"#!AMR",
-         b"FORM", b"caff", b"riff", b"\x30\x26\xb2\x75")),
+    (0, (b"RIFF", b"RF64", b"fLaC", b"OggS", b"\x1aE\xdf\xa3", b"ID3", b"#!AMR", b"FORM", b"caff", b"riff",
+         b"\x30\x26\xb2\x75", b"\xff\xf1", b"\xff\xf2", b"\xff\xf3", b"\xff\xf9", b"\xff\xfa", b"\xff\xfb")),
     (4, (b"ftyp", b"moov", b"mdat")),
 )  # fmt: skip
 _AUDIO_TYPES: Final = {
@@ -278,8 +281,10 @@ class _ForkServer:
             raise ProbeError("probe_unavailable", "Too many recordings are being read. Try again shortly.")
         try:
             for _ in range(2):  # a server that died takes its probes along; a fresh one gets one more chance
-                with contextlib.suppress(_ServerDied):
+                try:
                     return self._ask_once(media)
+                except _ServerDied:
+                    logger.warning("the fork server that reads recordings has died")
         finally:
             turns.release()
         raise ProbeError("probe_unavailable", "Recordings cannot be read at the moment. Try again shortly.")
@@ -288,8 +293,8 @@ class _ForkServer:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs, self.lock:
-                server = self._running()
                 try:
+                    server = self._running()
                     socket.send_fds(server, [b"?"], [media, theirs.fileno()])
                 except OSError as error:
                     self._stop()
@@ -365,7 +370,7 @@ atexit.register(_server.close)
 os.register_at_fork(after_in_child=_server.forget)
 
 
-# From here on: what runs in the fork server and its children.
+# What follows runs in the fork server and its children alone.
 
 _OPTIONS: Final = {
     "format_whitelist": "wav,w64,flac,ogg,mp3,mov,matroska,aac,amr,aiff,caf,asf",

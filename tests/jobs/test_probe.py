@@ -287,6 +287,7 @@ def test_chunks_after_the_audio_are_no_lie(tmp_path: Path) -> None:
         pytest.param(24, struct.pack("<I", 2_147_483_647), id="absurd rate"),
         pytest.param(24, struct.pack("<I", 1), id="one hertz"),
         pytest.param(24, struct.pack("<I", 0), id="no rate"),
+        pytest.param(24, struct.pack("<II", 0, 0), id="no rate and no bytes per second"),
         pytest.param(16, struct.pack("<I", 4_000_000_000), id="endless format"),
     ],
 )
@@ -502,11 +503,12 @@ def test_a_server_killed_while_idle_is_replaced(server: psutil.Process, anything
     assert probe(anything_else).codec == "flac"
 
 
+@pytest.mark.parametrize("interpreter", ["/bin/false", "/nowhere/python"])
 def test_a_server_that_cannot_start_blames_no_recording(
-    anything_else: Path, monkeypatch: pytest.MonkeyPatch
+    interpreter: str, anything_else: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probe_module._server.close()
-    monkeypatch.setattr(sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", interpreter)
 
     assert refusal(anything_else).code == "probe_unavailable"
 
@@ -573,13 +575,14 @@ def test_a_probe_that_gets_no_turn_blames_no_recording(
 @pytest.mark.skipif(sys.platform != "linux", reason="read from /proc")
 def test_the_child_can_open_nothing_and_knows_nothing(server: psutil.Process, slow: Path) -> None:
     with probing(slow) as (result, child):
+        until(lambda: child.rlimit(psutil.RLIMIT_NOFILE) == (4, 4) and child.num_fds() == 4)
+        child.suspend()
         proc = Path(f"/proc/{child.pid}")
-        until(lambda: child.rlimit(psutil.RLIMIT_NOFILE) == (4, 4))
-        until(lambda: child.num_fds() == 4 or result.done())
         descriptors = {int(entry.name): os.readlink(entry) for entry in (proc / "fd").iterdir()}
         environment = child.environ()
         memory, written = child.rlimit(psutil.RLIMIT_AS), child.rlimit(psutil.RLIMIT_FSIZE)
         no_new_privileges = "NoNewPrivs:\t1" in (proc / "status").read_text()
+        child.resume()
         result.result()
 
     assert descriptors.pop(1).startswith("socket:")
@@ -590,11 +593,10 @@ def test_the_child_can_open_nothing_and_knows_nothing(server: psutil.Process, sl
     assert no_new_privileges
 
 
-@pytest.mark.skipif(
-    subprocess.run(["unshare", "-Un", "true"], capture_output=True, check=False).returncode != 0
-    if shutil.which("unshare")
-    else True,
-    reason="this kernel or container grants no network namespaces",
-)
+def grants_namespaces() -> bool:
+    return bool(shutil.which("unshare")) and subprocess.run(["unshare", "-Un", "true"]).returncode == 0
+
+
+@pytest.mark.skipif(not grants_namespaces(), reason="this kernel or container grants no network namespace")
 def test_the_server_has_no_network(server: psutil.Process) -> None:
     assert os.readlink(f"/proc/{server.pid}/ns/net") != os.readlink("/proc/self/ns/net")
