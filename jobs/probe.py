@@ -1,4 +1,4 @@
-"""What a recording is: how long, how many channels, which codec. Nothing is decoded, nothing is trusted.
+"""What a recording is: how long, how many channels, which codec. Neither name nor header is trusted.
 
 PCM and telephony WAV, the commonest upload, is read here from its header. Everything else is read by FFmpeg
 (PyAV), whose parsers must be assumed to have holes, in a process that lives for one file:
