@@ -20,7 +20,7 @@ from django.db import connection
 from jobs import lifecycle
 from jobs.leases import LeaseKeeper
 from jobs.lifecycle import CallReport
-from jobs.models import InvalidTransition, TranscriptionJob
+from jobs.models import InvalidTransition, Recording, TranscriptionJob
 from jobs.options import to_query
 from jobs.results import MalformedAnswer, Result, parse
 from routing.backoff import GiveUp, RetryPolicy
@@ -61,7 +61,9 @@ def _attempt(job: TranscriptionJob, call: Call) -> None:
     except ProviderError as error:
         _after(error, job, region)
     except (AudioUnreadable, OSError) as error:
-        _after(ProviderUnavailable("audio_unreadable", f"The stored audio cannot be read: {error}"), job, region)
+        _after(
+            ProviderUnavailable("audio_unreadable", f"The stored audio cannot be read: {error}"), job, region
+        )
     except MalformedAnswer as error:
         _discard_answer(job)
         _after(ProviderUnavailable(error.code, error.message), job, region)
@@ -71,6 +73,10 @@ def _attempt(job: TranscriptionJob, call: Call) -> None:
 
 def _ask(job: TranscriptionJob, region: Region, call: Call) -> tuple[bytes, CallReport]:
     provider = provider_for(ProviderEndpoint(region.base_url, region.api_key))
+    if job.recording_id:
+        # With the project, in one query.
+        job.recording = Recording.objects.select_related("project").get(pk=job.recording_id)
+        job.project = job.recording.project
     opt_out = not job.project.improve_provider_models
     query = [*to_query(job.options), ("mip_opt_out", "true" if opt_out else "false")]
     with ExitStack() as opened:

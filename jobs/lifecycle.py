@@ -118,7 +118,9 @@ def lose_lease(job: TranscriptionJob) -> None:
     with transaction.atomic():
         held = _Held(job)
         job.lose_lease()
-        report = CallReport(error_code="lease_lost", error_message=f"{job.worker} stopped renewing its lease.")
+        report = CallReport(
+            error_code="lease_lost", error_message=f"{job.worker} stopped renewing its lease."
+        )
         held.end(AttemptOutcome.LOST, report, counted=False)
     transaction.on_commit(partial(wake, job.queue))
 

@@ -39,7 +39,9 @@ class Slot:
 
     def __enter__(self) -> Self:
         if self._wanted:
-            self.is_taken = _slots().acquire(timeout=self._wait) if self._wait else _slots().acquire(blocking=False)
+            self.is_taken = (
+                _slots().acquire(timeout=self._wait) if self._wait else _slots().acquire(blocking=False)
+            )
         return self
 
     def run(self, job: TranscriptionJob) -> None:

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from jobs import webhooks, worker
+from jobs import worker
 
 
 @shared_task(name="jobs.work")
@@ -12,4 +12,4 @@ def work(queue: str) -> None:
 
 @shared_task(name="jobs.deliver")
 def deliver(_queue: str) -> None:
-    webhooks.deliver_due()
+    worker.current().deliver_soon()

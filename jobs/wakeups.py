@@ -4,22 +4,23 @@
    message therefore loses and doubles nothing: workers look by themselves every POLL_SECONDS as well.
 2. So nobody ever waits for the broker: a thread of its own sends, and while the broker cannot be reached the
    wake-ups are dropped.
+3. One message is enough for any number of jobs: a worker that finds one calls its other threads to look too.
+   What is asked for within SPACING_SECONDS of a message therefore goes out as one.
 """
 
 import logging
 import threading
 import time
-from collections import Counter
+from collections.abc import Callable
 
 from celery import current_app
-from django.conf import settings
 from kombu.exceptions import OperationalError
 
 logger = logging.getLogger(__name__)
 
 WEBHOOK_QUEUE = "webhooks"
-TASKS = {WEBHOOK_QUEUE: "jobs.deliver"}
-WORK_TASK = "jobs.work"
+WORK_TASK, DELIVER_TASK = "jobs.work", "jobs.deliver"
+SPACING_SECONDS = 0.01
 BROKER_REST_SECONDS = 1.0
 
 
@@ -28,13 +29,12 @@ class _Waker(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="waker", daemon=True)
-        self._asked: Counter[str] = Counter()
+        self._asked: set[str] = set()
         self._changed = threading.Condition()
 
     def ask(self, queue: str) -> None:
         with self._changed:
-            # More than there are threads to wake is of no use: each looks again until nothing is left.
-            self._asked[queue] = min(self._asked[queue] + 1, 2 * settings.WORKER_CONCURRENCY)
+            self._asked.add(queue)
             self._changed.notify()
 
     def run(self) -> None:
@@ -42,24 +42,33 @@ class _Waker(threading.Thread):
             with self._changed:
                 while not self._asked:
                     self._changed.wait()
-                asked, self._asked = self._asked, Counter()
+                asked, self._asked = self._asked, set()
             try:
-                for queue in asked.elements():
-                    current_app.send_task(
-                        TASKS.get(queue, WORK_TASK), args=(queue,), queue=queue, retry=False, ignore_result=True
-                    )
+                for queue in asked:
+                    task = DELIVER_TASK if queue == WEBHOOK_QUEUE else WORK_TASK
+                    current_app.send_task(task, args=(queue,), queue=queue, retry=False, ignore_result=True)
             except (OperationalError, OSError) as error:
                 logger.warning("The broker cannot be reached (%s); workers poll.", type(error).__name__)
                 time.sleep(BROKER_REST_SECONDS)
+            time.sleep(SPACING_SECONDS)
 
 
 _waker: _Waker | None = None
 _starting = threading.Lock()
+_here: dict[str, Callable[[], None]] = {}
+
+
+def serve_here(queue: str, look: Callable[[], None]) -> None:
+    """Say that this process serves `queue` itself: `look` is called in place of sending a message."""
+    _here[queue] = look
 
 
 def wake(queue: str) -> None:
     """Ask a worker of `queue` to look for work soon. Never waits and never fails."""
-    global _waker  # noqa: PLW0603
+    global _waker
+    if look := _here.get(queue):
+        look()
+        return
     with _starting:
         if _waker is None or not _waker.is_alive():
             _waker = _Waker()

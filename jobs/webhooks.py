@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from functools import cache
 from time import monotonic
 
 import httpx
 import orjson
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 from standardwebhooks import Webhook
 
@@ -37,36 +38,36 @@ ATTEMPT_SECONDS = 15.0
 LEASE_SECONDS = 60.0
 KEPT_RESPONSE_BYTES = 4096
 READ_RESPONSE_BYTES = 64 * 1024
+# All of a claim's deliveries must be attempted within its lease, the slowest receivers included.
+CLAIMED_AT_A_TIME = 30
+SETTLED_EVERY_SECONDS = 0.02
 
-_delivering = threading.BoundedSemaphore(1)
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one POST. `retry_after`: seconds, as the receiver asked."""
 
-def are_due() -> bool:
-    return Delivery.objects.due().exists()
+    delivery: Delivery
+    log: DeliveryAttempt
+    retry_after: float | None
+
+    @property
+    def took_it(self) -> bool:
+        return self.log.status_code is not None and 200 <= self.log.status_code < 300
 
 
 def deliver_due() -> None:
-    """Attempt every delivery that is due, WEBHOOK_CONCURRENCY at a time. A second caller leaves it to the first."""
-    while _delivering.acquire(blocking=False):
-        try:
-            deliveries = Delivery.objects.claim(10 * settings.WEBHOOK_CONCURRENCY, LEASE_SECONDS)
-            list(_pool().map(_deliver, deliveries))
-        finally:
-            _delivering.release()
-        # Asked after the release, so that what was written meanwhile is not left lying.
-        if not are_due():
-            return
+    """Attempt every delivery that is due, WEBHOOK_CONCURRENCY at a time."""
+    while deliveries := Delivery.objects.claim(CLAIMED_AT_A_TIME, LEASE_SECONDS):
+        pending = {_pool().submit(post, delivery) for delivery in deliveries}
+        while pending:
+            # What ends within a moment is written down together.
+            done, pending = wait(pending, timeout=SETTLED_EVERY_SECONDS)
+            settle([future.result() for future in done])
 
 
-def _deliver(delivery: Delivery) -> None:
-    try:
-        attempt(delivery)
-    finally:
-        connection.close()
-
-
-def attempt(delivery: Delivery) -> bool:
-    """POST a claimed delivery once and write down what came of it; True if the receiver took it."""
+def post(delivery: Delivery) -> Outcome:
+    """POST a claimed delivery once. Touches no database."""
     body = payload(delivery.event)
     log = DeliveryAttempt(delivery=delivery, number=delivery.attempts + 1, started_at=timezone.now())
     retry_after: float | None = None
@@ -88,20 +89,28 @@ def attempt(delivery: Delivery) -> bool:
     except (httpx.HTTPError, httpx.InvalidURL, ForbiddenURL, CallInterrupted) as error:
         log.error = f"{type(error).__name__}: {error}"[:200]
     log.duration = monotonic() - begun
-    took_it = log.status_code is not None and 200 <= log.status_code < 300
+    return Outcome(delivery, log, retry_after)
+
+
+def settle(outcomes: Sequence[Outcome]) -> None:
+    """Write down what came of these deliveries. Those whose lease is lost are logged, and attempted again."""
+    if not outcomes:
+        return
     with transaction.atomic():
-        if _settle(delivery, log, took_it, retry_after):
-            log.save()
-    return took_it
+        Delivery.objects.settle_delivered([outcome.delivery for outcome in outcomes if outcome.took_it])
+        for outcome in outcomes:
+            if not outcome.took_it:
+                _after_refusal(outcome)
+        DeliveryAttempt.objects.bulk_create([outcome.log for outcome in outcomes])
 
 
-def _settle(delivery: Delivery, log: DeliveryAttempt, took_it: bool, retry_after: float | None) -> bool:
-    if took_it:
-        return delivery.delivered()
-    if log.status_code == httpx.codes.GONE or log.number > len(SCHEDULE):
-        return delivery.give_up()
-    pause = SCHEDULE[log.number - 1] * random.uniform(1 - JITTER, 1 + JITTER)
-    return delivery.retry_in(max(pause, retry_after or 0.0))
+def _after_refusal(outcome: Outcome) -> None:
+    number = outcome.log.number
+    if outcome.log.status_code == httpx.codes.GONE or number > len(SCHEDULE):
+        outcome.delivery.give_up()
+    else:
+        pause = SCHEDULE[number - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 (spreads load)
+        outcome.delivery.retry_in(max(pause, outcome.retry_after or 0.0))
 
 
 def payload(event: Event) -> bytes:

@@ -2,7 +2,8 @@
 
 1. It looks for work when woken (a Celery message) and, by itself, every POLL_SECONDS: with the broker down,
    or for a job whose wake-up was lost, that is all there is.
-2. At most `concurrency` jobs at a time, whoever asked for the look. A look goes on until nothing is left.
+2. At most `concurrency` jobs at a time, whoever asked for the look. A look goes on until nothing is left, and
+   one that finds a job has another thread look as well, so that one message fills all slots.
 3. To stop: claim no more, wait SHUTDOWN_GRACE_SECONDS, give the rest back without a strike, exit.
 """
 
@@ -11,11 +12,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from time import monotonic
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import DatabaseError, connection
 from django.db.models.functions import Now
 
 from jobs import isolation, sweeper, webhooks
@@ -23,33 +26,62 @@ from jobs.execution import execute
 from jobs.leases import LeaseKeeper, keeper
 from jobs.models import TranscriptionJob, WorkerProcess
 from jobs.models.job import ISOLATION_QUEUE
-from jobs.wakeups import WEBHOOK_QUEUE
+from jobs.wakeups import WEBHOOK_QUEUE, serve_here
 
 logger = logging.getLogger(__name__)
 
 REPORT_SECONDS = 5.0
 
 
+class _Slots:
+    """How many jobs may run at once, and how many do. Thread-safe."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._taken = 0
+        self._changed = threading.Lock()
+
+    @property
+    def free(self) -> int:
+        return self._limit - self._taken
+
+    def take(self) -> bool:
+        with self._changed:
+            if self._taken == self._limit:
+                return False
+            self._taken += 1
+            return True
+
+    def give_back(self) -> None:
+        with self._changed:
+            self._taken -= 1
+
+
 class Worker:
-    """The jobs that this process runs, and the thread that looks after them."""
+    """The jobs that this process runs, and the threads that look after them."""
 
     def __init__(self, queues: Sequence[str], concurrency: int, leases: LeaseKeeper | None = None) -> None:
         self.leases = leases or keeper()
         self.queues = [queue for queue in queues if queue != WEBHOOK_QUEUE]
         self.delivers = WEBHOOK_QUEUE in queues
         self.concurrency = concurrency
-        self._slots = threading.BoundedSemaphore(concurrency)
-        self._isolation_slot = threading.BoundedSemaphore(1)
+        self._slots = {queue: _Slots(1) for queue in self.queues if queue == ISOLATION_QUEUE}
+        shared = _Slots(concurrency)
+        self._slots |= {queue: shared for queue in self.queues if queue != ISOLATION_QUEUE}
+        # One more, for the job in isolation.
+        self._pool = ThreadPoolExecutor(concurrency + 1, thread_name_prefix="job")
         self._stopping = threading.Event()
-        self._minder = threading.Thread(target=self._mind, name="worker", daemon=True)
+        self._deliveries_asked = threading.Event()
 
     def start(self) -> None:
-        self._minder.start()
+        threading.Thread(target=self._mind, name="worker", daemon=True).start()
+        if self.delivers:
+            threading.Thread(target=self._deliver, name="deliver", daemon=True).start()
 
     def run_available(self, queue: str) -> None:
         """Run jobs of `queue` until none is left or all slots are taken."""
-        slots = self._isolation_slot if queue == ISOLATION_QUEUE else self._slots
-        while not self._stopping.is_set() and not self.leases.is_cut_off and slots.acquire(blocking=False):
+        slots = self._slots[queue]
+        while not self._stopping.is_set() and not self.leases.is_cut_off and slots.take():
             try:
                 job = TranscriptionJob.objects.claim(queue, self.leases.name, settings.LEASE_SECONDS)
                 if job is None:
@@ -57,16 +89,23 @@ class Worker:
                 if queue == ISOLATION_QUEUE:
                     isolation.run_apart(job, self.leases)
                 else:
+                    if slots.free:
+                        # Where one was, there may be more.
+                        self._pool.submit(self._look_at, queue)
                     execute(job, self.leases)
             finally:
-                slots.release()
+                slots.give_back()
+
+    def deliver_soon(self) -> None:
+        """Look for webhooks that are due, in the thread that delivers them."""
+        self._deliveries_asked.set()
 
     def stop(self) -> None:
         """Claim nothing more."""
         self._stopping.set()
 
     def drain(self, grace: float) -> None:
-        """Claim nothing more, and wait `grace` seconds for what runs here; the rest goes back to the queue."""
+        """Claim nothing more; wait `grace` seconds for what runs here; the rest goes back to the queue."""
         self.stop()
         self.leases.drain(grace)
         WorkerProcess.objects.filter(pk=self.leases.name).delete()
@@ -87,36 +126,29 @@ class Worker:
     def _mind(self) -> None:
         """Report, sweep and look for work that no message told of."""
         sweep_at = report_at = 0.0
-        while not self._stopping.wait(settings.POLL_SECONDS):
-            try:
+        while not self._stopping.is_set():
+            with _guarded("worker"):
                 if monotonic() >= report_at:
                     self._report()
                     report_at = monotonic() + REPORT_SECONDS
                 if monotonic() >= sweep_at:
                     sweeper.sweep()
                     sweep_at = monotonic() + settings.SWEEP_SECONDS
-                self._look()
-            except DatabaseError as error:
-                logger.warning("The database cannot be used: %s", error)
-                connection.close()
-            except Exception:
-                logger.exception("The worker's own thread failed; it goes on.")
-            finally:
-                close_old_connections()
+                for queue in self.queues:
+                    if self._slots[queue].free and TranscriptionJob.objects.claimable(queue).exists():
+                        self._pool.submit(self._look_at, queue)
+            self._stopping.wait(settings.POLL_SECONDS)
 
-    def _look(self) -> None:
-        for queue in self.queues:
-            free = 1 if queue == ISOLATION_QUEUE else max(0, self.concurrency - len(self.leases))
-            waiting = TranscriptionJob.objects.claimable(queue)[:free].count() if free else 0
-            for _ in range(waiting):
-                self._spawn(queue)
-        if self.delivers and webhooks.are_due():
-            threading.Thread(target=_and_close, args=(webhooks.deliver_due,), name="deliver", daemon=True).start()
+    def _look_at(self, queue: str) -> None:
+        with _guarded(queue):
+            self.run_available(queue)
 
-    def _spawn(self, queue: str) -> None:
-        threading.Thread(
-            target=_and_close, args=(self.run_available, queue), name=f"look:{queue}", daemon=True
-        ).start()
+    def _deliver(self) -> None:
+        while not self._stopping.is_set():
+            self._deliveries_asked.wait(settings.POLL_SECONDS)
+            self._deliveries_asked.clear()
+            with _guarded(WEBHOOK_QUEUE):
+                webhooks.deliver_due()
 
     def _report(self) -> None:
         WorkerProcess.objects.update_or_create(
@@ -130,12 +162,15 @@ class Worker:
         )
 
 
-def _and_close(function: object, *args: object) -> None:
-    """Run a thread's work and give its database connection back."""
+@contextmanager
+def _guarded(what: str) -> Iterator[None]:
+    """The edge of a thread: what goes wrong is logged, and its database connection is given back."""
     try:
-        function(*args)  # type: ignore[operator]
+        yield
+    except DatabaseError as error:
+        logger.warning("The database cannot be used (%s): %s", what, error)
     except Exception:
-        logger.exception("A thread of the worker failed.")
+        logger.exception("A thread of the worker failed (%s).", what)
     finally:
         connection.close()
 
@@ -145,13 +180,16 @@ _current: Worker | None = None
 
 def start(queues: Sequence[str], concurrency: int) -> Worker:
     """Make this process a worker of `queues`."""
-    global _current  # noqa: PLW0603
+    global _current
     _current = Worker(queues, concurrency)
     _current.start()
+    if _current.delivers:
+        serve_here(WEBHOOK_QUEUE, _current.deliver_soon)
     return _current
 
 
 def current() -> Worker:
     """This process's worker; only a worker's own tasks may ask."""
-    assert _current is not None, "this process was not started as a worker"
+    if _current is None:
+        raise RuntimeError("this process was not started as a worker")
     return _current

@@ -50,7 +50,9 @@ def choose_mode(given: Conditions, thresholds: Thresholds) -> Choice:
     if given.respond_async:
         return Choice("async", "prefer", "The caller prefers not to wait (Prefer: respond-async).")
     if given.duration is None:
-        return Choice("async", "unknown_duration", "How long the audio is cannot be known before it is fetched.")
+        return Choice(
+            "async", "unknown_duration", "How long the audio is cannot be known before it is fetched."
+        )
     if given.duration > thresholds.async_min:
         return Choice("async", "long", f"{given.duration:.1f} s is over {thresholds.async_min:g} s.")
     if not given.slot_free:

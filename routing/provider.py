@@ -207,6 +207,9 @@ class Provider:
             httpx_client=self._http,
             max_retries=0,  # a retry would send an empty body: the file has been read
         )
+        # Left to itself the SDK reads its package's metadata for every request, to name its version: 0.6 ms.
+        http = sdk._client_wrapper.httpx_client
+        http.base_headers = http.base_headers().copy
         self._media = sdk.listen.v1.media.with_raw_response
         self._tokens = sdk.auth.v1.tokens.with_raw_response
 

@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import environ
+from django.templatetags.static import static
+from django.urls import reverse_lazy
 
 from transcribe_project.secrets_file import kept_secret
 
@@ -153,9 +155,14 @@ WEBHOOK_CONCURRENCY = env.int("WEBHOOK_CONCURRENCY", default=10)
 
 # The API
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["jobs.api.authentication.KeyAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "jobs.api.authentication.KeyAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["jobs.api.permissions.HasProject"],
     "DEFAULT_RENDERER_CLASSES": ["jobs.api.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["jobs.api.parsers.JSONParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "jobs.api.renderers.AlwaysTheFirst",
     "DEFAULT_PAGINATION_CLASS": "jobs.api.pagination.NewestFirst",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
@@ -201,9 +208,46 @@ LOGGING = {
     "loggers": {"httpx": {"level": "WARNING"}, "celery": {"level": "WARNING"}},
 }
 
+
+def _to(icon: str, title: str, page: str) -> dict[str, object]:
+    return {"icon": icon, "title": title, "link": reverse_lazy(f"admin:{page}")}
+
+
 UNFOLD = {
     "SITE_TITLE": "Transcription",
     "SITE_HEADER": "Transcription",
     "SITE_SYMBOL": "graphic_eq",
     "SHOW_VIEW_ON_SITE": False,
+    "DASHBOARD_CALLBACK": "jobs.admin.dashboard.add_dashboard",
+    "STYLES": [lambda request: static("jobs/admin.css")],
+    "SIDEBAR": {
+        "navigation": [
+            {
+                "items": [
+                    _to("dashboard", "Dashboard", "index"),
+                    _to("upload_file", "Upload recordings", "jobs_transcriptionjob_upload"),
+                ],
+            },
+            {
+                "title": "Transcription",
+                "separator": True,
+                "items": [
+                    _to("lyrics", "Jobs", "jobs_transcriptionjob_changelist"),
+                    _to("mic", "Recordings", "jobs_recording_changelist"),
+                    _to("webhook", "Webhook deliveries", "jobs_delivery_changelist"),
+                    _to("memory", "Workers", "jobs_workerprocess_changelist"),
+                ],
+            },
+            {
+                "title": "Access",
+                "separator": True,
+                "items": [
+                    _to("folder_shared", "Projects", "jobs_project_changelist"),
+                    _to("key", "API keys", "jobs_apikey_changelist"),
+                    _to("person", "Users", "auth_user_changelist"),
+                    _to("group", "Groups", "auth_group_changelist"),
+                ],
+            },
+        ],
+    },
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -24,7 +25,7 @@ class EventType(models.TextChoices):
 class Event(models.Model):
     """Something that happened, written in the transaction in which it did.
 
-    A run ends once, so there is one event for each run of a job, and the run's number is the event's sequence.
+    A run ends once, so each run of a job has one event, and the run's number is the event's sequence.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -61,11 +62,22 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def claim(self, limit: int, lease_seconds: float) -> list[Delivery]:
         """Up to `limit` due deliveries, now leased to the caller under one new token."""
         token = uuid4()
-        due = self.due().order_by("run_at").values_list("pk", flat=True)
-        self.due().filter(pk__in=list(due[:limit])).update(
-            lease_token=token, lease_until=seconds_from_now(lease_seconds)
-        )
+        due = list(self.due().order_by("run_at").values_list("pk", flat=True)[:limit])
+        if not due:
+            return []
+        self.due().filter(pk__in=due).update(lease_token=token, lease_until=seconds_from_now(lease_seconds))
         return list(self.filter(lease_token=token).select_related("event__project"))
+
+    def settle_delivered(self, deliveries: Sequence[Delivery]) -> None:
+        """Their receivers took them. One whose lease was lost meanwhile stays as it is."""
+        for token in {delivery.lease_token for delivery in deliveries}:
+            self.filter(pk__in=[delivery.pk for delivery in deliveries], lease_token=token).update(
+                status=DeliveryStatus.DELIVERED,
+                attempts=F("attempts") + 1,
+                delivered_at=Now(),
+                lease_token=None,
+                lease_until=None,
+            )
 
 
 class Delivery(models.Model):
@@ -96,9 +108,7 @@ class Delivery(models.Model):
         )
         indexes = (
             # DeliveryQuerySet.due
-            models.Index(
-                fields=("run_at",), condition=Q(status=DeliveryStatus.PENDING), name="delivery_due"
-            ),
+            models.Index(fields=("run_at",), condition=Q(status=DeliveryStatus.PENDING), name="delivery_due"),
             # DeliveryQuerySet.claim
             models.Index(
                 fields=("lease_token",), condition=Q(lease_token__isnull=False), name="delivery_leased"
@@ -108,11 +118,8 @@ class Delivery(models.Model):
     def __str__(self) -> str:
         return f"{self.event.type} to {self.url}"
 
-    def delivered(self) -> bool:
-        """The receiver took it. False when the lease was lost meanwhile: the attempt is repeated by another."""
-        return self._leave(status=DeliveryStatus.DELIVERED, delivered_at=Now())
-
     def retry_in(self, seconds: float) -> bool:
+        """Attempt it again then. False when the lease was lost meanwhile, here and below."""
         return self._leave(run_at=seconds_from_now(seconds))
 
     def give_up(self) -> bool:

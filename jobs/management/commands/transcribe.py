@@ -67,9 +67,13 @@ class Command(BaseCommand):
             name, _, value = pair.partition("=")
             given.setdefault(name, []).append(value)
         try:
-            return validate({name: values if len(values) > 1 else values[0] for name, values in given.items()})
+            return validate(
+                {name: values if len(values) > 1 else values[0] for name, values in given.items()}
+            )
         except InvalidOptions as error:
-            raise CommandError("\n".join(f"{name}: {message}" for name, message in error.errors.items())) from None
+            raise CommandError(
+                "\n".join(f"{name}: {message}" for name, message in error.errors.items())
+            ) from None
 
     def _submit(self, source: str, order: intake.Order) -> TranscriptionJob | None:
         if urlsplit(source).scheme in ("http", "https"):

@@ -36,7 +36,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=settings.PORT)
-        parser.add_argument("--no-sample", action="store_true", help="Do not transcribe a sample at the first start.")
+        parser.add_argument(
+            "--no-sample", action="store_true", help="Do not transcribe a sample at the first start."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         began = monotonic()
@@ -120,7 +122,8 @@ class Command(BaseCommand):
             upload.seek(0)
             recording = intake.keep(project, upload)
         job = intake.submit(
-            intake.Order(project=project, options=dict(DEFAULTS), mode="async", user=admin), recording=recording
+            intake.Order(project=project, options=dict(DEFAULTS), mode="async", user=admin),
+            recording=recording,
         )
         deadline, pause = monotonic() + SAMPLE_SECONDS, threading.Event()
         while not job.is_ended and monotonic() < deadline:
