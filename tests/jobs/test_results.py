@@ -156,9 +156,10 @@ def test_words_without_text_are_left_out():
     assert [entry["word"] for entry in parse(answer(channel(word("", 0, 1), word("a", 1, 2)))).words] == ["a"]
 
 
-def test_what_postgresql_cannot_store_is_removed():
+@pytest.mark.parametrize("unstorable", ["NaN", "1e999", "1" + "0" * 400])
+def test_what_postgresql_cannot_store_is_removed(unstorable):
     text = json.dumps(answer(channel(word("a\0b", 0, 1, punctuated_word="\ud800c"))))
-    result = parse(text.replace("0.9", "NaN").encode())
+    result = parse(text.replace("0.9", unstorable).encode())
 
     assert (result.words[0]["word"], result.words[0]["punctuated_word"]) == ("ab", "?c")
     assert (result.words[0]["confidence"], result.confidence) == (None, None)
