@@ -375,7 +375,7 @@ class TranscriptionJob(models.Model):
         """Run once more: the next run, with nothing counted."""
         self._enter(
             Status.QUEUED,
-            still=Q(run=self.run),
+            still=Q(status__in=ENDED, run=self.run),
             run=self.run + 1,
             queue=queue,
             start_tag=start_tag,
