@@ -29,7 +29,6 @@ async def misbehave(
         case faults.STATUS if fault.at == "head":
             answer = _refusal(fault, request)
             await answer.send(request, send)
-            await request.drain()
             return answer.status
         case faults.STATUS | faults.NOT_JSON | faults.EMPTY:
             await read()

@@ -3,6 +3,9 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
+
+NEAR_SECONDS = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +28,25 @@ def spread(text: str, stretches: Sequence[tuple[float, float]], confidence: floa
     """Places the words of `text` on the `stretches` (start, end) in which somebody speaks, by their length.
 
     An estimate, for recognisers that time a passage but not its words: a word takes the share of the spoken
-    time that its letters are of all letters. No word begins in a pause; one may run across a pause.
+    time that its letters are of all letters; where a word ends near a pause, it ends at the pause. No word
+    begins in a pause; one may run across a pause.
     """
     texts = text.split()
     letters = sum(len(word) + 1 for word in texts)
-    spoken = sum(end - start for start, end in stretches)
+    lengths = [end - start for start, end in stretches]
+    spoken = sum(lengths)
     if not texts or spoken <= 0:
         return []
 
-    words, done = [], 0
-    for word in texts:
-        start = _at(stretches, spoken * done / letters, opening=True)
-        done += len(word) + 1
-        end = _at(stretches, spoken * done / letters, opening=False)
-        words.append(Word(word, start, end, confidence))
-    return words
+    ends = [spoken * done / letters for done in accumulate(len(word) + 1 for word in texts)]
+    for pause in list(accumulate(lengths))[:-1]:
+        nearest = min(range(len(ends) - 1), key=lambda index: abs(ends[index] - pause), default=None)
+        if nearest is not None and abs(ends[nearest] - pause) <= NEAR_SECONDS:
+            ends[nearest] = pause
+    return [
+        Word(word, _at(stretches, start, opening=True), _at(stretches, end, opening=False), confidence)
+        for word, start, end in zip(texts, [0.0, *ends], ends, strict=False)
+    ]
 
 
 def _at(stretches: Sequence[tuple[float, float]], spoken: float, *, opening: bool) -> float:

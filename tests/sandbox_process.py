@@ -9,7 +9,7 @@ import tempfile
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 ROOT = Path(__file__).resolve().parent.parent
 STOP_SECONDS = 10
@@ -18,8 +18,8 @@ STOP_SECONDS = 10
 class SandboxProcess:
     """`with SandboxProcess() as sandbox:` or start() and stop(); scripted unless another engine is named.
 
-    `arguments` are further options of `python -m sandbox`. After a stop() it can be started again and keeps its
-    address, so that tests can take a provider away and bring it back.
+    `arguments` are further options of `python -m sandbox`. After a stop() it can be started again and keeps
+    its address, so that tests can take a provider away and bring it back.
     """
 
     def __init__(self, *arguments: str, engine: str = "scripted", keys: Sequence[str] = ()) -> None:
@@ -27,7 +27,8 @@ class SandboxProcess:
         for key in keys:
             self._arguments += ["--key", key]
         self._process: subprocess.Popen[str] | None = None
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._stderr: IO[str] | None = None
+        self._errors = ""
         self._port = 0
         self.url = ""
 
@@ -48,14 +49,15 @@ class SandboxProcess:
         return self.url.replace("http://", "ws://")
 
     def start(self) -> None:
-        """Returns when it accepts requests. Raises RuntimeError, with what it wrote, when it does not start."""
+        """Returns when it accepts requests. Raises RuntimeError with what it wrote if it does not start."""
         environment = os.environ | {"NO_PROXY": "127.0.0.1,localhost", "PYTHONPATH": str(ROOT)}
+        self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop()
         self._process = subprocess.Popen(
             [sys.executable, "-m", "sandbox", "--port", str(self._port), *self._arguments],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
-            stderr=self._errors,
+            stderr=self._stderr,
             text=True,
         )
         assert self._process.stdout is not None
@@ -79,6 +81,10 @@ class SandboxProcess:
         assert self._process.stdout is not None
         self._process.stdout.close()
         self._process = None
+        self._errors = self.errors()
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
 
     def kill(self) -> None:
         """As a crash would."""
@@ -87,12 +93,14 @@ class SandboxProcess:
         self.stop()
 
     def errors(self) -> str:
-        """What it wrote on standard error."""
-        self._errors.seek(0)
-        return self._errors.read()
+        """What it wrote on standard error, in this run or the last."""
+        if self._stderr is None:
+            return self._errors
+        self._stderr.seek(0)
+        return self._stderr.read()
 
     def set_faults(self, *rules: dict[str, Any] | str) -> None:
-        """Replaces the standing rules; a bare string is a fault for every request. Without rules: no faults."""
+        """Replaces the standing rules; a bare string is a fault for every request, no rules are no faults."""
         content = [{"fault": rule} if isinstance(rule, str) else rule for rule in rules]
         self._call("PUT", "/sandbox/faults", content)
 

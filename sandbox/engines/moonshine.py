@@ -20,11 +20,15 @@ CUT_SECONDS = 10
 """A window is cut at the quietest instant of its last seconds."""
 
 FRAME = SAMPLE_RATE // 50
-SILENCE_BELOW_PEAK = 0.03
-"""A frame is silent when its level is under this share of the window's loud ones."""
-SILENCE_FLOOR = 0.0005
+SOUND_SHARE = 0.05
+"""A frame has sound when its level is so far up between the quiet frames of the window and its loud ones."""
+SILENCE_LEVEL = 0.0005
 PAUSE_FRAMES = 15
 """Shorter silences lie within speech."""
+CLICK_FRAMES = 2
+"""Sounds no longer than this are no speech."""
+MARGIN_SECONDS = 0.5
+"""What is left of the silence around the speech of a window; more of it makes the model invent words."""
 
 DIARIZE_SECONDS = 600
 """Speakers are told apart within so much audio at a time; in longer recordings they are counted anew."""
@@ -67,8 +71,7 @@ class MoonshineEngine:
         stretches = spoken(samples)
         if not stretches:
             return []
-        # Silence around speech makes the model invent words ("10." before and after a chapter).
-        begin, end = stretches[0][0], stretches[-1][1]
+        begin, end = max(0.0, stretches[0][0] - MARGIN_SECONDS), stretches[-1][1] + MARGIN_SECONDS
         passage = samples[int(begin * SAMPLE_RATE) : int(end * SAMPLE_RATE)]
         with self._recogniser_lock:
             transcript = self._recogniser.transcribe_without_streaming(passage.tolist(), SAMPLE_RATE)
@@ -132,22 +135,22 @@ def _quietest(samples: Any) -> int:
 
 
 def spoken(samples: Any) -> list[tuple[float, float]]:
-    """The stretches (start, end in seconds) with sound, a frame wider each side, 0.3 s of quiet apart."""
+    """The stretches (start, end in seconds) with sound, more than 0.3 s of quiet apart."""
     import numpy as np
 
     levels = _levels(samples)
     if not len(levels):
         return []
-    threshold = max(float(np.percentile(levels, 95)) * SILENCE_BELOW_PEAK, SILENCE_FLOOR)
+    quiet, loud = np.percentile(levels, (10, 95))
+    threshold = max(quiet + SOUND_SHARE * (loud - quiet), SILENCE_LEVEL)
     stretches: list[tuple[int, int]] = []
     for frame in np.flatnonzero(levels > threshold).tolist():
         if stretches and frame - stretches[-1][1] <= PAUSE_FRAMES:
             stretches[-1] = (stretches[-1][0], frame + 1)
         else:
             stretches.append((frame, frame + 1))
-    total = len(samples) / SAMPLE_RATE
     seconds = FRAME / SAMPLE_RATE
-    return [(max(0.0, (a - 1) * seconds), min(total, (b + 1) * seconds)) for a, b in stretches]
+    return [(begin * seconds, end * seconds) for begin, end in stretches if end - begin > CLICK_FRAMES]
 
 
 def _levels(samples: Any) -> Any:
