@@ -283,9 +283,9 @@ _COST_PER_COLUMN_UNEVEN = 0.2
 
 def _break_costs(tokens: Sequence[_Token], language: str) -> list[float]:
     """What a break after each token costs; after the last it is free."""
-    spoken = language[:2].lower()
-    leading = frozenset(_LEADING.get(spoken, _LEADING["en"]).split("|"))
-    leaning = frozenset(_LEANING.get(spoken, _LEANING["en"]).split("|"))
+    spoken = language[:2].lower() or "en"  # Deepgram's default, and so what an unnamed language is
+    leading = frozenset(_LEADING.get(spoken, "").split("|"))
+    leaning = frozenset(_LEANING.get(spoken, "").split("|"))
     costs = [_break_cost(token, following, leading, leaning) for token, following in pairwise(tokens)]
     return [*costs, 0.0]
 

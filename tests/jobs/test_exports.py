@@ -171,10 +171,27 @@ def test_no_line_is_left_on_an_article_or_preposition(count):
 
 @pytest.mark.parametrize(
     ("language", "upper"),
-    [("de-CH", "wir haben gestern lange"), ("en", "wir haben gestern lange mit dem")],
+    [
+        ("de-CH", "wir haben gestern lange"),
+        ("en", "wir haben gestern lange mit dem"),
+        ("it", "wir haben gestern lange mit dem"),
+    ],
 )
 def test_the_language_decides_which_words_are_not_left_at_the_end(language, upper):
     (cue,) = srt_cues("wir haben gestern lange mit dem Lehrer der Schule gesprochen", language=language)
+    assert cue.lines[0] == upper
+
+
+@pytest.mark.parametrize(
+    ("language", "upper"),
+    [
+        ("", "every morning they looked"),
+        ("en-GB", "every morning they looked"),
+        ("it", "every morning they looked at"),
+    ],
+)
+def test_a_language_not_told_is_english_and_one_not_known_has_no_such_words(language, upper):
+    (cue,) = srt_cues("every morning they looked at the distant snowy mountains", language=language)
     assert cue.lines[0] == upper
 
 

@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
@@ -193,6 +195,12 @@ def test_the_query_is_sorted_with_lowercase_booleans_and_repeated_keys():
 def test_only_known_options_are_picked_out_of_a_query():
     pairs = parse_qsl("mode=sync&keyterm=a&keyterm=b&tag=x&callback=y&diarize=true")
     assert from_query(pairs) == {"keyterm": ["a", "b"], "diarize": "true"}
+
+
+def test_every_option_is_documented():
+    page = Path(__file__).parents[2] / "docs" / "options.md"
+    rows = [line.split("|")[1] for line in page.read_text().splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(OPTIONS)
 
 
 JSON = st.recursive(
