@@ -27,7 +27,7 @@ from jobs.probe import probe
 from jobs.speed import estimated_seconds
 from jobs.wakeups import wake
 from routing.modes import Conditions, RequestedMode, Thresholds, choose_mode, receipt
-from routing.regions import choose_region
+from routing.regions import Region, choose_region
 
 HASHED_AT_A_TIME = 1 << 20
 
@@ -57,6 +57,22 @@ class Order:
     key: ApiKey | None = None
     patience: float | None = None
     respond_async: bool = False
+
+    @property
+    def waits(self) -> float:
+        """Seconds that the caller is kept waiting at most."""
+        longest = float(settings.SYNC_DEADLINE_SECONDS)
+        return longest if self.patience is None else min(self.patience, longest)
+
+
+def region_for(order: Order) -> Region:
+    """The region that may take the order; NotAccepted if none may, UnknownRegion if there is none of its name."""
+    region = choose_region(order.region, order.project.residency)
+    if region is None:
+        raise NotAccepted(
+            "region_outside_residency", "No region that the project's residency allows was asked for."
+        )
+    return region
 
 
 def keep(project: Project, upload: TemporaryUploadedFile) -> Recording:
@@ -90,11 +106,9 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
 
     NotAccepted if no region may take it.
     """
-    region = choose_region(order.region, order.project.residency)
-    if region is None:
-        raise NotAccepted("region_outside_residency", "No region that the project's residency allows was asked for.")
+    region = region_for(order)
     duration = recording.duration if recording else None
-    patience = min(order.patience or settings.SYNC_DEADLINE_SECONDS, settings.SYNC_DEADLINE_SECONDS)
+    patience = order.waits
     with sync.Slot(wait=patience if order.mode == "sync" else 0.0, wanted=order.mode != "async") as slot:
         given = Conditions(
             requested=order.mode,

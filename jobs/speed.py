@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from statistics import median
 from typing import Any
 
 from django.core.cache import cache
 from django.db.models import F
 
-from jobs.models import Attempt, AttemptOutcome
+from jobs.models import Attempt, AttemptOutcome, Status, TranscriptionJob
 
 SAMPLE = 50
 REMEMBERED_SECONDS = 10
@@ -25,6 +26,14 @@ def estimated_seconds(duration: float | None, region: str, options: Mapping[str,
     model = str(options.get("model", ""))
     speed = cache.get_or_set(f"speed:{region}:{model}", lambda: _speed(region, model), REMEMBERED_SECONDS)
     return None if speed is None else duration * speed
+
+
+def expected_end(job: TranscriptionJob) -> datetime | None:
+    """When a job that runs should be finished, by recent speed; None if that is not known."""
+    if job.status != Status.RUNNING or job.claimed_at is None:
+        return None
+    takes = estimated_seconds(job.duration, job.region, job.options)
+    return None if takes is None else job.claimed_at + timedelta(seconds=takes)
 
 
 def _speed(region: str, model: str) -> float | None:

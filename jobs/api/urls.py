@@ -1,1 +1,46 @@
-urlpatterns: list[object] = []
+"""URLs below /api/."""
+
+from django.urls import include, path, re_path
+from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+
+from jobs.api.views.jobs import SUBMISSION_PARSERS, JobViewSet
+from jobs.api.views.projects import KeyViewSet, ProjectViewSet, WebhookSecretViewSet
+from jobs.api.views.regions import Nothing, RegionViewSet
+
+_job = "jobs/<uuid:pk>/"
+
+v1 = [
+    path(
+        "jobs/",
+        JobViewSet.as_view({"get": "list", "post": "create"}, parser_classes=SUBMISSION_PARSERS),
+        name="jobs",
+    ),
+    path(_job, JobViewSet.as_view({"get": "retrieve", "delete": "destroy"}), name="job"),
+    path(f"{_job}cancel/", JobViewSet.as_view({"post": "cancel"})),
+    path(f"{_job}requeue/", JobViewSet.as_view({"post": "requeue"})),
+    path(f"{_job}attempts/", JobViewSet.as_view({"get": "attempts"})),
+    path(f"{_job}timeline/", JobViewSet.as_view({"get": "timeline"})),
+    path(f"{_job}audio/", JobViewSet.as_view({"get": "audio"})),
+    re_path(
+        r"^jobs/(?P<pk>[0-9a-f-]{36})/transcript\.(?P<form>json|txt|srt|vtt)$",
+        JobViewSet.as_view({"get": "transcript"}),
+    ),
+    path("projects/", ProjectViewSet.as_view({"get": "list"})),
+    path("projects/<uuid:pk>/", ProjectViewSet.as_view({"get": "retrieve", "patch": "partial_update"})),
+    path("keys/", KeyViewSet.as_view({"get": "list", "post": "create"})),
+    path(
+        "keys/<uuid:pk>/",
+        KeyViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+    ),
+    path("webhooks/secret/", WebhookSecretViewSet.as_view({"get": "retrieve"})),
+    path("webhooks/secret/rotate/", WebhookSecretViewSet.as_view({"post": "rotate"})),
+    path("regions/", RegionViewSet.as_view({"get": "list"})),
+]
+
+urlpatterns = [
+    path("v1/", include(v1)),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="schema")),
+    path("redoc/", SpectacularRedocView.as_view(url_name="schema")),
+    re_path("", Nothing.as_view()),
+]

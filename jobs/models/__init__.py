@@ -1,7 +1,7 @@
 """The tables, one module for each thing that the service knows."""
 
 from jobs.models.job import Attempt, AttemptOutcome, InvalidTransition, Mode, Priority, Status, TranscriptionJob
-from jobs.models.key import ApiKey
+from jobs.models.key import ApiKey, Scope
 from jobs.models.project import Membership, Project, Role
 from jobs.models.recording import Recording
 from jobs.models.transcript import Transcript
@@ -24,6 +24,7 @@ __all__ = [
     "Project",
     "Recording",
     "Role",
+    "Scope",
     "Status",
     "Transcript",
     "TranscriptionJob",

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import connections, models
 from django.db.models import Case, F, Max, Min, Q, Value, When
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
 from jobs.database_clock import seconds_from_now
@@ -20,6 +21,8 @@ from jobs.models.recording import Recording
 # Where jobs go that brought their worker down twice: one at a time, each in a process of its own.
 ISOLATION_QUEUE = "isolation"
 CRASHES_TO_ISOLATION = 2
+# A job's place in the queue is told, but not at any price.
+MOST_COUNTED = 10_000
 
 
 class Status(models.TextChoices):
@@ -113,6 +116,20 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
         """What `claim` chooses from."""
         due = Q(status=Status.WAITING, run_at__lte=Now())
         return self.filter(Q(status=Status.QUEUED) | due, queue=queue)
+
+    def before(self, job: TranscriptionJob) -> JobQuerySet:
+        """What `claim` chooses before `job`, which is queued."""
+        due = Q(status=Status.WAITING, run_at__lte=Now(), priority__lte=job.priority)
+        same = Q(priority=job.priority)
+        earlier = same & (Q(start_tag__lt=job.start_tag) | Q(start_tag=job.start_tag, id__lt=job.pk))
+        fresh = Q(status=Status.QUEUED) & (Q(priority__lt=job.priority) | earlier)
+        return self.filter(due | fresh, queue=job.queue)
+
+    def tagged(self, tag: str) -> JobQuerySet:
+        if connections[self.db].features.supports_json_field_contains:
+            return self.filter(tags__contains=[tag])
+        among_tags = "EXISTS (SELECT 1 FROM json_each(jobs_transcriptionjob.tags) WHERE value = %s)"
+        return self.filter(RawSQL(among_tags, (tag,), output_field=models.BooleanField()))  # noqa: S611
 
     def stalled(self) -> JobQuerySet:
         """Running, but nobody has renewed the lease."""
@@ -278,6 +295,12 @@ class TranscriptionJob(models.Model):
     def answer_name(self) -> str:
         """Where the provider's raw answer to this run is stored."""
         return f"answers/{self.id}/{self.run}.json"
+
+    def position(self) -> int | None:
+        """How many jobs go before it, counted up to 10,000; None unless it is queued."""
+        if self.status != Status.QUEUED:
+            return None
+        return TranscriptionJob.objects.before(self)[:MOST_COUNTED].count()
 
     def lease_to(self, worker: str, lease_seconds: float) -> None:
         """Make a job that is not saved yet one that `worker` runs from the start."""

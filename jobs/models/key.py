@@ -19,6 +19,14 @@ _generator = KeyGenerator(prefix_length=8, secret_key_length=43)
 _USE_NOTED_EVERY = timedelta(minutes=1)
 
 
+class Scope(models.TextChoices):
+    """What a key may do: look, change recordings and jobs, and change keys, secrets and the project itself."""
+
+    READ = "read"
+    WRITE = "write"
+    MANAGE = "manage"
+
+
 class ApiKeyManager(models.Manager["ApiKey"]):
     def issue(self, project: Project, name: str, **fields: Any) -> tuple[ApiKey, str]:
         """A new key and its secret text, which is shown this once and never stored."""
@@ -66,6 +74,10 @@ class ApiKey(models.Model):
     def is_usable(self) -> bool:
         expired = self.expires_at is not None and self.expires_at <= timezone.now()
         return self.revoked_at is None and not expired
+
+    def covers(self, *scopes: str) -> bool:
+        """Whether the key may do all that one with these scopes may."""
+        return not self.scopes or (bool(scopes) and set(scopes) <= set(self.scopes))
 
     def revoke(self) -> None:
         """Make the key useless for good."""

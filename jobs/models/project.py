@@ -75,6 +75,18 @@ class Project(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def allows(self, user: AbstractBaseUser, role: str) -> bool:
+        """Whether `user` may do what members with `role` may; staff may do everything."""
+        if getattr(user, "is_staff", False):
+            return True
+        enough = Role.values[Role.values.index(role) :]
+        return self.membership_set.filter(user=user, role__in=enough).exists()
+
+    def rotate_webhook_secret(self) -> None:
+        """Replace the secret; what is sent from now on is signed with the new one."""
+        self.webhook_secret = new_webhook_secret()
+        self.save(update_fields=["webhook_secret"])
+
 
 class Membership(models.Model):
     """A user's role in a project."""

@@ -1,0 +1,48 @@
+"""Lists in pages: `{next, previous, results}`, from one id to the next, so that new rows shift nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from rest_framework.exceptions import NotFound
+from rest_framework.pagination import CursorPagination
+from rest_framework.request import Request
+
+from jobs.api.errors import BadRequest
+
+if TYPE_CHECKING:  # it imports this module
+    from rest_framework.views import APIView
+
+
+class NewestFirst(CursorPagination):
+    """Ids sort by the time of their making."""
+
+    ordering = "-id"
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 200
+    template = None
+
+    def paginate_queryset(
+        self, queryset: QuerySet[Any], request: Request, view: APIView | None = None
+    ) -> list[Any] | None:
+        try:
+            return super().paginate_queryset(queryset, request, view)
+        except (NotFound, ValidationError, ValueError):
+            # Also what decodes, but to no id.
+            raise BadRequest("The cursor is not one that a page gave.", "invalid_cursor") from None
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        page: dict[str, Any] = super().get_paginated_response_schema(schema)
+        return {**page, "required": ["next", "previous", "results"]}
+
+
+class OldestFirst(NewestFirst):
+    ordering = "id"
+
+
+def one_page(rows: list[Any]) -> dict[str, Any]:
+    """What has no further page, in the form of one that might."""
+    return {"next": None, "previous": None, "results": rows}

@@ -1,0 +1,91 @@
+"""Bodies in: JSON, forms with a file, and recordings as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+import orjson
+from django.conf import settings
+from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.utils.datastructures import MultiValueDict
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser, DataAndFiles
+from rest_framework.request import Request
+
+from jobs.api.errors import LengthRequired, TooLarge
+
+JSON_BYTES = 1 << 20
+# What a form may hold beside its file.
+FORM_BYTES = 1 << 20
+READ_BYTES = 1 << 18
+
+
+def check_length(request: Request) -> None:
+    """LengthRequired for a body in chunks, TooLarge for one beyond MAX_UPLOAD_BYTES."""
+    if "HTTP_TRANSFER_ENCODING" in request.META:
+        raise LengthRequired
+    if _length(request) > settings.MAX_UPLOAD_BYTES + FORM_BYTES:
+        raise too_large()
+
+
+class JSONParser(BaseParser):
+    """An object; other JSON is refused here, so that views need not look."""
+
+    media_type = "application/json"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        body = stream.read(JSON_BYTES + 1)
+        if len(body) > JSON_BYTES:
+            raise TooLarge(f"A JSON body may have {JSON_BYTES} bytes.")
+        try:
+            parsed = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise ParseError(f"The body is not JSON: {error}.") from None
+        if not isinstance(parsed, dict):
+            raise ParseError("The body must be a JSON object.")
+        return parsed
+
+
+class RecordingParser(BaseParser):
+    """The body is the file; the fields are in the query. Streamed to disk in constant memory."""
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> DataAndFiles[Any, Any]:
+        request: Request = (parser_context or {})["request"]
+        upload = TemporaryUploadedFile("recording", media_type or "", 0, None)
+        upload.name = None
+        files = MultiValueDict({"file": [upload]})
+        # Django closes these when the request is over.
+        request._request._files = files  # type: ignore[attr-defined]
+        while chunk := stream.read(READ_BYTES):
+            upload.write(chunk)
+        upload.size = upload.tell()
+        upload.seek(0)
+        return DataAndFiles(request.query_params, files)
+
+
+class AudioParser(RecordingParser):
+    media_type = "audio/*"
+
+
+class VideoParser(RecordingParser):
+    media_type = "video/*"
+
+
+class OctetStreamParser(RecordingParser):
+    media_type = "application/octet-stream"
+
+
+def _length(request: Request) -> int:
+    try:
+        return int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        return 0
+
+
+def too_large() -> TooLarge:
+    return TooLarge(f"A recording may have {settings.MAX_UPLOAD_BYTES} bytes.")

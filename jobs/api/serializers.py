@@ -1,0 +1,241 @@
+"""What the API shows. A job is written out by hand: in a list, DRF's fields would be most of the time.
+
+The fields of JobSerializer are what the OpenAPI document says of it; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from jobs.models import ApiKey, Attempt, Mode, Priority, Project, Scope, Status, TranscriptionJob
+from jobs.speed import expected_end
+from routing.regions import all_regions
+
+PRIORITY_LABELS = {int(priority): str(priority.label) for priority in Priority}
+
+
+class RecordingSerializer(serializers.Serializer[Any]):
+    id = serializers.UUIDField()
+    filename = serializers.CharField(allow_null=True)
+    size = serializers.IntegerField(help_text="bytes")
+    sha256 = serializers.CharField()
+    duration = serializers.FloatField(allow_null=True, help_text="seconds")
+    channels = serializers.IntegerField(allow_null=True)
+
+
+class JobErrorSerializer(serializers.Serializer[Any]):
+    code = serializers.CharField()
+    message = serializers.CharField()
+
+
+class JobTranscriptSerializer(serializers.Serializer[Any]):
+    text = serializers.CharField()
+    confidence = serializers.FloatField(allow_null=True)
+    language = serializers.CharField(allow_null=True)
+    version = serializers.IntegerField()
+
+
+class JobSerializer(serializers.Serializer[TranscriptionJob]):
+    """A job. `transcript`, `position` and `eta` are null in lists."""
+
+    id = serializers.UUIDField()
+    project = serializers.UUIDField()
+    status = serializers.ChoiceField(choices=Status.choices)
+    run = serializers.IntegerField(help_text="1, and one more with each requeue.")
+    mode = serializers.ChoiceField(choices=Mode.choices, help_text="As run.")
+    receipt = serializers.DictField(help_text="How mode and region were chosen.")
+    region = serializers.CharField()
+    recording = RecordingSerializer(allow_null=True)
+    url = serializers.CharField(allow_null=True)
+    options = serializers.DictField()
+    metadata = serializers.DictField()
+    tags = serializers.ListField(child=serializers.CharField())
+    priority = serializers.ChoiceField(choices=[(label, label) for label in PRIORITY_LABELS.values()])
+    batch = serializers.UUIDField(allow_null=True)
+    attempts = serializers.IntegerField(help_text="Counted ones, in this run.")
+    run_at = serializers.DateTimeField(allow_null=True, help_text="Until when it waits.")
+    position = serializers.IntegerField(
+        allow_null=True, help_text="How many jobs go before it; null unless it is queued."
+    )
+    eta = serializers.DateTimeField(
+        allow_null=True, help_text="When it should be finished, if it is running and that can be told."
+    )
+    error = JobErrorSerializer(allow_null=True)
+    duration = serializers.FloatField(allow_null=True, help_text="seconds of audio")
+    created_at = serializers.DateTimeField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+    transcript = JobTranscriptSerializer(allow_null=True)
+
+    def to_representation(self, job: TranscriptionJob) -> dict[str, Any]:
+        recording = job.recording
+        return {
+            "id": job.pk,
+            "project": job.project_id,
+            "status": job.status,
+            "run": job.run,
+            "mode": job.mode,
+            "receipt": job.receipt,
+            "region": job.region,
+            "recording": {
+                "id": recording.pk,
+                "filename": recording.filename or None,
+                "size": recording.size,
+                "sha256": recording.sha256,
+                "duration": recording.duration,
+                "channels": recording.channels,
+            }
+            if recording
+            else None,
+            "url": job.url or None,
+            "options": job.options,
+            "metadata": job.metadata,
+            "tags": job.tags,
+            "priority": PRIORITY_LABELS[job.priority],
+            "batch": None,
+            "attempts": job.attempts,
+            "run_at": job.run_at,
+            "position": None,
+            "eta": None,
+            "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
+            "duration": job.duration,
+            "created_at": job.created_at,
+            "started_at": job.started_at,
+            "finished_at": job.finished_at,
+            "transcript": None,
+        }
+
+
+class JobDetailSerializer(JobSerializer):
+    """With what takes queries of its own."""
+
+    def to_representation(self, job: TranscriptionJob) -> dict[str, Any]:
+        return {
+            **super().to_representation(job),
+            "position": job.position(),
+            "eta": expected_end(job),
+            "transcript": self._transcript(job),
+        }
+
+    def _transcript(self, job: TranscriptionJob) -> dict[str, Any] | None:
+        if job.status != Status.COMPLETED and job.run == 1:
+            return None
+        versions = job.transcripts.order_by("-version")
+        latest = versions.values("text", "confidence", "language", "version").first()
+        return latest and {**latest, "language": latest["language"] or None}
+
+
+class AttemptSerializer(serializers.ModelSerializer[Attempt]):
+    error = serializers.SerializerMethodField()
+    request_id = serializers.SerializerMethodField(help_text="The provider's.")
+
+    class Meta:
+        model = Attempt
+        fields = (
+            "run",
+            "region",
+            "worker",
+            "outcome",
+            "outcome_unknown",
+            "counted",
+            "status_code",
+            "request_id",
+            "error",
+            "started_at",
+            "ended_at",
+        )
+
+    def get_error(self, attempt: Attempt) -> JobErrorSerializer | None:
+        if not attempt.error_code:
+            return None
+        return {"code": attempt.error_code, "message": attempt.error_message}  # type: ignore[return-value]
+
+    def get_request_id(self, attempt: Attempt) -> str | None:
+        return attempt.request_id or None
+
+
+class TimelineEntrySerializer(serializers.Serializer[Any]):
+    """What else an entry has depends on its type."""
+
+    at = serializers.DateTimeField()
+    type = serializers.CharField()
+
+
+class TranscriptSerializer(serializers.Serializer[Any]):
+    text = serializers.CharField()
+    confidence = serializers.FloatField(allow_null=True)
+    language = serializers.CharField(allow_null=True)
+    words = serializers.ListField(child=serializers.DictField())
+    utterances = serializers.ListField(child=serializers.DictField())
+    channels = serializers.ListField(child=serializers.DictField())
+
+
+class ProjectSerializer(serializers.ModelSerializer[Project]):
+    residency = serializers.ListField(
+        child=serializers.CharField(), help_text="Regions that its audio may go to; none named means any."
+    )
+
+    class Meta:
+        model = Project
+        fields = ("id", "name", "residency", "improve_provider_models", "created_at")
+        read_only_fields = ("id", "created_at")
+
+    def validate_residency(self, names: list[str]) -> list[str]:
+        unknown = sorted(set(names) - set(all_regions()))
+        if unknown:
+            raise serializers.ValidationError(f"There is no region {', '.join(unknown)}.")
+        return names
+
+
+class KeySerializer(serializers.ModelSerializer[ApiKey]):
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(choices=Scope.choices), default=list, help_text="None named means all."
+    )
+    allowed_origins = serializers.ListField(
+        child=serializers.RegexField(
+            r"^https?://[^/\s]+$", error_messages={"invalid": "An origin looks like https://example.com."}
+        ),
+        default=list,
+        help_text="Whose pages may use the key in a browser.",
+    )
+    expires_at = serializers.DateTimeField(allow_null=True, default=None)
+
+    class Meta:
+        model = ApiKey
+        fields = (
+            "id",
+            "project",
+            "name",
+            "prefix",
+            "scopes",
+            "allowed_origins",
+            "created_at",
+            "expires_at",
+            "last_used_at",
+            "revoked_at",
+        )
+        read_only_fields = ("id", "project", "prefix", "created_at", "last_used_at", "revoked_at")
+
+
+class KeyChangesSerializer(KeySerializer):
+    """What a key may do is settled when it is made."""
+
+    scopes = serializers.ListField(child=serializers.ChoiceField(choices=Scope.choices), read_only=True)
+
+
+class IssuedKeySerializer(KeySerializer):
+    key = serializers.CharField(read_only=True, help_text="The key itself, shown this once.")
+
+    class Meta(KeySerializer.Meta):
+        fields = (*KeySerializer.Meta.fields, "key")  # type: ignore[assignment]
+
+
+class SecretSerializer(serializers.Serializer[Any]):
+    secret = serializers.CharField(help_text="As Standard Webhooks writes it: whsec_ and base64.")
+
+
+class RegionSerializer(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    queued = serializers.IntegerField(help_text="Jobs that could be begun now.")

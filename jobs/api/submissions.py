@@ -1,0 +1,170 @@
+"""What a submission or a requeue may say, in a JSON object, a form or a query."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.core.files.uploadedfile import TemporaryUploadedFile
+from rest_framework import serializers
+
+from jobs.api.filters import PRIORITIES
+from jobs.api.parsers import too_large
+from jobs.options import validate
+from routing.addresses import ForbiddenURL, check_url
+from routing.regions import UnknownRegion, region_named
+
+METADATA_BYTES = 10 * 1024
+METADATA_DEPTH = 32
+TAGS, TAG_LENGTH = 50, 100
+
+
+class UploadField(serializers.FileField):
+    def to_internal_value(self, data: Any) -> TemporaryUploadedFile:
+        if not isinstance(data, TemporaryUploadedFile):
+            raise serializers.ValidationError("This must be a file, in a form or as the body.")
+        if (data.size or 0) > settings.MAX_UPLOAD_BYTES:
+            raise too_large()
+        return data
+
+
+class ObjectField(serializers.JSONField):
+    """An object; in a form or a query, the JSON of one."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if getattr(data, "is_json_string", False):
+            try:
+                data = orjson.loads(data.encode())
+            except orjson.JSONDecodeError:
+                raise serializers.ValidationError("This is not JSON.") from None
+        if not isinstance(data, dict):
+            raise serializers.ValidationError("This must be an object.")
+        return data
+
+
+class MetadataField(ObjectField):
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        value = super().to_internal_value(data)
+        _check_storable(value, METADATA_DEPTH)
+        if len(orjson.dumps(value)) > METADATA_BYTES:
+            raise serializers.ValidationError(f"This may have {METADATA_BYTES} bytes as JSON.")
+        return value
+
+
+def _check_storable(value: Any, depth: int) -> None:
+    """PostgreSQL stores no NUL in JSON, and not everybody reads JSON of any depth."""
+    if depth == 0:
+        raise serializers.ValidationError(f"This may be {METADATA_DEPTH} levels deep.")
+    if isinstance(value, str) and "\0" in value:
+        raise serializers.ValidationError("Null characters are not allowed.")
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else []
+    for item in inner:
+        _check_storable(item, depth - 1)
+
+
+class TagsField(serializers.ListField):
+    """A list; in a form or a query the field repeated, or the JSON of a list."""
+
+    child = serializers.CharField(max_length=TAG_LENGTH)
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        if isinstance(data, list) and len(data) == 1 and str(data[0]).startswith("["):
+            try:
+                data = orjson.loads(str(data[0]))
+            except orjson.JSONDecodeError:
+                raise serializers.ValidationError("This is not the JSON of a list.") from None
+        tags: list[str] = super().to_internal_value(data)
+        return tags
+
+
+class CallableURLField(serializers.CharField):
+    """A URL that may be called, as far as its text tells. `http` says whether it need not be https."""
+
+    def __init__(self, *, http: bool = False, **kwargs: Any) -> None:
+        super().__init__(max_length=2000, **kwargs)
+        self.http = http
+
+    def to_internal_value(self, data: Any) -> str:
+        url: str = super().to_internal_value(data)
+        private = settings.WEBHOOK_ALLOW_PRIVATE
+        try:
+            if url:
+                check_url(url, allow_private=private, allow_http=private or self.http)
+        except ForbiddenURL as error:
+            raise serializers.ValidationError(error.message, error.code) from None
+        return url
+
+
+class ModeField(serializers.ChoiceField):
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(choices=("auto", "sync", "async"), **kwargs)
+
+    def to_internal_value(self, data: Any) -> Any:
+        if data == "streaming":
+            live = settings.PUBLIC_URL.replace("http", "ws", 1) + "/v1/listen"
+            raise serializers.ValidationError(f"Live audio goes over the WebSocket at {live}.")
+        return super().to_internal_value(data)
+
+
+class OptionsSerializer(serializers.Serializer[Any]):
+    """Refuses fields that it does not know: one that is misspelt would go unnoticed otherwise."""
+
+    options = ObjectField(
+        required=False, allow_null=True, help_text="Deepgram's. Unknown ones are refused by name."
+    )
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        unknown = [name for name in data if name not in self.fields]
+        if unknown:
+            message = "There is no such field. Deepgram's options go into `options`."
+            raise serializers.ValidationError(dict.fromkeys(unknown, message))
+        given: dict[str, Any] = super().to_internal_value(data)
+        return given
+
+
+class RequeueSerializer(OptionsSerializer):
+    """Without `options`, the job keeps those that it has."""
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        given = attrs.get("options")
+        return {"options": None if given is None else validate(given)}
+
+
+class SubmissionSerializer(OptionsSerializer):
+    """A recording (`file`) or the address of one (`url`), and what is to be done with it.
+
+    What is null, or empty in a form, is as if it had not been given.
+    """
+
+    file = UploadField(required=False)
+    url = CallableURLField(http=True, required=False, allow_null=True, allow_blank=True)
+    project = serializers.UUIDField(
+        required=False, allow_null=True, help_text="For sessions; their own if not given. A key has one."
+    )
+    mode = ModeField(required=False, allow_null=True, help_text="auto if not given")
+    region = serializers.CharField(
+        required=False, allow_null=True, allow_blank=True, help_text="Binding: the job never leaves it."
+    )
+    callback_url = CallableURLField(required=False, allow_null=True, allow_blank=True)
+    metadata = MetadataField(required=False, allow_null=True, help_text="An object of up to 10 kB.")
+    tags = TagsField(required=False, allow_null=True, max_length=TAGS)
+    priority = serializers.ChoiceField(
+        choices=list(PRIORITIES), required=False, allow_null=True, help_text="normal if not given"
+    )
+    batch = serializers.CharField(required=False, allow_null=True, allow_blank=True)
+
+    def validate_region(self, name: str | None) -> str | None:
+        try:
+            return name and region_named(name).name
+        except UnknownRegion as error:
+            raise serializers.ValidationError(str(error)) from None
+
+    def validate_batch(self, batch: str | None) -> None:
+        if batch:
+            raise serializers.ValidationError("Batches are not available: leave it out.")
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if (attrs.get("file") is None) == (not attrs.get("url")):
+            raise serializers.ValidationError("Give a file or a url, and not both.")
+        return {**attrs, "options": validate(attrs.get("options") or {})}

@@ -1,0 +1,102 @@
+"""Projects, their keys and their webhook secret."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from jobs.api.permissions import MANAGING, READING
+from jobs.api.serializers import (
+    KeyChangesSerializer,
+    KeySerializer,
+    ProjectSerializer,
+    SecretSerializer,
+)
+from jobs.api.views.scoped import ScopedViewSet
+from jobs.models import ApiKey, Project
+
+
+class ProjectViewSet(ScopedViewSet):
+    needs: ClassVar = {"list": READING, "retrieve": READING, "partial_update": MANAGING}
+    queryset = Project.objects.none()
+    serializer_class = ProjectSerializer
+
+    def get_queryset(self) -> Any:
+        return self.projects()
+
+    def list(self, request: Request) -> Response:
+        page = self.paginate_queryset(self.get_queryset())
+        return self.get_paginated_response(ProjectSerializer(page, many=True).data)
+
+    def retrieve(self, request: Request, pk: UUID) -> Response:
+        return Response(ProjectSerializer(self.get_object()).data)
+
+    def partial_update(self, request: Request, pk: UUID) -> Response:
+        changes = ProjectSerializer(self.get_object(), data=request.data, partial=True)
+        changes.is_valid(raise_exception=True)
+        changes.save()
+        return Response(changes.data)
+
+
+class KeyViewSet(ScopedViewSet):
+    needs: ClassVar = {
+        "list": MANAGING,
+        "create": MANAGING,
+        "retrieve": MANAGING,
+        "partial_update": MANAGING,
+        "destroy": MANAGING,
+    }
+    queryset = ApiKey.objects.none()
+    serializer_class = KeySerializer
+
+    def get_queryset(self) -> Any:
+        return self.in_projects(ApiKey.objects.all())
+
+    def list(self, request: Request) -> Response:
+        page = self.paginate_queryset(self.get_queryset())
+        return self.get_paginated_response(KeySerializer(page, many=True).data)
+
+    def create(self, request: Request) -> Response:
+        wanted = KeySerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        fields: dict[str, Any] = wanted.validated_data
+        by = request.auth
+        if isinstance(by, ApiKey) and not by.covers(*fields["scopes"]):
+            raise PermissionDenied("A key cannot issue one that may do more than itself.")
+        key, text = ApiKey.objects.issue(
+            self.project_to_act_in(),
+            created_by=None if isinstance(by, ApiKey) else request.user,
+            **fields,
+        )
+        return Response({**KeySerializer(key).data, "key": text}, status=201)
+
+    def retrieve(self, request: Request, pk: UUID) -> Response:
+        return Response(KeySerializer(self.get_object()).data)
+
+    def partial_update(self, request: Request, pk: UUID) -> Response:
+        changes = KeyChangesSerializer(self.get_object(), data=request.data, partial=True)
+        changes.is_valid(raise_exception=True)
+        changes.save()
+        return Response(changes.data)
+
+    def destroy(self, request: Request, pk: UUID) -> Response:
+        """Revokes it; it stays in the list, since jobs name it."""
+        self.get_object().revoke()
+        return Response(status=204)
+
+
+class WebhookSecretViewSet(ScopedViewSet):
+    needs: ClassVar = {"retrieve": MANAGING, "rotate": MANAGING}
+    serializer_class = SecretSerializer
+
+    def retrieve(self, request: Request) -> Response:
+        return Response({"secret": self.project_to_act_in().webhook_secret})
+
+    def rotate(self, request: Request) -> Response:
+        project = self.project_to_act_in()
+        project.rotate_webhook_secret()
+        return Response({"secret": project.webhook_secret})

@@ -1,0 +1,39 @@
+"""Regions, and 404 for whatever else is asked for below /api/."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from jobs.api.pagination import one_page
+from jobs.api.permissions import READING
+from jobs.api.serializers import RegionSerializer
+from jobs.api.views.scoped import ScopedViewSet
+from jobs.models import TranscriptionJob
+from routing.regions import all_regions
+
+
+class RegionViewSet(ScopedViewSet):
+    needs: ClassVar = {"list": READING}
+    serializer_class = RegionSerializer
+
+    def list(self, request: Request) -> Response:
+        regions = [
+            {"name": region.name, "queued": TranscriptionJob.objects.claimable(region.queue).count()}
+            for region in all_regions().values()
+        ]
+        return Response(one_page(regions))
+
+
+class Nothing(APIView):
+    """There is nothing at this address, which is told in JSON."""
+
+    authentication_classes = ()
+    permission_classes = ()
+
+    def initial(self, request: Request, *args: object, **kwargs: object) -> None:
+        raise NotFound("There is nothing at this address. Most end with a slash.")
