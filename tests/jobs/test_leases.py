@@ -1,0 +1,159 @@
+"""Holding leases, keeping them, and noticing that one is lost."""
+
+import os
+import subprocess
+import sys
+import threading
+from contextlib import ExitStack
+from uuid import uuid4
+
+import pytest
+from django.db import OperationalError, connection
+from django.utils import timezone
+
+from jobs import leases, lifecycle
+from jobs.leases import MISSED_HEARTBEATS, LeaseKeeper, is_running_here, process_name
+from jobs.models import Status, TranscriptionJob
+from routing.transport import Call
+from tests.conditions import wait_until
+from tests.jobs.rows import ago, fresh, make_job, make_project
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def keeper(settings):
+    # It beats when the test says so.
+    settings.HEARTBEAT_SECONDS = 3600
+    return LeaseKeeper()
+
+
+@pytest.fixture
+def running():
+    project = make_project()
+    return lambda **fields: make_job(Status.RUNNING, project=project, **fields)
+
+
+def unreachable(execute, sql, params, many, context):
+    raise OperationalError("the connection is lost")
+
+
+def remaining(job):
+    return (fresh(job).lease_until - timezone.now()).total_seconds()
+
+
+def test_a_heartbeat_renews_the_lease(keeper, running):
+    job = running(lease_until=ago(-1))
+
+    with keeper.hold(job, Call(60)):
+        keeper.heartbeat()
+
+    assert remaining(job) > 50
+
+
+def test_leases_are_renewed_by_a_thread_while_the_block_runs(settings, running):
+    settings.HEARTBEAT_SECONDS = 0.05
+    job = running(lease_until=ago(-1))
+
+    with LeaseKeeper().hold(job, Call(60)):
+        wait_until(lambda: remaining(job) > 50)
+
+
+def test_a_lost_lease_aborts_its_call_and_no_other(keeper, running):
+    held, lost, calls = running(), running(), (Call(60), Call(60))
+    TranscriptionJob.objects.filter(pk=lost.pk).update(lease_token=uuid4())
+
+    with keeper.hold(held, calls[0]), keeper.hold(lost, calls[1]):
+        keeper.heartbeat()
+
+    assert [call.aborted for call in calls] == [False, True]
+
+
+def test_a_cancellation_aborts_the_call(keeper, running):
+    job, call = running(), Call(60)
+
+    with keeper.hold(job, call):
+        lifecycle.cancel(fresh(job))
+        keeper.heartbeat()
+
+    assert call.aborted
+
+
+def test_without_the_database_calls_go_on_until_leases_may_have_passed_to_others(keeper, running):
+    job, call, aborted = running(), Call(60), []
+
+    with keeper.hold(job, call), connection.execute_wrapper(unreachable):
+        for _ in range(MISSED_HEARTBEATS):
+            keeper.heartbeat()
+            aborted.append(call.aborted)
+
+    assert aborted == [False] * (MISSED_HEARTBEATS - 1) + [True]
+    assert keeper.is_cut_off
+
+
+def test_who_was_cut_off_comes_back_with_the_database(keeper, running):
+    with keeper.hold(running(), Call(60)), connection.execute_wrapper(unreachable):
+        for _ in range(MISSED_HEARTBEATS):
+            keeper.heartbeat()
+
+    with keeper.hold(running(), Call(60)):
+        keeper.heartbeat()
+
+    assert not keeper.is_cut_off
+
+
+def test_the_lease_of_a_thread_that_is_stuck_is_not_renewed(keeper, running, monkeypatch):
+    monkeypatch.setattr(leases, "STUCK_AFTER_SECONDS", -60.0)
+    stuck = running(lease_until=ago(-1))
+
+    with keeper.hold(stuck, Call(60)):
+        keeper.heartbeat()
+
+    assert remaining(stuck) < 2
+
+
+def test_draining_waits_for_what_runs(keeper, running):
+    job = running()
+    with ExitStack() as held:
+        held.enter_context(keeper.hold(job, Call(60)))
+        drain = threading.Thread(target=keeper.drain, args=(30,))
+        drain.start()
+        drain.join(0.2)
+        assert drain.is_alive()
+    drain.join(5)
+
+    assert not drain.is_alive()
+    assert fresh(job).status == Status.RUNNING
+
+
+def test_what_runs_longer_than_the_grace_is_given_back_without_a_strike(keeper, running):
+    job = running()
+
+    with keeper.hold(job, Call(60)):
+        keeper.drain(0.1)
+
+    assert (fresh(job).status, fresh(job).crashes) == (Status.QUEUED, 0)
+    assert job.history.get().outcome == "released"
+
+
+def test_a_process_is_told_from_a_later_one_of_the_same_id():
+    host, pid, started = process_name().rsplit(":", 2)
+
+    assert int(pid) == os.getpid()
+    assert is_running_here(process_name()) is True
+    assert is_running_here(f"{host}:{pid}:{int(started) + 1}") is False
+
+
+def test_a_process_that_ended_is_known_to_be_gone():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    host = process_name().rsplit(":", 2)[0]
+    name = f"{host}:{child.pid}:{leases._started(child.pid)}"
+    assert is_running_here(name) is True
+
+    child.communicate(b"\n", timeout=30)
+
+    assert is_running_here(name) is False
+
+
+def test_of_another_hosts_process_nothing_is_known():
+    assert is_running_here("elsewhere:1:1") is None
