@@ -219,6 +219,9 @@ UNFOLD = {
     "SITE_SYMBOL": "graphic_eq",
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "jobs.admin.dashboard.add_dashboard",
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("jobs/favicon.svg")},
+    ],
     "STYLES": [lambda request: static("jobs/admin.css")],
     "SIDEBAR": {
         "navigation": [

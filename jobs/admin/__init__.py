@@ -1,0 +1,9 @@
+"""The Django admin: what staff see of jobs, queues, projects, keys and webhooks, and where they upload."""
+
+from django.contrib import admin
+
+from jobs.admin import jobs, keys, projects, recordings, users, webhooks, workers
+
+admin.site.index_title = "Dashboard"
+
+__all__ = ["jobs", "keys", "projects", "recordings", "users", "webhooks", "workers"]

@@ -1,0 +1,217 @@
+"""The page of one job: how it stands, why it went that way, what was said, and what can be done with it."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
+from django.shortcuts import get_object_or_404, render
+from django.template.defaultfilters import filesizeformat
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from jobs import lifecycle
+from jobs.admin import downloads
+from jobs.admin.options_form import OptionsForm, fields_of
+from jobs.admin.wording import (
+    STATUS_COLOURS,
+    advice,
+    error_in_words,
+    length,
+    line,
+    receipt_in_words,
+    span,
+)
+from jobs.exports import to_txt
+from jobs.models import InvalidTransition, Status, Transcript, TranscriptionJob
+from jobs.options import to_query
+from jobs.timeline import timeline
+from routing.regions import UnknownRegion
+
+if TYPE_CHECKING:
+    from jobs.admin.jobs import JobAdmin
+
+
+def find(job_id: str) -> TranscriptionJob | None:
+    try:
+        return _jobs().get(pk=job_id)
+    except (TranscriptionJob.DoesNotExist, ValidationError, ValueError):
+        return None
+
+
+def job_page(admin: JobAdmin, request: HttpRequest, job: TranscriptionJob) -> HttpResponse:
+    versions = list(job.transcripts.only("version", "run", "created_at", "corrected_by").order_by("-version"))
+    shown = _chosen_version(job, request)
+    context = {
+        **admin.admin_site.each_context(request),
+        "title": str(job),
+        "opts": TranscriptionJob._meta,
+        "has_delete_permission": admin.has_delete_permission(request, job),
+        **_state(job),
+        "facts": _facts(job),
+        "receipt": receipt_in_words(job.receipt),
+        "options": to_query(job.options),
+        "metadata": _metadata(job),
+        "versions": versions,
+        "transcript": shown,
+        "paragraphs": _paragraphs(shown),
+        "formats": list(downloads.FORMATS),
+    }
+    return TemplateResponse(request, "admin/jobs/job.html", context)
+
+
+def state_partial(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """What changes while the job is open. The header tells the page's script when to stop asking."""
+    job = get_object_or_404(_jobs(), pk=job_id)
+    response = render(request, "admin/jobs/_state.html", _state(job))
+    response["X-Ended"] = "true" if job.is_ended else "false"
+    return response
+
+
+def requeue_page(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """The form with the job's options; posting it runs the job once more."""
+    job = get_object_or_404(_jobs(), pk=job_id)
+    form = OptionsForm(request.POST or None, initial=fields_of(job.options))
+    if form.is_bound and form.is_valid():
+        try:
+            lifecycle.requeue(job, form.options)
+        except InvalidTransition:
+            messages.error(request, "It was not requeued: only a job that has ended can be.")
+        except UnknownRegion:
+            messages.error(request, f"It was not requeued: its region {job.region} is gone. Upload it again.")
+        else:
+            admin.log_change(request, job, "Requeued.")
+            messages.success(request, f"Requeued as run {job.run}.")
+        return admin.page_of(job)
+    context = {
+        **admin.admin_site.each_context(request),
+        "title": f"Requeue {job}",
+        "opts": TranscriptionJob._meta,
+        "job": job,
+        "form": form,
+    }
+    return TemplateResponse(request, "admin/jobs/requeue.html", context)
+
+
+def cancel(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpResponse:
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    job = get_object_or_404(_jobs(), pk=job_id)
+    try:
+        lifecycle.cancel(job)
+    except InvalidTransition:
+        messages.warning(request, "It had already ended, so there was nothing to cancel.")
+    else:
+        admin.log_change(request, job, "Cancelled.")
+        messages.success(request, "Cancelled.")
+    return admin.page_of(job)
+
+
+def transcript(request: HttpRequest, job_id: UUID, extension: str) -> HttpResponseBase:
+    job = get_object_or_404(_jobs(), pk=job_id)
+    chosen = _chosen_version(job, request)
+    if chosen is None or extension not in downloads.FORMATS:
+        raise Http404
+    return downloads.transcript_file(job, chosen, extension)
+
+
+def audio(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpResponseBase:
+    job = get_object_or_404(_jobs(), pk=job_id)
+    if job.recording is None:
+        raise Http404
+    try:
+        response = downloads.recording_file(job.recording)
+    except FileNotFoundError:
+        raise Http404("The audio is not stored any more.") from None
+    admin.log_change(request, job, "Audio downloaded.")
+    return response
+
+
+def _jobs() -> QuerySet[TranscriptionJob]:
+    return TranscriptionJob.objects.select_related("project", "recording", "created_by", "key")
+
+
+def _state(job: TranscriptionJob) -> dict[str, Any]:
+    lines = [line(entry) for entry in timeline(job)]
+    several = job.run > 1
+    return {
+        "job": job,
+        "colour": STATUS_COLOURS[job.status],
+        "error": error_in_words(job.error_code) if job.error_code else "",
+        "advice": advice(job.error_code)
+        if job.error_code and job.status in (Status.FAILED, Status.DEAD)
+        else "",
+        "again_in": _again_in(job),
+        "lines": [
+            (later, several and later.run != earlier.run) for earlier, later in pairwise([lines[0], *lines])
+        ],
+    }
+
+
+def _again_in(job: TranscriptionJob) -> str:
+    if job.status != Status.WAITING or job.run_at is None:
+        return ""
+    left = (job.run_at - timezone.now()).total_seconds()
+    return span(left) if left > 0 else "a moment"
+
+
+def _facts(job: TranscriptionJob) -> list[tuple[str, str]]:
+    recording = job.recording
+    facts = [
+        ("Project", str(job.project)),
+        ("Submitted by", _submitter(job)),
+        ("Audio", length(job.duration)),
+        ("Channels", str(recording.channels or "") if recording else ""),
+        ("Codec", f"{recording.codec}, {recording.sample_rate} Hz" if recording else ""),
+        ("Size", filesizeformat(recording.size) if recording else ""),
+        ("URL", job.url),
+        ("Mode", job.mode),
+        ("Region", f"{job.region} only" if job.pinned else job.region),
+        ("Queue", f"{job.queue}, {job.get_priority_display()} priority"),
+        ("Run", str(job.run)),
+        ("Attempts", str(job.attempts)),
+        ("Took", _took(job)),
+        ("Tags", ", ".join(map(str, job.tags))),
+        ("Callback", job.callback_url),
+        ("Id", str(job.pk)),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _metadata(job: TranscriptionJob) -> list[tuple[str, str]]:
+    return [
+        (name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        for name, value in sorted(job.metadata.items())
+    ]
+
+
+def _submitter(job: TranscriptionJob) -> str:
+    if job.key is not None:
+        return f"API key {job.key}"
+    return str(job.created_by or "")
+
+
+def _took(job: TranscriptionJob) -> str:
+    if job.started_at is None or job.finished_at is None:
+        return ""
+    return span((job.finished_at - job.started_at).total_seconds())
+
+
+def _chosen_version(job: TranscriptionJob, request: HttpRequest) -> Transcript | None:
+    """The version that the query asks for, else the latest; None if there is none, 404 if not that one."""
+    asked = request.GET.get("version", "")
+    if not asked:
+        return job.transcripts.last()
+    if not asked.isdecimal() or len(asked) > 9:
+        raise Http404
+    return get_object_or_404(job.transcripts, version=int(asked))
+
+
+def _paragraphs(shown: Transcript | None) -> list[str]:
+    return to_txt(shown).strip().split("\n\n") if shown else []

@@ -1,0 +1,102 @@
+"""API keys: the text of one is shown once, right after it was made, and is nowhere to be read again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+from jobs.admin.history import SeenByStaff
+from jobs.admin.look import action, display
+from jobs.admin.options_form import LinesField
+from jobs.models import ApiKey
+
+
+class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
+    allowed_origins = LinesField(
+        required=False,
+        help_text="Origins whose pages may use this key in a browser, one a line: https://app.example.com",
+    )
+
+    class Meta:
+        model = ApiKey
+        fields = ("project", "name", "expires_at", "allowed_origins")
+
+
+@admin.register(ApiKey)
+class KeyAdmin(SeenByStaff):
+    form = KeyForm
+    list_display = ("name", "prefix", "project", "state", "created_at", "expires_at", "last_used_at")
+    list_filter = ("project",)
+    list_select_related = ("project",)
+    search_fields = ("name", "prefix")
+    autocomplete_fields = ("project",)
+    readonly_fields = ("prefix", "state", "created_by", "created_at", "last_used_at", "revoked_at")
+    actions = ("revoke_selected",)
+    actions_submit_line = ("revoke_this",)
+
+    def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        asked_for = ("project", "name", "expires_at", "allowed_origins")
+        return (*asked_for, *self.readonly_fields) if obj else asked_for
+
+    def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
+        return (*self.readonly_fields, "project") if obj else ()
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # A key is revoked, so that what it did stays attributed to it.
+        return False
+
+    @display(description="state", label={"usable": "success", "revoked": "danger", "expired": "warning"})
+    def state(self, key: ApiKey) -> str:
+        if key.revoked_at is not None:
+            return "revoked"
+        return "usable" if key.is_usable else "expired"
+
+    def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
+        if change:
+            super().save_model(request, obj, form, change)
+            return
+        issued, text = ApiKey.objects.issue(
+            obj.project,
+            obj.name,
+            expires_at=obj.expires_at,
+            allowed_origins=obj.allowed_origins,
+            created_by=request.user,
+        )
+        obj.__dict__.update(issued.__dict__)
+        # Only for the answer to this request.
+        request.issued_key = text  # type: ignore[attr-defined]
+
+    def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: Any = None) -> HttpResponse:
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"API key {obj.name}",
+            "opts": self.opts,
+            "key": obj,
+            "text": request.issued_key,  # type: ignore[attr-defined]
+        }
+        response = TemplateResponse(request, "admin/jobs/issued_key.html", context)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    @action(description="Revoke", permissions=["change"])
+    def revoke_selected(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:
+        usable = list(keys.filter(revoked_at=None))
+        for key in usable:
+            self._revoke(request, key)
+        already = keys.count() - len(usable)
+        rest = f" {already} had been revoked before." if already else ""
+        messages.success(request, f"Revoked: {len(usable)}.{rest}")
+
+    @action(description="Revoke this key")
+    def revoke_this(self, request: HttpRequest, obj: ApiKey) -> None:
+        self._revoke(request, obj)
+        messages.success(request, f"{obj} is revoked for good.")
+
+    def _revoke(self, request: HttpRequest, key: ApiKey) -> None:
+        key.revoke()
+        self.log_change(request, key, "Revoked.")

@@ -1,0 +1,112 @@
+"""Projects: their members and policies, and the secret that signs what goes to a job's callback_url."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+
+from jobs.admin.history import SeenByStaff
+from jobs.admin.look import Checkboxes, TabularInline, display
+from jobs.models import Membership, Project
+from routing.regions import all_regions
+
+
+class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
+    residency = forms.MultipleChoiceField(
+        required=False,
+        widget=Checkboxes,
+        help_text="Regions that its audio may go to; none ticked means any.",
+    )
+
+    class Meta:
+        model = Project
+        fields = ("name", "residency", "improve_provider_models")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "residency" in self.fields:
+            # A region that is gone stays ticked until somebody takes it away: silently widening where audio
+            # may go would be worse than a choice that does nothing.
+            names = dict.fromkeys([*all_regions(), *self.instance.residency])
+            self.fields["residency"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
+
+
+class MembersInline(TabularInline):
+    model = Membership
+    extra = 0
+    autocomplete_fields = ("user",)
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_staff)
+
+
+@admin.register(Project)
+class ProjectAdmin(SeenByStaff):
+    form = ProjectForm
+    list_display = ("name", "personal_to", "member_count", "residence", "created_at")
+    list_select_related = ("personal_to",)
+    search_fields = ("name",)
+    fields = ("name", "residency", "improve_provider_models", "secret_link", "id", "created_at")
+    readonly_fields = ("secret_link", "id", "created_at")
+    inlines = (MembersInline,)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:
+        projects: QuerySet[Project] = super().get_queryset(request)
+        return projects.annotate(member_count=Count("members"))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        # It would take recordings along and leave their files behind: delete its jobs first, one by one.
+        return False
+
+    @display(description="members", ordering="member_count")
+    def member_count(self, project: Any) -> int:
+        return int(project.member_count)
+
+    @display(description="residency")
+    def residence(self, project: Project) -> str:
+        return ", ".join(project.residency) or "any region"
+
+    @display(description="webhook secret")
+    def secret_link(self, project: Project) -> str:
+        if project._state.adding:
+            return "Made with the project."
+        link = reverse("admin:jobs_project_webhook_secret", args=(project.pk,))
+        return format_html('<a class="job-link" href="{}">Reveal it…</a>', link)
+
+    def get_urls(self) -> list[URLPattern]:
+        reveal = self.admin_site.admin_view(partial(webhook_secret_page, self))
+        return [
+            path("<uuid:project_id>/webhook-secret/", reveal, name="jobs_project_webhook_secret"),
+            *super().get_urls(),
+        ]
+
+
+def webhook_secret_page(admin: ProjectAdmin, request: HttpRequest, project_id: UUID) -> HttpResponse:
+    """Asks first; the secret is only in the answer to the POST, and the asking is logged."""
+    project = get_object_or_404(Project, pk=project_id)
+    if not admin.has_change_permission(request, project):
+        raise PermissionDenied
+    revealed = request.method == "POST"
+    if revealed:
+        admin.log_change(request, project, "Webhook secret revealed.")
+    context = {
+        **admin.admin_site.each_context(request),
+        "title": f"Webhook secret of {project}",
+        "opts": Project._meta,
+        "project": project,
+        "secret": project.webhook_secret if revealed else "",
+    }
+    response = TemplateResponse(request, "admin/jobs/webhook_secret.html", context)
+    response["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,48 @@
+"""Recordings: what was uploaded, and the jobs that transcribe it."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.template.defaultfilters import filesizeformat
+
+from jobs.admin.history import HistoryAdmin, HistoryInline
+from jobs.admin.look import display
+from jobs.admin.wording import STATUS_COLOURS, length
+from jobs.models import Recording, TranscriptionJob
+
+
+class JobsOfRecording(HistoryInline):
+    model = TranscriptionJob
+    fields = readonly_fields = ("labelled_status", "mode", "region", "attempts", "created_at")
+    show_change_link = True
+    verbose_name_plural = "jobs"
+
+    @display(description="status", label=STATUS_COLOURS)
+    def labelled_status(self, job: TranscriptionJob) -> str:
+        return job.status
+
+
+@admin.register(Recording)
+class RecordingAdmin(HistoryAdmin):
+    list_display = ("filename", "project", "audio", "channels", "codec", "bytes", "created_at")
+    list_filter = ("created_at", "project")
+    list_select_related = ("project",)
+    search_fields = ("filename", "sha256")
+    search_help_text = "File name or SHA-256"
+    sortable_by = ()
+    fields = (
+        ("filename", "project"),
+        ("audio", "channels"),
+        ("codec", "sample_rate"),
+        ("media_type", "bytes"),
+        ("sha256", "created_at"),
+    )
+    inlines = (JobsOfRecording,)
+
+    @display(description="audio")
+    def audio(self, recording: Recording) -> str:
+        return length(recording.duration)
+
+    @display(description="size")
+    def bytes(self, recording: Recording) -> str:
+        return filesizeformat(recording.size)

@@ -1,0 +1,67 @@
+"""Deliveries: what receivers were told, attempt by attempt."""
+
+from __future__ import annotations
+
+import json
+
+from django.contrib import admin
+from django.urls import reverse
+from django.utils.html import format_html
+
+from jobs.admin.history import HistoryAdmin, HistoryInline
+from jobs.admin.look import display
+from jobs.admin.wording import span
+from jobs.models import Delivery, DeliveryAttempt
+
+
+class AttemptsOfDelivery(HistoryInline):
+    model = DeliveryAttempt
+    fields = readonly_fields = ("number", "started_at", "took", "status_code", "error", "response")
+    verbose_name_plural = "attempts"
+
+    @display(description="took")
+    def took(self, attempt: DeliveryAttempt) -> str:
+        return span(attempt.duration)
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(HistoryAdmin):
+    list_display = ("labelled_status", "type", "job", "url", "attempts", "run_at", "delivered_at")
+    list_display_links = ("type",)
+    list_filter = ("status", "event__type", "event__project")
+    list_select_related = ("event__job__recording",)
+    search_fields = ("url",)
+    search_help_text = "Address"
+    sortable_by = ()
+    ordering = ("-id",)
+    fields = (
+        ("labelled_status", "type"),
+        ("job", "url"),
+        ("attempts", "run_at"),
+        "delivered_at",
+        "sent",
+    )
+    inlines = (AttemptsOfDelivery,)
+
+    @display(description="status", label={"pending": "info", "delivered": "success", "failed": "danger"})
+    def labelled_status(self, delivery: Delivery) -> str:
+        return delivery.status
+
+    @display(description="event")
+    def type(self, delivery: Delivery) -> str:
+        return delivery.event.type
+
+    @display(description="job")
+    def job(self, delivery: Delivery) -> str:
+        job = delivery.event.job
+        if job is None:
+            return ""
+        return format_html(
+            '<a class="job-link" href="{}">{}</a>',
+            reverse("admin:jobs_transcriptionjob_change", args=(job.pk,)),
+            job,
+        )
+
+    @display(description="what is sent (data)")
+    def sent(self, delivery: Delivery) -> str:
+        return format_html('<pre class="job-pre">{}</pre>', json.dumps(delivery.event.data, indent=2))

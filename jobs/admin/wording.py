@@ -1,0 +1,243 @@
+"""How states, errors, choices and histories are put to people. Pure: codes in, words out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from jobs.timeline import Entry
+
+# The label's colour in django-unfold.
+STATUS_COLOURS = {
+    "queued": "info",
+    "running": "primary",
+    "waiting": "warning",
+    "completed": "success",
+    "failed": "danger",
+    "cancelled": "default",
+    "dead": "danger",
+}
+
+# What an error code means, and what the reader can do about it.
+ERRORS = {
+    "provider_rate_limited": (
+        "The provider has too many requests of ours at once",
+        "Nothing: it is asked again by itself. If it happens often, lower WORKER_CONCURRENCY.",
+    ),
+    "provider_error": (
+        "The provider had an error of its own",
+        "It was retried as often as allowed. Requeue the job when the provider's status page is green.",
+    ),
+    "provider_timeout": (
+        "The provider did not answer in time",
+        "Requeue the job. A very long recording is better split into parts.",
+    ),
+    "provider_unreachable": (
+        "The provider could not be reached",
+        "Check the network and the region's address, then requeue the job.",
+    ),
+    "provider_unauthorized": (
+        "The provider does not accept our key",
+        "Have whoever runs the service correct the region's API key, then requeue the job.",
+    ),
+    "provider_payment_required": (
+        "The provider's account has no credit left",
+        "Have the account topped up, then requeue the job.",
+    ),
+    "provider_forbidden": (
+        "Our key may not do this at the provider",
+        "Choose another model, or have the key's permissions extended, then requeue the job.",
+    ),
+    "provider_rejected": (
+        "The provider refused the request",
+        "Its words below say why. Requeue the job with other options.",
+    ),
+    "provider_too_large": (
+        "The recording is too large for the provider",
+        "Split or compress it and upload the parts.",
+    ),
+    "provider_unsupported_media": (
+        "The provider cannot read this kind of audio",
+        "Convert it to FLAC or MP3 and upload it again.",
+    ),
+    "provider_remote_content": (
+        "The provider could not fetch the URL",
+        "Open the URL without being logged in anywhere; if it works, requeue the job, else upload the file.",
+    ),
+    "provider_malformed_answer": (
+        "The provider's answer could not be read",
+        "Requeue the job; if it happens again, tell the provider the request id.",
+    ),
+    "provider_answer_too_large": (
+        "The provider's answer is too large",
+        "Requeue the job with fewer options, or split the recording.",
+    ),
+    "audio_unreadable": (
+        "The stored recording could not be read",
+        "Check that the storage is there, then requeue the job.",
+    ),
+    "lease_lost": (
+        "The worker that ran it disappeared",
+        "Nothing: another worker takes the job over.",
+    ),
+    "killed_its_worker": (
+        "It brought its workers down, even one that it had to itself",
+        "Do not requeue it as it is: convert the recording to FLAC or WAV and upload that.",
+    ),
+    "deadline_exceeded": (
+        "Its deadline passed before it could be transcribed",
+        "See on the dashboard whether workers are alive, then requeue the job.",
+    ),
+}
+
+_OUTCOMES = {
+    "completed": ("Transcribed", "success"),
+    "retried": ("Failed, to be tried again", "warning"),
+    "deferred": ("Put off", "warning"),
+    "failed": ("Failed", "danger"),
+    "cancelled": ("Cancelled while it ran", "default"),
+    "released": ("Given back by a worker that was stopping", "default"),
+    "lost": ("Lost with its worker", "warning"),
+    "crashed": ("Killed its worker", "danger"),
+}
+
+
+def error_in_words(code: str) -> str:
+    return ERRORS[code][0] if code in ERRORS else code.replace("_", " ").capitalize()
+
+
+def advice(code: str) -> str:
+    return ERRORS[code][1] if code in ERRORS else "Requeue the job; if it fails again, change its options."
+
+
+def length(seconds: float | None) -> str:
+    """0:07, 12:34 or 1:02:03; a dash for what is unknown."""
+    if seconds is None:
+        return "–"  # noqa: RUF001
+    minutes, second = divmod(round(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def span(seconds: float) -> str:
+    """A stretch of time in one unit and a half: 0.4 s, 12 s, 3 min 5 s, 2 h 10 min, 3 d 4 h."""
+    if seconds < 10:
+        return f"{max(seconds, 0):.1f} s"
+    whole = round(seconds)
+    for unit, size, smaller, step in (("d", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if whole >= size:
+            rest = whole % size // step
+            return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{whole} s"
+
+
+def receipt_in_words(receipt: Mapping[str, Any]) -> list[str]:
+    """How mode and region were chosen, in sentences; empty for a job without a receipt."""
+    if not receipt:
+        return []
+    asked = receipt.get("requested_mode", "auto")
+    sentences = [
+        f"Asked for: {asked}. Chosen: {receipt.get('mode', asked)}, by the rule “{receipt.get('rule', '')}”.",
+        str(receipt.get("reason", "")),
+    ]
+    if receipt.get("alternatives"):
+        sentences.append(f"It could also have run {' or '.join(receipt['alternatives'])}.")
+    sentences.append(f"Region: {receipt.get('region', '')}. {receipt.get('region_reason', '')}")
+    return [sentence.strip() for sentence in sentences if sentence.strip()]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of the timeline; `tone` is a label's colour, `run` is given where a new run begins."""
+
+    at: datetime
+    took: str
+    title: str
+    details: list[str]
+    tone: str
+    run: int
+
+
+def line(entry: Entry) -> Line:
+    title, details, tone = _WORDS[entry["kind"]](entry["details"])
+    ended_at = entry["ended_at"]
+    took = span((ended_at - entry["at"]).total_seconds()) if ended_at else ""
+    shown = [detail for detail in details if detail]
+    return Line(entry["at"], took, title, shown, tone, entry["run"])
+
+
+_Words = tuple[str, list[str], str]
+
+
+def _created(details: Mapping[str, Any]) -> _Words:
+    return "Accepted", [f"in region {details['region']}"], "info"
+
+
+def _attempt(details: Mapping[str, Any]) -> _Words:
+    title, tone = _OUTCOMES.get(details["outcome"], (details["outcome"], "default"))
+    answered = f"answered {details['status_code']}" if details["status_code"] else ""
+    where = ", ".join(
+        part for part in (f"in {details['region']}", f"by {details['worker']}", answered) if part
+    )
+    error = details["error_code"]
+    return (
+        title,
+        [
+            where,
+            f"provider's request id {details['request_id']}" if details["request_id"] else "",
+            f"{error_in_words(error)} ({error}). {details['error_message']}" if error else "",
+            "No answer came although the request went out: it may be billed."
+            if details["outcome_unknown"]
+            else "",
+            "" if details["counted"] else "Not counted as an attempt.",
+        ],
+        tone,
+    )
+
+
+def _running(details: Mapping[str, Any]) -> _Words:
+    return "Running", [f"in {details['region']}, by {details['worker']}"], "primary"
+
+
+def _waiting(details: Mapping[str, Any]) -> _Words:
+    until = f"until {details['until']:%Y-%m-%d %H:%M:%S} UTC" if details["until"] else ""
+    return "Waiting", [error_in_words(details["error_code"]), until], "warning"
+
+
+def _transcript(details: Mapping[str, Any]) -> _Words:
+    by = "corrected by a person" if details["corrected"] else "the provider's"
+    return "Transcript stored", [f"version {details['version']}, {by}"], "success"
+
+
+def _event(details: Mapping[str, Any]) -> _Words:
+    return f"Event {details['type']}", [], "default"
+
+
+def _delivery(details: Mapping[str, Any]) -> _Words:
+    code = details["status_code"]
+    took_it = code is not None and 200 <= code < 300
+    answer = f"answered {code}" if code else details["error"]
+    detail = f"to {details['url']}, attempt {details['number']}, {answer}, {span(details['seconds'])}"
+    return (
+        ("Webhook delivered" if took_it else "Webhook failed"),
+        [detail],
+        "success" if took_it else "danger",
+    )
+
+
+def _next_delivery(details: Mapping[str, Any]) -> _Words:
+    return "Webhook due", [f"to {details['url']}, attempt {details['number']}"], "info"
+
+
+_WORDS = {
+    "created": _created,
+    "attempt": _attempt,
+    "running": _running,
+    "waiting": _waiting,
+    "transcript": _transcript,
+    "event": _event,
+    "delivery": _delivery,
+    "next_delivery": _next_delivery,
+}

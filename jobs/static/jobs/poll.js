@@ -1,0 +1,42 @@
+// Keeps an element up to date: <div data-poll="URL" data-every="MILLISECONDS">. The answer is the element's new
+// content. "X-Ended: true" means that nothing will change any more: the whole page is then loaded once again.
+"use strict";
+
+for (const element of document.querySelectorAll("[data-poll]")) {
+  const every = Number(element.dataset.every);
+  let failures = 0;
+  let shown = "";
+
+  const look = async () => {
+    if (document.hidden) {
+      return again();
+    }
+    try {
+      const response = await fetch(element.dataset.poll, { headers: { "X-Requested-With": "XMLHttpRequest" } });
+      if (response.redirected) {
+        // Logged out meanwhile: the page itself leads to the login.
+        return location.reload();
+      }
+      if (!response.ok) {
+        throw new Error(String(response.status));
+      }
+      if (response.headers.get("X-Ended") === "true") {
+        return location.reload();
+      }
+      const content = await response.text();
+      if (content !== shown) {
+        element.innerHTML = shown = content;
+      }
+      failures = 0;
+    } catch {
+      failures += 1;
+    }
+    element.classList.toggle("job-stale", failures > 1);
+    again();
+  };
+
+  // Slower while the server does not answer, up to 32 times.
+  const again = () => setTimeout(look, every * 2 ** Math.min(failures, 5));
+  again();
+  document.addEventListener("visibilitychange", () => document.hidden || (failures = 0));
+}
