@@ -86,7 +86,8 @@ def main() -> int:
     )
     with contextlib.suppress(KeyboardInterrupt):
         Server(config).run()
-    return 0
+    # A recogniser in mid-passage cannot be interrupted, and at exit Python would wait for its thread.
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The ASGI application: who may ask for what, and what is written down about it."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 
@@ -38,6 +38,8 @@ class Sandbox:
         self._settings = settings
         self._schedule = Schedule()
         self._journal = Journal()
+        self._listen: Listen
+        """Made at startup, since its HTTP client belongs to the running loop."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
@@ -52,8 +54,8 @@ class Sandbox:
         await receive()
         # Callbacks and remote recordings may take long to answer, but not to connect.
         async with httpx.AsyncClient(timeout=httpx.Timeout(60, connect=5), max_redirects=5) as client:
-            self._callbacks = Callbacks(client, self._settings.callback_retry_seconds)
-            self._listen = Listen(self._engine, client, self._callbacks, self._settings.max_bytes)
+            callbacks = Callbacks(client, self._settings.callback_retry_seconds)
+            self._listen = Listen(self._engine, client, callbacks, self._settings.max_bytes)
             await send({"type": "lifespan.startup.complete"})
             await receive()
             await self._listen.close()
@@ -89,7 +91,7 @@ class Sandbox:
         answer = await self._proper_answer(request)
         if not request.body_ended:
             # What is refused early may still be on its way; the connection is of no further use.
-            answer.headers["connection"] = "close"
+            answer = replace(answer, headers=answer.headers | {"connection": "close"})
         await answer.send(request, send)
         return answer.status
 

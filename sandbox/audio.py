@@ -92,18 +92,18 @@ class Audio:
 
 def _opened(path: Path, options: ListenOptions) -> InputContainer:
     settings = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head.startswith(b"RIFF"):
+        # FFmpeg would read on for other codecs in disguise, which costs more than the rest of a request.
+        settings["probesize"] = "20000"
     raw = RAW_FORMATS.get(options.encoding or "")
     # Clients do send WAV files and say `encoding=linear16`; the header decides.
-    if raw is None or _has_header(path):
+    if raw is None or head.startswith(HEADERS):
         return av.open(str(path), mode="r", options=settings)
     if options.encoding in HEADERLESS:
         settings |= {"sample_rate": str(options.sample_rate), "ch_layout": f"{options.channels}c"}
     return av.open(str(path), mode="r", format=raw, options=settings)
-
-
-def _has_header(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(8).startswith(HEADERS)
 
 
 def _audio_stream(container: InputContainer) -> AudioStream:

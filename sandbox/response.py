@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from sandbox.query import ListenOptions
-from sandbox.transcript import Word, occurrences, redacted, substituted
+from sandbox.transcript import Word, occurrences, redacted, respelled, substituted
 
 SENTENCES_PER_PARAGRAPH = 5
 PARAGRAPH_PAUSE = 2.0
@@ -77,7 +77,7 @@ def transcription(
 def _as_asked(words: Sequence[Word], options: ListenOptions) -> Sequence[Word]:
     # A recogniser that cannot be told of a term can still be made to spell it as the caller does.
     for term in options.keyterms:
-        words = substituted(words, term, term) if len(term.split()) == 1 else words
+        words = respelled(words, term)
     for phrase, replacement in options.replacements:
         words = substituted(words, phrase, replacement)
     return redacted(words) if options.redact else words

@@ -82,10 +82,22 @@ def substituted(words: Sequence[Word], phrase: str, replacement: str) -> list[Wo
         result += words[index:start]
         index = start + length
         if replacement:
-            trailing = re.search(r"[.,;:!?]*$", words[index - 1].text)
-            text = replacement + (trailing.group() if trailing else "")
-            result.append(replace(words[start], text=text, end=words[index - 1].end))
+            last = words[index - 1]
+            result.append(replace(words[start], text=replacement + _punctuation(last), end=last.end))
     return [*result, *words[index:]]
+
+
+def respelled(words: Sequence[Word], phrase: str) -> list[Word]:
+    """`words` with each `phrase` spelt as it is given, case included."""
+    result = list(words)
+    for start in occurrences(words, phrase):
+        for index, text in enumerate(phrase.split(), start):
+            result[index] = replace(words[index], text=text + _punctuation(words[index]))
+    return result
+
+
+def _punctuation(word: Word) -> str:
+    return word.text[len(word.text.rstrip(".,;:!?")) :]
 
 
 def redacted(words: Sequence[Word]) -> list[Word]:

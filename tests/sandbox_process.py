@@ -50,12 +50,14 @@ class SandboxProcess:
 
     def start(self) -> None:
         """Returns when it accepts requests. Raises RuntimeError with what it wrote if it does not start."""
-        environment = os.environ | {"NO_PROXY": "127.0.0.1,localhost", "PYTHONPATH": str(ROOT)}
+        environment = os.environ | {"NO_PROXY": "127.0.0.1,localhost"}
         self._stderr = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by stop()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "sandbox", "--port", str(self._port), *self._arguments],
+            [sys.executable, "-m", "sandbox", "--port", str(self._port), "--with-parent", *self._arguments],
             cwd=ROOT,
             env=environment,
+            # Ends with us: it must not outlive a test run that was killed.
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             text=True,
@@ -78,8 +80,9 @@ class SandboxProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
         self._process = None
         self._errors = self.errors()
         if self._stderr is not None:

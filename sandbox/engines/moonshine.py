@@ -8,6 +8,7 @@ without word times; words are spread over the parts of the window in which there
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 from sandbox.audio import SAMPLE_RATE, Audio
@@ -56,7 +57,7 @@ class MoonshineEngine:
         # One passage at a time: the model uses all cores, and a long recording must not hold up a short one.
         self._recogniser_lock = threading.Lock()
         self._diarizer_lock = threading.Lock()
-        self.model = ModelInfo("moonshine tiny-en", "0.0.73", "moonshine")
+        self.model = ModelInfo("moonshine tiny-en", version("moonshine-voice"), "moonshine")
 
     def _load(self, **options: str) -> Any:
         return self._transcriber_class(str(self._path), self._arch, options=options)

@@ -72,7 +72,15 @@ def test_chunked_upload_is_the_same_recording(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize(
     ("container", "codec"),
-    [("webm", "libopus"), ("ogg", "libopus"), ("flac", "flac"), ("mp3", "libmp3lame"), ("adts", "aac")],
+    [
+        ("wav", "pcm_s24le"),
+        ("wav", "pcm_mulaw"),
+        ("webm", "libopus"),
+        ("ogg", "libopus"),
+        ("flac", "flac"),
+        ("mp3", "libmp3lame"),
+        ("adts", "aac"),
+    ],
 )
 def test_compressed_recordings_that_were_streamed_have_their_length(
     client: httpx.Client, container: str, codec: str

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.transcript import Word, occurrences, redacted, spread, substituted
+from sandbox.transcript import Word, occurrences, redacted, respelled, spread, substituted
 
 
 def words(text: str) -> list[Word]:
@@ -90,6 +90,13 @@ def test_replacement_takes_the_time_and_the_punctuation_of_what_it_replaces() ->
 
 def test_empty_replacement_removes() -> None:
     assert texts(substituted(words("well um yes um"), "um", "")) == ["well", "yes"]
+
+
+def test_phrase_is_respelled_word_by_word() -> None:
+    found = respelled(words("deep gram, and deepgram"), "Deep Gram")
+
+    assert texts(found) == ["Deep", "Gram,", "and", "deepgram"]
+    assert [word.start for word in found] == [0, 1, 2, 3]
 
 
 def test_redaction_stars_digits() -> None:
