@@ -3,6 +3,7 @@
 from typing import Protocol
 
 from sandbox.audio import Audio
+from sandbox.engines.scripted import ScriptedEngine
 from sandbox.response import ModelInfo
 from sandbox.transcript import Word
 
@@ -26,15 +27,13 @@ def choose(name: str) -> Engine:
 
     Raises EngineUnavailable when moonshine was asked for by name and cannot run here.
     """
-    from sandbox.engines.scripted import ScriptedEngine
+    if name != "scripted":
+        try:
+            # moonshine-voice and the numpy that it brings have no wheels for some platforms.
+            from sandbox.engines.moonshine import MoonshineEngine
 
-    if name == "scripted":
-        return ScriptedEngine()
-    from sandbox.engines.moonshine import MoonshineEngine
-
-    try:
-        return MoonshineEngine()
-    except EngineUnavailable:
-        if name == "moonshine":
-            raise
-        return ScriptedEngine()
+            return MoonshineEngine()
+        except (ImportError, OSError, EngineUnavailable) as error:
+            if name == "moonshine":
+                raise EngineUnavailable(str(error)) from error
+    return ScriptedEngine()

@@ -11,6 +11,11 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
+import moonshine_voice
+import numpy as np
+from moonshine_voice.transcriber import Transcriber
+from numpy.typing import NDArray
+
 from sandbox.audio import SAMPLE_RATE, Audio
 from sandbox.engines import EngineUnavailable
 from sandbox.response import ModelInfo
@@ -37,20 +42,14 @@ DIARIZE_SECONDS = 600
 CONFIDENCE = 0.9
 """The model gives none."""
 
+Samples = NDArray[np.floating[Any]]
+
 
 class MoonshineEngine:
     def __init__(self) -> None:
         """Loads the model, about 0.6 s. Raises EngineUnavailable."""
         try:
-            import moonshine_voice
-            from moonshine_voice.transcriber import Transcriber
-        except (ImportError, OSError) as error:  # OSError: its shared library needs a newer C library
-            raise EngineUnavailable(str(error)) from error
-        self._path = moonshine_voice.get_model_path("tiny-en")
-        self._arch = moonshine_voice.ModelArch.TINY
-        self._transcriber_class: Any = Transcriber
-        try:
-            self._recogniser = self._load(vad_threshold="0.0", return_audio_data="false")
+            self._recogniser = _transcriber(vad_threshold="0.0", return_audio_data="false")
         except moonshine_voice.MoonshineError as error:
             raise EngineUnavailable(str(error)) from error
         self._diarizer: Any = None
@@ -59,16 +58,13 @@ class MoonshineEngine:
         self._diarizer_lock = threading.Lock()
         self.model = ModelInfo("moonshine tiny-en", version("moonshine-voice"), "moonshine")
 
-    def _load(self, **options: str) -> Any:
-        return self._transcriber_class(str(self._path), self._arch, options=options)
-
     def transcribe(self, audio: Audio, channel: int | None, *, diarize: bool) -> list[Word]:
         words: list[Word] = []
         for start, samples in windows(audio.pcm(channel)):
             words += self._recognise(start, samples)
         return self._with_speakers(words, audio, channel) if diarize else words
 
-    def _recognise(self, start: float, samples: Any) -> list[Word]:
+    def _recognise(self, start: float, samples: Samples) -> list[Word]:
         stretches = spoken(samples)
         if not stretches:
             return []
@@ -97,7 +93,7 @@ class MoonshineEngine:
         for start, samples in windows(audio.pcm(channel), seconds=DIARIZE_SECONDS):
             with self._diarizer_lock:
                 if self._diarizer is None:
-                    self._diarizer = self._load(
+                    self._diarizer = _transcriber(
                         identify_speakers="true", skip_transcription="true", return_audio_data="false"
                     )
                 transcript = self._diarizer.transcribe_without_streaming(samples.tolist(), SAMPLE_RATE)
@@ -107,10 +103,13 @@ class MoonshineEngine:
                     yield begin, begin + span.duration, span.speaker_id
 
 
-def windows(blocks: Iterator[bytes], seconds: int = WINDOW_SECONDS) -> Iterator[tuple[float, Any]]:
-    """(start in seconds, samples as floats) of passages no longer than `seconds`, cut where it is quiet."""
-    import numpy as np
+def _transcriber(**options: str) -> Any:
+    path = moonshine_voice.get_model_path("tiny-en")
+    return Transcriber(str(path), moonshine_voice.ModelArch.TINY, options=options)
 
+
+def windows(blocks: Iterator[bytes], seconds: int = WINDOW_SECONDS) -> Iterator[tuple[float, Samples]]:
+    """(start in seconds, samples as floats) of passages no longer than `seconds`, cut where it is quiet."""
     limit, done, held, size = seconds * SAMPLE_RATE, 0, [], 0
     for block in blocks:
         held.append(np.frombuffer(block, "<i2").astype(np.float32) / 32768)
@@ -126,19 +125,15 @@ def windows(blocks: Iterator[bytes], seconds: int = WINDOW_SECONDS) -> Iterator[
         yield done / SAMPLE_RATE, np.concatenate(held)
 
 
-def _quietest(samples: Any) -> int:
+def _quietest(samples: Samples) -> int:
     """Where the quietest fifth of a second of the last ten seconds has its middle."""
-    import numpy as np
-
     first = len(samples) - CUT_SECONDS * SAMPLE_RATE
     levels = np.convolve(_levels(samples[first:]), np.ones(10), "valid")
     return int(first + (int(levels.argmin()) + 5) * FRAME)
 
 
-def spoken(samples: Any) -> list[tuple[float, float]]:
+def spoken(samples: Samples) -> list[tuple[float, float]]:
     """The stretches (start, end in seconds) with sound, more than 0.3 s of quiet apart."""
-    import numpy as np
-
     levels = _levels(samples)
     if not len(levels):
         return []
@@ -154,9 +149,8 @@ def spoken(samples: Any) -> list[tuple[float, float]]:
     return [(begin * seconds, end * seconds) for begin, end in stretches if end - begin > CLICK_FRAMES]
 
 
-def _levels(samples: Any) -> Any:
+def _levels(samples: Samples) -> Samples:
     """The level of each whole 20 ms frame (root mean square)."""
-    import numpy as np
-
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
-    return np.sqrt((frames**2).mean(axis=1))
+    levels: Samples = np.sqrt((frames**2).mean(axis=1))
+    return levels
