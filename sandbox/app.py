@@ -77,23 +77,29 @@ class Sandbox:
     async def _answer(self, request: Request, send: Send) -> int | None:
         try:
             request.fault = self._fault(request)
+            if request.fault is not None:
+                return await misbehave(
+                    request.fault,
+                    request,
+                    send,
+                    read=lambda: self._listen.read(request),
+                    proper=lambda: self._proper_answer(request),
+                )
         except BadFault as error:
-            await Answer.error(errors.bad_query(str(error)), request.id).send(request, send)
-            return 400
-        if request.fault is not None:
-            return await misbehave(
-                request.fault,
-                request,
-                send,
-                read=lambda: self._listen.read(request),
-                proper=lambda: self._proper_answer(request),
-            )
+            return await self._refuse(errors.bad_query(str(error)), request, send)
+        except DeepgramError as error:  # An upload that is too slow or too large even for a faulty answer.
+            return await self._refuse(error, request, send)
         answer = await self._proper_answer(request)
         if not request.body_ended:
             # What is refused early may still be on its way; the connection is of no further use.
             answer = replace(answer, headers=answer.headers | {"connection": "close"})
         await answer.send(request, send)
         return answer.status
+
+    async def _refuse(self, error: DeepgramError, request: Request, send: Send) -> int:
+        await request.drain()
+        await Answer.error(error, request.id).send(request, send)
+        return error.status
 
     def _fault(self, request: Request) -> faults.Fault | None:
         """The one asked for in the request itself, else the schedule's. Raises BadFault."""

@@ -68,6 +68,12 @@ def test_answer_can_be_no_json(client: httpx.Client, fault: str) -> None:
         answer.json()
 
 
+def test_upload_over_the_limit_is_refused_before_any_faulty_answer(client: httpx.Client) -> None:
+    answer = client.post("/v1/listen", content=bytes(2_000_000), headers={"x-sandbox-fault": "status=503"})
+
+    assert answer.status_code == 413
+
+
 def test_latency_comes_before_the_proper_answer(client: httpx.Client) -> None:
     begun = time.monotonic()
 
