@@ -53,7 +53,7 @@ def main() -> None:
                             {"system": name, "latency_ms": latency}
                             | measured(peers, url, headers, audio, jobs, processes, latency)
                         )
-                        print(json.dumps(rows[-1]), flush=True)  # noqa: T201
+                        print(json.dumps(rows[-1]), flush=True)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "batch.json").write_text(json.dumps(rows, indent=1))
 
@@ -70,7 +70,8 @@ def measured(
     """Put the load on and say what it took."""
 
     def load(count: int) -> dict[str, object]:
-        command = ["node", "load.js", "batch", url, str(count), str(POSTED_AT_ONCE), str(audio), str(free_port())]
+        told_at = str(free_port())
+        command = ["node", "load.js", "batch", url, str(count), str(POSTED_AT_ONCE), str(audio), told_at]
         done = subprocess.run([*command, *headers], cwd=peers, check=True, capture_output=True, text=True)
         if done.stderr:
             sys.stderr.write(done.stderr)
@@ -90,7 +91,8 @@ def measured(
         "peak_mb": {name: round(process.peak / 1e6) for name, process in processes.items()},
     }
     if latency:
-        row["of_what_concurrency_allows"] = round(float(str(told["per_s"])) / (CONCURRENCY * 1000 / latency), 3)
+        allowed = CONCURRENCY * 1000 / latency
+        row["of_what_concurrency_allows"] = round(float(str(told["per_s"])) / allowed, 3)
     return row
 
 
@@ -141,11 +143,10 @@ def ours(
         text=True,
     ).stdout.strip()
     worker_command = [PYTHON, "-m", "celery", "-A", "transcribe_project", "worker", "--pool=threads"]
+    worker_command += ["--without-gossip", "--without-mingle", "--loglevel=WARNING"]
     with (
         Process([PYTHON, "-m", "transcribe_project.server"], environment=environment) as web,
-        Process(
-            [*worker_command, "--without-gossip", "--without-mingle", "-l", "WARNING"], environment=environment
-        ) as worker,
+        Process(worker_command, environment=environment) as worker,
     ):
         until(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
         url = f"http://127.0.0.1:{port}/api/v1/jobs/?mode=async&callback_url={{callback}}"

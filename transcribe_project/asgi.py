@@ -4,8 +4,8 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcribe_project.settings")
 
-from channels.routing import ProtocolTypeRouter  # noqa: E402
+from channels.routing import ProtocolTypeRouter
 
-from transcribe_project.handler import get_asgi_application  # noqa: E402
+from transcribe_project.handler import get_asgi_application
 
 application = ProtocolTypeRouter({"http": get_asgi_application()})

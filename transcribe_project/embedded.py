@@ -1,8 +1,8 @@
 """A Celery worker in a thread of this process: what `runstack` has in place of a worker process.
 
-Everything here was found necessary for `memory://` in one process: a WorkController and not the command line's
-Worker (which takes over signals and logging), the application as default before any thread starts (done where
-it is made), and its stop by a flag that holds for the whole process.
+Everything here was found necessary for `memory://` in one process: a WorkController and not the command
+line's Worker (which takes over signals and logging), the application as default before any thread starts
+(done where it is made), and its stop by a flag that holds for the whole process.
 """
 
 import threading

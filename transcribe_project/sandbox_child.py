@@ -49,7 +49,7 @@ class SandboxChild:
             self._process.kill()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
+        return subprocess.Popen(  # noqa: S603 (our own program)
             [sys.executable, "-m", "sandbox", "--port", str(settings.SANDBOX_PORT), "--with-parent"],
             cwd=settings.BASE_DIR,
             stdin=subprocess.PIPE,

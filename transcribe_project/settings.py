@@ -178,6 +178,10 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "ENUM_NAME_OVERRIDES": {
+        "ModeEnum": "jobs.models.Mode",
+        "RequestedModeEnum": "jobs.api.submissions.REQUESTED_MODES",
+    },
 }
 
 AUTH_PASSWORD_VALIDATORS = [

@@ -47,7 +47,7 @@ class Command(BaseCommand):
             listening = listen(options["host"], options["port"])
         except OSError as error:
             raise CommandError(
-                f"Port {options['port']} cannot be used ({error.strerror}). Choose another: make run PORT=8080"
+                f"Port {options['port']} cannot be used ({error.strerror}). Choose another: PORT=9000"
             ) from None
         call_command("migrate", verbosity=0, interactive=False)
         address = f"http://{options['host']}:{options['port']}"
@@ -70,7 +70,7 @@ class Command(BaseCommand):
 
         server = Server(drain)
         for number in (signal.SIGINT, signal.SIGTERM):
-            # uvicorn raises the signal once more when it has stopped; all there is left to do then is to leave.
+            # uvicorn raises the signal once more when it has stopped; then there is only leaving left to do.
             signal.signal(number, lambda *_: None)
         if not options["no_sample"] and not TranscriptionJob.objects.exists():
             threading.Thread(target=self._sample, args=(sandbox, began), name="sample", daemon=True).start()
@@ -113,8 +113,7 @@ class Command(BaseCommand):
         found = list(Path(spec.origin).parent.rglob("two_cities.wav")) if spec and spec.origin else []
         if not found or (sandbox is not None and not sandbox.wait_until_ready()):
             return
-        admin = get_user_model().objects.filter(is_superuser=True).order_by("pk").first()
-        assert admin is not None
+        admin = get_user_model().objects.filter(is_superuser=True).earliest("pk")
         project = Project.objects.personal(admin)
         upload = TemporaryUploadedFile("two_cities.wav", "audio/wav", found[0].stat().st_size, None)
         with upload:

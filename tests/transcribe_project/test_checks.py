@@ -1,0 +1,34 @@
+import pytest
+from django.test import override_settings
+
+from transcribe_project import checks
+
+
+@pytest.mark.parametrize(
+    ("check", "changed", "expected"),
+    [
+        (checks.leases_outlive_heartbeats, {}, []),
+        (
+            checks.leases_outlive_heartbeats,
+            {"HEARTBEAT_SECONDS": 21, "LEASE_SECONDS": 60},
+            ["transcribe.E001"],
+        ),
+        (checks.regions_are_described, {"REGIONS": []}, []),
+        (checks.regions_are_described, {"REGIONS": [{"name": "eu", "max_attempts": 5}]}, []),
+        (checks.regions_are_described, {"REGIONS": {"name": "eu"}}, ["transcribe.E002"]),
+        (checks.regions_are_described, {"REGIONS": [{"base_url": "https://x"}]}, ["transcribe.E002"]),
+        (checks.regions_are_described, {"REGIONS": [{"name": "a"}, {"name": "a"}]}, ["transcribe.E003"]),
+        (checks.regions_are_described, {"REGIONS": [{"name": "a", "key": "k"}]}, ["transcribe.E004"]),
+        (
+            checks.thresholds_are_in_order,
+            {"SYNC_MAX_SECONDS": 400, "ASYNC_MIN_SECONDS": 300},
+            ["transcribe.E005"],
+        ),
+        (checks.thresholds_are_in_order, {}, []),
+        (checks.production_is_meant, {"USES_SANDBOX": True, "EMBEDDED": True}, ["transcribe.W001"]),
+        (checks.production_is_meant, {"USES_SANDBOX": False, "EMBEDDED": True}, []),
+    ],
+)
+def test_contradictory_settings_are_told(check, changed, expected):
+    with override_settings(**changed):
+        assert [message.id for message in check()] == expected
