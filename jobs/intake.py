@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.core.files.storage import storages
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db import transaction
@@ -53,7 +53,7 @@ class Order:
     callback_url: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
-    user: AbstractBaseUser | None = None
+    user: User | None = None
     key: ApiKey | None = None
     patience: float | None = None
     respond_async: bool = False
@@ -86,7 +86,7 @@ def keep(project: Project, upload: TemporaryUploadedFile) -> Recording:
         project=project,
         filename=PurePosixPath(upload.name or "").name[:255],
         sha256=digest.hexdigest(),
-        size=upload.size,
+        size=upload.size or 0,
         media_type=found.media_type,
         codec=found.codec,
         duration=found.duration,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 from asgiref.sync import sync_to_async
 from django.http import StreamingHttpResponse
@@ -12,7 +12,10 @@ from django.utils.http import content_disposition_header
 from rest_framework import exceptions
 
 READ_BYTES = 1 << 18
-_ONE_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_ONE_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+
+# The first byte, and the one after the last.
+Range: TypeAlias = tuple[int, int]
 
 
 class RangeNotSatisfiable(exceptions.APIException):
@@ -29,15 +32,14 @@ class Download(StreamingHttpResponse):
     """
 
     def __init__(
-        self, file: IO[bytes], size: int, *, filename: str, content_type: str, range_header: str | None = None
+        self, file: IO[bytes], size: int, chosen: Range | None, *, filename: str, content_type: str
     ) -> None:
-        start, end = _range(range_header, size) or (0, size)
-        partial = (start, end) != (0, size) or bool(range_header and _ONE_RANGE.fullmatch(range_header))
+        start, end = chosen or (0, size)
         self._file, self._left = file, end - start
         file.seek(start)
-        super().__init__(self._parts(), status=206 if partial else 200, content_type=content_type)
+        super().__init__(self._parts(), status=206 if chosen else 200, content_type=content_type)
         self._resource_closers.append(file.close)  # type: ignore[attr-defined]
-        if partial:
+        if chosen:
             self["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
         self["Accept-Ranges"] = "bytes"
         self["Content-Length"] = str(end - start)
@@ -59,15 +61,17 @@ class Download(StreamingHttpResponse):
             yield part
 
 
-def _range(header: str | None, size: int) -> tuple[int, int] | None:
-    """First byte and the one after the last, of a single range; None for the whole file.
+def byte_range(header: str | None, size: int) -> Range | None:
+    """What is asked for of a file of this size; None for the whole. RangeNotSatisfiable if there is no such.
 
     RFC 9110, section 14.2: what is not understood, several ranges too, is as if it had not been asked for.
     """
     asked = _ONE_RANGE.fullmatch(header or "")
-    if asked is None or asked[0] == "bytes=-":
+    if asked is None or not any(asked.groups()):
         return None
     first, last = asked.groups()
+    if first and last and int(last) < int(first):
+        return None
     if first:
         start, end = int(first), min(int(last) + 1 if last else size, size)
     else:

@@ -12,7 +12,7 @@ from jobs.models.job import JobQuerySet
 PRIORITIES = {priority.label: priority for priority in Priority}
 
 
-class JobFilter(filters.FilterSet):
+class JobFilter(filters.FilterSet):  # type: ignore[misc]
     status = filters.MultipleChoiceFilter(choices=Status.choices, help_text="May be repeated.")
     mode = filters.ChoiceFilter(choices=Mode.choices)
     region = filters.CharFilter()

@@ -54,4 +54,5 @@ def may(request: Request, project: Project, needs: Needs) -> bool:
     """Whether who asks may do this in `project`, which is one that they see."""
     if isinstance(request.auth, ApiKey):
         return request.auth.project_id == project.pk and request.auth.covers(needs.scope)
-    return project.allows(request.user, needs.role)
+    user: Any = request.user
+    return project.allows(user, needs.role)

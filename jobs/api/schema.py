@@ -1,12 +1,25 @@
-"""What drf-spectacular cannot see by itself: how keys are sent, and how every error looks."""
+"""What drf-spectacular cannot see by itself: how keys are sent, and what every error looks like."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.utils import OpenApiResponse
+from drf_spectacular.openapi import AutoSchema
 from rest_framework import serializers
+
+ERRORS = {
+    400: "Something is wrong with what was sent: validation_error, invalid_options, parse_error and others.",
+    401: "not_authenticated: the key is missing, unknown, expired or revoked.",
+    403: "permission_denied: neither the key's scopes nor the role allow it.",
+    404: "not_found: there is none, or it is another project's.",
+    409: "invalid_transition: the job is not in a status that allows it.",
+    411: "length_required: the body has no Content-Length.",
+    413: "too_large: the body is larger than is accepted.",
+    415: "unsupported_media_type, unsupported_media, corrupt_media and others: it is no audio we read.",
+    416: "range_not_satisfiable: the file has no such range.",
+    503: "service_unavailable: try again after the seconds in Retry-After.",
+}
 
 
 class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -31,20 +44,22 @@ class ErrorSerializer(serializers.Serializer[Any]):
     error = ErrorBodySerializer()
 
 
-def errors(*statuses: int) -> dict[int, OpenApiResponse]:
-    """Responses of `extend_schema` for these statuses."""
-    return {status: OpenApiResponse(ErrorSerializer, ERRORS[status]) for status in statuses}
+class Schema(AutoSchema):
+    """Adds to each operation how it may be refused; a view's `refuses` names what is special to an action."""
 
+    def get_operation(self, *args: Any, **kwargs: Any) -> dict[str, Any] | None:
+        operation: dict[str, Any] | None = super().get_operation(*args, **kwargs)
+        if operation is None:
+            return None
+        error = {"application/json": {"schema": self.resolve_serializer(ErrorSerializer, "response").ref}}
+        for status in self._refusals():
+            described = {"description": ERRORS[status], "content": error}
+            operation["responses"].setdefault(str(status), described)
+        return operation
 
-ERRORS = {
-    400: "validation_error, invalid_options, parse_error and others: something is wrong with what was sent.",
-    401: "not_authenticated: the key is missing, unknown, expired or revoked.",
-    403: "permission_denied: neither the key's scopes nor the role allow it.",
-    404: "not_found: there is none, or it is another project's.",
-    409: "invalid_transition: the job is not in a status that allows it.",
-    411: "length_required: the body has no Content-Length.",
-    413: "too_large: the body is larger than is accepted.",
-    415: "unsupported_media_type, unsupported_media, corrupt_media, media_too_long: it is no audio we read.",
-    416: "range_not_satisfiable: the file has no such range.",
-    503: "service_unavailable: try again after the seconds in Retry-After.",
-}
+    def _refusals(self) -> list[int]:
+        view: Any = self.view
+        special = view.refuses.get(view.action, ())
+        asked = [400] if self.method in ("POST", "PATCH") else []
+        named = [404] if "{" in self.path else []
+        return sorted({401, 403, 503, *asked, *named, *special})

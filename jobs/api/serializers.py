@@ -9,7 +9,17 @@ from typing import Any
 
 from rest_framework import serializers
 
-from jobs.models import ApiKey, Attempt, Mode, Priority, Project, Scope, Status, TranscriptionJob
+from jobs.models import (
+    ApiKey,
+    Attempt,
+    AttemptOutcome,
+    Mode,
+    Priority,
+    Project,
+    Scope,
+    Status,
+    TranscriptionJob,
+)
 from jobs.speed import expected_end
 from routing.regions import all_regions
 
@@ -127,40 +137,34 @@ class JobDetailSerializer(JobSerializer):
         return latest and {**latest, "language": latest["language"] or None}
 
 
-class AttemptSerializer(serializers.ModelSerializer[Attempt]):
-    error = serializers.SerializerMethodField()
-    request_id = serializers.SerializerMethodField(help_text="The provider's.")
+class AttemptSerializer(serializers.Serializer[Attempt]):
+    run = serializers.IntegerField()
+    region = serializers.CharField()
+    worker = serializers.CharField(help_text="The process that made it.")
+    outcome = serializers.ChoiceField(choices=AttemptOutcome.choices)
+    outcome_unknown = serializers.BooleanField(
+        help_text="The request went out; whether it is billed is not known."
+    )
+    counted = serializers.BooleanField()
+    status_code = serializers.IntegerField(allow_null=True, help_text="The provider's.")
+    request_id = serializers.CharField(allow_null=True, help_text="The provider's.")
+    error = JobErrorSerializer(allow_null=True)
+    started_at = serializers.DateTimeField()
+    ended_at = serializers.DateTimeField()
 
-    class Meta:
-        model = Attempt
-        fields = (
-            "run",
-            "region",
-            "worker",
-            "outcome",
-            "outcome_unknown",
-            "counted",
-            "status_code",
-            "request_id",
-            "error",
-            "started_at",
-            "ended_at",
-        )
-
-    def get_error(self, attempt: Attempt) -> JobErrorSerializer | None:
-        if not attempt.error_code:
-            return None
-        return {"code": attempt.error_code, "message": attempt.error_message}  # type: ignore[return-value]
-
-    def get_request_id(self, attempt: Attempt) -> str | None:
-        return attempt.request_id or None
+    def to_representation(self, attempt: Attempt) -> dict[str, Any]:
+        shown = {name: getattr(attempt, name) for name in self.fields.keys() - {"error"}}
+        error = {"code": attempt.error_code, "message": attempt.error_message} if attempt.error_code else None
+        return {**shown, "request_id": attempt.request_id or None, "error": error}
 
 
 class TimelineEntrySerializer(serializers.Serializer[Any]):
     """What else an entry has depends on its type."""
 
     at = serializers.DateTimeField()
-    type = serializers.CharField()
+    type = serializers.CharField(help_text="created, attempt, running, waiting, transcript, event, …")
+    run = serializers.IntegerField()
+    ended_at = serializers.DateTimeField(allow_null=True)
 
 
 class TranscriptSerializer(serializers.Serializer[Any]):

@@ -15,6 +15,7 @@ from jobs.options import validate
 from routing.addresses import ForbiddenURL, check_url
 from routing.regions import UnknownRegion, region_named
 
+REQUESTED_MODES = [("auto", "auto"), ("sync", "sync"), ("async", "async")]
 METADATA_BYTES = 10 * 1024
 METADATA_DEPTH = 32
 TAGS, TAG_LENGTH = 50, 100
@@ -98,7 +99,7 @@ class CallableURLField(serializers.CharField):
 
 class ModeField(serializers.ChoiceField):
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(choices=("auto", "sync", "async"), **kwargs)
+        super().__init__(choices=REQUESTED_MODES, **kwargs)
 
     def to_internal_value(self, data: Any) -> Any:
         if data == "streaming":
@@ -168,3 +169,10 @@ class SubmissionSerializer(OptionsSerializer):
         if (attrs.get("file") is None) == (not attrs.get("url")):
             raise serializers.ValidationError("Give a file or a url, and not both.")
         return {**attrs, "options": validate(attrs.get("options") or {})}
+
+
+class URLSubmissionSerializer(SubmissionSerializer):
+    """The same in JSON, which holds no file."""
+
+    file = None  # type: ignore[assignment]
+    url = CallableURLField(http=True)

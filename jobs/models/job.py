@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import connections, models
 from django.db.models import Case, F, Max, Min, Q, Value, When
 from django.db.models.expressions import RawSQL
@@ -106,7 +106,7 @@ _CLAIM_FOR = {
 
 
 class JobQuerySet(models.QuerySet["TranscriptionJob"]):
-    def visible_to(self, user: AbstractBaseUser) -> JobQuerySet:
+    def visible_to(self, user: User) -> JobQuerySet:
         return self.filter(project__in=Project.objects.visible_to(user))
 
     def open(self) -> JobQuerySet:

@@ -7,7 +7,7 @@ import secrets
 from typing import ClassVar
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import User
 from django.db import models, transaction
 
 from jobs.encryption import EncryptedTextField
@@ -29,7 +29,7 @@ class Role(models.TextChoices):
 
 
 class ProjectManager(models.Manager["Project"]):
-    def personal(self, user: AbstractBaseUser) -> Project:
+    def personal(self, user: User) -> Project:
         """The project that everyone has for themselves, made at the first asking."""
         project = self.filter(personal_to=user).first()
         if project is None:
@@ -42,9 +42,9 @@ class ProjectManager(models.Manager["Project"]):
                 )
         return project
 
-    def visible_to(self, user: AbstractBaseUser) -> models.QuerySet[Project]:
+    def visible_to(self, user: User) -> models.QuerySet[Project]:
         """Staff see all projects, others those that they are members of."""
-        return self.all() if getattr(user, "is_staff", False) else self.filter(members=user)
+        return self.all() if user.is_staff else self.filter(members=user)
 
 
 class Project(models.Model):
@@ -75,9 +75,9 @@ class Project(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    def allows(self, user: AbstractBaseUser, role: str) -> bool:
+    def allows(self, user: User, role: str) -> bool:
         """Whether `user` may do what members with `role` may; staff may do everything."""
-        if getattr(user, "is_staff", False):
+        if user.is_staff:
             return True
         enough = Role.values[Role.values.index(role) :]
         return self.membership_set.filter(user=user, role__in=enough).exists()

@@ -7,15 +7,18 @@ from typing import Any, ClassVar
 from uuid import UUID
 
 from django.core.files.storage import storages
+from django.db.models import QuerySet
 from django.http import HttpResponse, HttpResponseBase
 from django.urls import reverse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import exports, intake, lifecycle, sync
-from jobs.api.downloads import Download
+from jobs.api.downloads import Download, byte_range
 from jobs.api.errors import BadRequest
 from jobs.api.filters import PRIORITIES, JobFilter
 from jobs.api.pagination import OldestFirst, one_page
@@ -26,12 +29,13 @@ from jobs.api.serializers import (
     AttemptSerializer,
     JobDetailSerializer,
     JobSerializer,
+    TimelineEntrySerializer,
+    TranscriptSerializer,
 )
-from jobs.api.submissions import RequeueSerializer, SubmissionSerializer
-from jobs.api.views.scoped import ScopedViewSet
+from jobs.api.submissions import RequeueSerializer, SubmissionSerializer, URLSubmissionSerializer
+from jobs.api.views.scoped import PROJECT, ScopedViewSet
 from jobs.deletion import delete_job
 from jobs.models import ApiKey, Attempt, Priority, Status, Transcript, TranscriptionJob
-from jobs.models.job import JobQuerySet
 from jobs.timeline import timeline
 
 SUBMISSION_PARSERS = (JSONParser, MultiPartParser, AudioParser, VideoParser, OctetStreamParser)
@@ -42,6 +46,15 @@ EXPORTS: dict[str, tuple[str, Callable[[Transcript], str]]] = {
     "srt": ("application/x-subrip; charset=utf-8", exports.to_srt),
     "vtt": ("text/vtt; charset=utf-8", exports.to_vtt),
 }
+
+PREFER = OpenApiParameter(
+    "Prefer", str, OpenApiParameter.HEADER, description="RFC 7240: `respond-async`, `wait=SECONDS`."
+)
+QUERY_FIELDS = [
+    OpenApiParameter(name, str, many=name == "tags", description="JSON" * (name in ("metadata", "options")))
+    for name in SubmissionSerializer().fields.keys()  # noqa: SIM118
+    if name not in ("file", "url")
+]
 
 
 class JobViewSet(ScopedViewSet):
@@ -57,19 +70,43 @@ class JobViewSet(ScopedViewSet):
         "audio": READING,
         "transcript": READING,
     }
+    refuses: ClassVar = {
+        "list": (400,),
+        "create": (404, 411, 413, 415),
+        "cancel": (409,),
+        "requeue": (409,),
+        "audio": (416,),
+        "transcript": (400,),
+    }
     queryset = TranscriptionJob.objects.none()
     serializer_class = JobDetailSerializer
     filterset_class = JobFilter
 
-    def get_queryset(self) -> JobQuerySet:
-        jobs: Any = self.in_projects(TranscriptionJob.objects.select_related("recording"))
-        return jobs
+    def get_queryset(self) -> QuerySet[TranscriptionJob]:
+        return self.in_projects(TranscriptionJob.objects.select_related("recording"))
 
+    @extend_schema(responses=JobSerializer(many=True), parameters=[PROJECT])
     def list(self, request: Request) -> Response:
-        page = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        """Jobs, the newest first. `transcript`, `position` and `eta` are null here."""
+        page: Any = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
         return self.get_paginated_response(JobSerializer(page, many=True).data)
 
+    @extend_schema(
+        request={
+            "multipart/form-data": SubmissionSerializer,
+            "application/json": URLSubmissionSerializer,
+            **dict.fromkeys(("audio/*", "video/*", "application/octet-stream"), OpenApiTypes.BINARY),
+        },
+        responses={201: JobDetailSerializer, 202: JobDetailSerializer},
+        parameters=[PREFER, *QUERY_FIELDS],
+    )
     def create(self, request: Request) -> Response:
+        """Submit a recording: in a form, as the body with the fields in the query, or by its URL.
+
+        201 with the finished job when it ran while you waited, also when the provider rejected it
+        (`status: failed`); 202 when it goes on without you. Fields in the query are for a recording as the
+        body alone.
+        """
         submission = SubmissionSerializer(data=request.data)
         submission.is_valid(raise_exception=True)
         asked: dict[str, Any] = submission.validated_data
@@ -80,7 +117,7 @@ class JobViewSet(ScopedViewSet):
             options=asked["options"],
             mode=asked.get("mode") or "auto",
             region=asked.get("region") or "",
-            priority=PRIORITIES.get(asked.get("priority"), Priority.NORMAL),
+            priority=PRIORITIES[asked.get("priority") or Priority.NORMAL.label],
             callback_url=asked.get("callback_url") or "",
             metadata=asked.get("metadata") or {},
             tags=asked.get("tags") or [],
@@ -105,35 +142,45 @@ class JobViewSet(ScopedViewSet):
             headers["Preference-Applied"] = f"wait={prefers.wait}"
         elif prefers.respond_async and not waited:
             headers["Preference-Applied"] = "respond-async"
-        return Response(
-            JobDetailSerializer(job).data, status=201 if job.is_ended else 202, headers=headers
-        )
+        return Response(JobDetailSerializer(job).data, status=201 if job.is_ended else 202, headers=headers)
 
+    @extend_schema(responses=JobDetailSerializer)
     def retrieve(self, request: Request, pk: UUID) -> Response:
         return Response(JobDetailSerializer(self.get_object()).data)
 
     def destroy(self, request: Request, pk: UUID) -> Response:
+        """Delete the job with its transcripts and history, and its recording if no other job has it."""
         delete_job(self.get_object())
         return Response(status=204)
 
+    @extend_schema(request=None, responses=JobDetailSerializer)
     def cancel(self, request: Request, pk: UUID) -> Response:
+        """End a job that is not over."""
         job = self.get_object()
         lifecycle.cancel(job)
         return Response(JobDetailSerializer(job).data)
 
+    @extend_schema(request=RequeueSerializer, responses={202: JobDetailSerializer})
     def requeue(self, request: Request, pk: UUID) -> Response:
+        """Run a job that is over once more, with other options if they are given."""
         job = self.get_object()
         changes = RequeueSerializer(data=request.data)
         changes.is_valid(raise_exception=True)
         lifecycle.requeue(job, changes.validated_data["options"])
         return Response(JobDetailSerializer(job).data, status=202)
 
+    @extend_schema(responses=AttemptSerializer(many=True), filters=False, operation_id="jobs_attempts_list")
     def attempts(self, request: Request, pk: UUID) -> Response:
+        """Each time that the job was begun, the oldest first; one that still runs is not among them."""
         pages = OldestFirst()
-        page = pages.paginate_queryset(Attempt.objects.filter(job=self.get_object()), request, self)
+        page: Any = pages.paginate_queryset(Attempt.objects.filter(job=self.get_object()), request, self)
         return pages.get_paginated_response(AttemptSerializer(page, many=True).data)
 
+    @extend_schema(
+        responses=TimelineEntrySerializer(many=True), filters=False, operation_id="jobs_timeline_list"
+    )
     def timeline(self, request: Request, pk: UUID) -> Response:
+        """What happened to the job, the oldest first, all on one page."""
         entries = [
             {"at": entry["at"], "type": entry["kind"], "run": entry["run"], "ended_at": entry["ended_at"]}
             | entry["details"]
@@ -141,10 +188,16 @@ class JobViewSet(ScopedViewSet):
         ]
         return Response(one_page(entries))
 
+    @extend_schema(
+        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, (206, "*/*"): OpenApiTypes.BINARY},
+        parameters=[OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="One range.")],
+    )
     def audio(self, request: Request, pk: UUID) -> HttpResponseBase:
+        """The recording, as it was submitted."""
         recording = self.get_object().recording
         if recording is None:
             raise NotFound("The job has no recording here: it was given by its URL.")
+        chosen = byte_range(request.headers.get("Range"), recording.size)
         try:
             file = storages["default"].open(recording.file.name)
         except FileNotFoundError:
@@ -152,12 +205,27 @@ class JobViewSet(ScopedViewSet):
         return Download(
             file,
             recording.size,
+            chosen,
             filename=recording.filename or str(recording.pk),
             content_type=recording.media_type,
-            range_header=request.headers.get("Range"),
         )
 
+    @extend_schema(
+        responses={
+            (200, "application/json"): TranscriptSerializer,
+            (200, "text/plain"): OpenApiTypes.STR,
+            (200, "application/x-subrip"): OpenApiTypes.STR,
+            (200, "text/vtt"): OpenApiTypes.STR,
+        },
+        parameters=[
+            OpenApiParameter("form", str, OpenApiParameter.PATH, enum=[*EXPORTS]),
+            OpenApiParameter("version", int, description="The latest, if not given."),
+            OpenApiParameter("raw", bool, description="json only: the provider's own bytes."),
+        ],
+        operation_id="jobs_transcript_retrieve",
+    )
     def transcript(self, request: Request, pk: UUID, form: str) -> HttpResponseBase:
+        """The transcript as text, subtitles or JSON."""
         found = self._version(self.get_object())
         if form == "json" and request.query_params.get("raw", "").lower() in ("true", "1"):
             return self._answer(found)

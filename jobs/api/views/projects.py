@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any, ClassVar
 from uuid import UUID
 
+from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs.api.permissions import MANAGING, READING
 from jobs.api.serializers import (
+    IssuedKeySerializer,
     KeyChangesSerializer,
     KeySerializer,
     ProjectSerializer,
     SecretSerializer,
 )
-from jobs.api.views.scoped import ScopedViewSet
+from jobs.api.views.scoped import PROJECT, ScopedViewSet
 from jobs.models import ApiKey, Project
 
 
@@ -60,7 +62,9 @@ class KeyViewSet(ScopedViewSet):
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(KeySerializer(page, many=True).data)
 
+    @extend_schema(request=KeySerializer, responses={201: IssuedKeySerializer}, parameters=[PROJECT])
     def create(self, request: Request) -> Response:
+        """A new key; `key` is shown this once. A key can issue none that may do more than itself."""
         wanted = KeySerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
         fields: dict[str, Any] = wanted.validated_data
@@ -77,6 +81,7 @@ class KeyViewSet(ScopedViewSet):
     def retrieve(self, request: Request, pk: UUID) -> Response:
         return Response(KeySerializer(self.get_object()).data)
 
+    @extend_schema(request=KeyChangesSerializer, responses=KeySerializer)
     def partial_update(self, request: Request, pk: UUID) -> Response:
         changes = KeyChangesSerializer(self.get_object(), data=request.data, partial=True)
         changes.is_valid(raise_exception=True)
@@ -93,10 +98,14 @@ class WebhookSecretViewSet(ScopedViewSet):
     needs: ClassVar = {"retrieve": MANAGING, "rotate": MANAGING}
     serializer_class = SecretSerializer
 
+    @extend_schema(parameters=[PROJECT])
     def retrieve(self, request: Request) -> Response:
+        """What signs deliveries to a job's `callback_url` (Standard Webhooks)."""
         return Response({"secret": self.project_to_act_in().webhook_secret})
 
+    @extend_schema(request=None, parameters=[PROJECT])
     def rotate(self, request: Request) -> Response:
+        """A new secret, at once; the old one signs nothing any more."""
         project = self.project_to_act_in()
         project.rotate_webhook_secret()
         return Response({"secret": project.webhook_secret})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,8 +21,11 @@ from routing.regions import all_regions
 class RegionViewSet(ScopedViewSet):
     needs: ClassVar = {"list": READING}
     serializer_class = RegionSerializer
+    queryset = TranscriptionJob.objects.none()
 
+    @extend_schema(responses=RegionSerializer(many=True), filters=False)
     def list(self, request: Request) -> Response:
+        """The regions, the preferred first, all on one page."""
         regions = [
             {"name": region.name, "queued": TranscriptionJob.objects.claimable(region.queue).count()}
             for region in all_regions().values()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from typing import Any, ClassVar, TypeVar
+from uuid import UUID
 
 from django.db.models import Model, QuerySet
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.exceptions import NotFound, PermissionDenied, ValidationError
 from rest_framework.request import Request
 from rest_framework.serializers import UUIDField
@@ -12,15 +15,22 @@ from rest_framework.viewsets import GenericViewSet
 
 from jobs.api.parsers import check_length
 from jobs.api.permissions import Needs, may
+from jobs.api.schema import Schema
 from jobs.models import ApiKey, Project
 
+PROJECT = OpenApiParameter("project", OpenApiTypes.UUID, description="For sessions, which may have several.")
 Row = TypeVar("Row", bound=Model)
 
 
 class ScopedViewSet(GenericViewSet[Any]):
-    """Whatever is not the caller's does not exist for them. `needs` names what each action asks for."""
+    """Whatever is not the caller's does not exist for them.
+
+    `needs` names what each action asks for, `refuses` the statuses that only some of them answer with.
+    """
 
     needs: ClassVar[dict[str, Needs]] = {}
+    refuses: ClassVar[dict[str, tuple[int, ...]]] = {}
+    schema = Schema()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
@@ -31,7 +41,8 @@ class ScopedViewSet(GenericViewSet[Any]):
         if isinstance(self.request.auth, ApiKey):
             mine = Project.objects.filter(pk=self.request.auth.project_id)
         else:
-            mine = Project.objects.visible_to(self.request.user)  # type: ignore[arg-type]
+            user: Any = self.request.user
+            mine = Project.objects.visible_to(user)
         named = self.request.query_params.get("project")
         return mine.filter(pk=_uuid(named)) if named else mine
 
@@ -42,20 +53,21 @@ class ScopedViewSet(GenericViewSet[Any]):
             return rows.filter(project=key.project_id)
         return rows.filter(project__in=self.projects())
 
-    def project_to_act_in(self, named: object = None) -> Project:
+    def project_to_act_in(self, named: UUID | None = None) -> Project:
         """The project that is named, here or in the query; the key's own; or the person's own.
 
         NotFound for one that the caller does not see, PermissionDenied where they may not do this.
         """
-        named = named or self.request.query_params.get("project")
+        if named is None and "project" in self.request.query_params:
+            named = _uuid(self.request.query_params["project"])
         if isinstance(self.request.auth, ApiKey):
-            project = self.request.auth.project
-            if named and _uuid(named) != project.pk:
+            if named not in (None, self.request.auth.project_id):
                 raise NotFound("There is no such project.")
-            return project
-        if not named:
-            return Project.objects.personal(self.request.user)  # type: ignore[arg-type]
-        found = Project.objects.visible_to(self.request.user).filter(pk=_uuid(named)).first()  # type: ignore[arg-type]
+            return self.request.auth.project
+        user: Any = self.request.user
+        if named is None:
+            return Project.objects.personal(user)
+        found = Project.objects.visible_to(user).filter(pk=named).first()
         if found is None:
             raise NotFound("There is no such project.")
         if not may(self.request, found, self.needs[self.action]):
@@ -63,8 +75,8 @@ class ScopedViewSet(GenericViewSet[Any]):
         return found
 
 
-def _uuid(text: object) -> Any:
+def _uuid(named: Any) -> UUID:
     try:
-        return UUIDField().to_internal_value(text)
+        return UUIDField().to_internal_value(named)
     except ValidationError as error:
         raise ValidationError({"project": error.detail}) from None

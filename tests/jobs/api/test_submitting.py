@@ -5,6 +5,7 @@ import json
 import pytest
 from django.test import Client
 
+from jobs import sync
 from jobs.api import parsers
 from jobs.models import Priority, Recording, Status, TranscriptionJob
 from jobs.options import DEFAULTS
@@ -156,6 +157,9 @@ def test_a_client_that_waits_no_longer_than_it_said_is_answered_202(api, provide
     assert response.status_code == 202, response.json()
     assert response["Preference-Applied"] == "wait=1"
     assert response.json()["status"] == "running"
+    job = TranscriptionJob.objects.get()
+    assert sync.wait(job, 10, through_retries=False), "it goes on without its caller"
+    assert job.status == Status.COMPLETED
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""Every refusal is JSON of one shape, wherever it comes from."""
+
+import pytest
+from django.db import DatabaseError, InterfaceError, OperationalError
+from django.test import Client
+from rest_framework.exceptions import Throttled
+
+from jobs.api.errors import exception_handler
+from jobs.probe import ProbeError
+from tests.jobs.api.conftest import JOBS, error_of
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/api/",
+        "/api/nothing",
+        "/api/v1/",
+        "/api/v1/jobs",
+        "/api/v1/jobs/1/",
+        "/api/v1/nothing/?format=html",
+        "/api/v2/",
+    ],
+)
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_what_is_not_there_is_told_in_json(path, method):
+    response = getattr(Client(), method)(path, headers={"Accept": "text/html"})
+
+    assert (response.status_code, error_of(response)["code"]) == (404, "not_found")
+
+
+def test_a_method_that_is_not_there_is_told_in_json(api):
+    response = api.put(JOBS)
+
+    assert (response.status_code, error_of(response)["code"]) == (405, "method_not_allowed")
+    assert set(response["Allow"].split(", ")) >= {"GET", "POST"}
+
+
+@pytest.mark.parametrize("accepts", ["text/html", "application/xml", "*/*", "nonsense"])
+def test_answers_are_json_whatever_is_accepted(api, accepts):
+    response = api.get(JOBS, headers={"Accept": accepts})
+
+    assert (response.status_code, response["Content-Type"]) == (200, "application/json")
+
+
+@pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("gone")])
+def test_without_the_database_clients_are_asked_to_come_back(error):
+    response = exception_handler(error, {})
+
+    assert (response.status_code, response.data["error"]["code"]) == (503, "service_unavailable")
+    assert int(response["Retry-After"]) > 0
+    assert "gone" not in response.data["error"]["message"]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("secret"), DatabaseError("secret")])
+def test_what_nobody_foresaw_is_logged_and_told_without_its_message(error, caplog):
+    response = exception_handler(error, {})
+
+    assert (response.status_code, response.data["error"]["code"]) == (500, "internal_error")
+    assert "secret" not in str(response.data)
+    assert caplog.records[-1].exc_info[1] is error
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("unsupported_media", 415),
+        ("corrupt_media", 415),
+        ("media_too_long", 415),
+        ("probe_timeout", 415),
+        ("probe_crashed", 415),
+        ("probe_unavailable", 503),
+    ],
+)
+def test_what_probing_found_is_told_with_its_code(code, status):
+    response = exception_handler(ProbeError(code, "Why."), {})
+
+    assert response.status_code == status
+    assert response.data == {"error": {"code": code, "message": "Why.", "details": None}}
+    assert response.has_header("Retry-After") == (status == 503)
+
+
+def test_who_asks_too_often_is_told_when_to_come_back():
+    response = exception_handler(Throttled(wait=1.2), {})
+
+    assert (response.status_code, response.data["error"]["code"]) == (429, "throttled")
+    assert int(response["Retry-After"]) >= 2

@@ -1,0 +1,138 @@
+"""Projects, keys, the webhook secret and regions."""
+
+import pytest
+
+from jobs.models import ApiKey, Role
+from tests.jobs.api.conftest import JOBS, add_job, client_for, error_of
+
+PROJECTS, KEYS, SECRET = "/api/v1/projects/", "/api/v1/keys/", "/api/v1/webhooks/secret/"
+
+
+def patch(client, path, body):
+    return client.patch(path, body, content_type="application/json")
+
+
+def post(client, path, body):
+    return client.post(path, body, content_type="application/json")
+
+
+def test_a_key_sees_its_own_project_alone(api, project, other_project):
+    page = api.get(PROJECTS).json()
+
+    assert [row["name"] for row in page["results"]] == [project.name]
+    assert set(page["results"][0]) == {"id", "name", "residency", "improve_provider_models", "created_at"}
+    assert api.get(f"{PROJECTS}{other_project.pk}/").status_code == 404
+
+
+def test_a_projects_name_and_policies_can_be_changed(api, project):
+    changes = {"name": "Sales calls", "residency": ["default"], "improve_provider_models": True}
+
+    response = patch(api, f"{PROJECTS}{project.pk}/", changes)
+
+    assert response.status_code == 200
+    assert {name: response.json()[name] for name in changes} == changes
+    project.refresh_from_db()
+    assert project.residency == ["default"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [({"residency": ["mars"]}, "residency"), ({"name": ""}, "name"), ({"name": None}, "name")],
+)
+def test_a_project_refuses_what_makes_no_sense(api, project, body, field):
+    response = patch(api, f"{PROJECTS}{project.pk}/", body)
+
+    assert (response.status_code, error_of(response)["code"]) == (400, "validation_error")
+    assert list(error_of(response)["details"]) == [field]
+
+
+def test_changing_a_project_takes_an_operator(member, project):
+    assert patch(member(Role.REVIEWER), f"{PROJECTS}{project.pk}/", {"name": "x"}).status_code == 403
+    assert patch(member(Role.OPERATOR), f"{PROJECTS}{project.pk}/", {"name": "x"}).status_code == 200
+
+
+def test_a_new_key_is_shown_once_and_works(api):
+    response = post(
+        api, KEYS, {"name": "phone", "scopes": ["read"], "allowed_origins": ["https://a.example"]}
+    )
+
+    made = response.json()
+    assert response.status_code == 201
+    assert (made["name"], made["scopes"], made["expires_at"]) == ("phone", ["read"], None)
+    assert client_for(made["key"]).get(JOBS).status_code == 200
+    assert "key" not in api.get(f"{KEYS}{made['id']}/").json()
+    assert "hash" not in made
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "name"),
+        ({"name": "x", "scopes": ["all"]}, "scopes"),
+        ({"name": "x", "allowed_origins": ["example.com/path"]}, "allowed_origins"),
+        ({"name": "x", "expires_at": "soon"}, "expires_at"),
+    ],
+)
+def test_a_key_refuses_what_makes_no_sense(api, body, field):
+    response = post(api, KEYS, body)
+
+    assert (response.status_code, list(error_of(response)["details"])) == (400, [field])
+
+
+@pytest.mark.parametrize(("scopes", "status"), [(["manage"], 201), (["read"], 403), ([], 403)])
+def test_a_key_issues_none_that_may_do_more_than_itself(project, scopes, status):
+    manager = client_for(ApiKey.objects.issue(project, "manager", scopes=["manage"])[1])
+
+    assert post(manager, KEYS, {"name": "x", "scopes": scopes}).status_code == status
+
+
+def test_a_key_can_be_renamed_but_not_given_more(api, project):
+    key = ApiKey.objects.issue(project, "old", scopes=["read"])[0]
+
+    response = patch(
+        api, f"{KEYS}{key.pk}/", {"name": "new", "scopes": [], "expires_at": "2030-01-01T00:00:00Z"}
+    )
+
+    changed = response.json()
+    assert response.status_code == 200
+    assert (changed["name"], changed["scopes"], changed["expires_at"]) == (
+        "new",
+        ["read"],
+        "2030-01-01T00:00:00Z",
+    )
+
+
+def test_a_revoked_key_stays_in_the_list_and_opens_nothing(api, project):
+    key, text = ApiKey.objects.issue(project, "lost")
+
+    response = api.delete(f"{KEYS}{key.pk}/")
+
+    assert response.status_code == 204
+    assert client_for(text).get(JOBS).status_code == 401
+    [listed] = [row for row in api.get(KEYS).json()["results"] if row["id"] == str(key.pk)]
+    assert listed["revoked_at"]
+
+
+def test_another_projects_keys_do_not_exist(api, other_project):
+    key = ApiKey.objects.issue(other_project, "theirs")[0]
+
+    assert api.delete(f"{KEYS}{key.pk}/").status_code == 404
+    assert str(key.pk) not in [row["id"] for row in api.get(KEYS).json()["results"]]
+
+
+def test_the_secret_can_be_rotated(api, project):
+    before = api.get(SECRET).json()
+    rotated = api.post(f"{SECRET}rotate/").json()
+    after = api.get(SECRET).json()
+
+    assert before == {"secret": project.webhook_secret}
+    assert rotated == after != before
+
+
+def test_regions_tell_how_much_is_queued_and_nothing_secret(api, project):
+    add_job(project)
+    add_job(project)
+
+    page = api.get("/api/v1/regions/").json()
+
+    assert page == {"next": None, "previous": None, "results": [{"name": "default", "queued": 2}]}
