@@ -42,7 +42,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         chosen = self._options(options["option"])
         project = Project.objects.filter(name=options["project"]).first() or Project.objects.create(
             name=options["project"]
