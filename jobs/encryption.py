@@ -19,7 +19,7 @@ def _fernet() -> MultiFernet:
     return MultiFernet([Fernet(key) for key in keys])
 
 
-class EncryptedTextField(models.TextField):
+class EncryptedTextField(models.TextField):  # type: ignore[type-arg]  # not generic at run time
     """Text in Python, a Fernet token in the database. Cannot be searched."""
 
     def get_prep_value(self, value: Any) -> Any:

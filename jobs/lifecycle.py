@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -169,7 +170,8 @@ class _Held:
         Attempt.objects.create(
             job=self.job,
             run=self.job.run,
-            lease_token=self.token,
+            # Whoever has moved a job that was held knows its token.
+            lease_token=cast(UUID, self.token),
             region=self.job.region,
             worker=self.worker,
             outcome=outcome,

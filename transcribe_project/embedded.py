@@ -26,7 +26,7 @@ class EmbeddedWorker(threading.Thread):
         # As the command line does first: the queues are declared when the application is finalised.
         app.finalize()
 
-        class Controller(WorkController):  # type: ignore[misc]
+        class Controller(WorkController):
             def on_consumer_ready(self, consumer: object) -> None:
                 ready.set()
 
@@ -42,4 +42,4 @@ class EmbeddedWorker(threading.Thread):
 
     def stop(self) -> None:
         """Take no more messages. What runs in the pool goes on."""
-        celery.worker.state.should_stop = 0
+        celery.worker.state.should_stop = 0  # type: ignore[assignment]

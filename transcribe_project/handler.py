@@ -8,15 +8,16 @@ thread for each request and ends it; here the next request gets it.
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, cast
 
 import django
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
-from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.http import HttpRequest, HttpResponseBase
 
 IDLE_THREADS = 32
+VIEW_RUNS = "transcribe_project.view_runs"
 
 
 class OneThreadHandler(ASGIHandler):
@@ -35,17 +36,25 @@ class OneThreadHandler(ASGIHandler):
             async with ThreadSensitiveContext(executor=thread):
                 await self.handle(scope, receive, send)
         finally:
-            # A view may go on after its client has left; then the thread is free only later.
-            thread.submit(_nothing).add_done_callback(lambda done: self._free(thread, done))
+            if scope.get(VIEW_RUNS):
+                # It goes on although its client has left: the thread is free only when it has ended.
+                thread.submit(_nothing).add_done_callback(lambda _: self._free(thread))
+            else:
+                self._free(thread)
 
-    def _free(self, thread: ThreadPoolExecutor, _: Future[None]) -> None:
+    def _free(self, thread: ThreadPoolExecutor) -> None:
         if len(self._idle) < IDLE_THREADS:
             self._idle.append(thread)
         else:
             thread.shutdown(wait=False)
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
-        return await sync_to_async(self.get_response, thread_sensitive=True)(request)
+        scope = cast("dict[str, Any]", cast(ASGIRequest, request).scope)
+        scope[VIEW_RUNS] = True
+        response = await sync_to_async(self.get_response, thread_sensitive=True)(request)
+        # Not reached when the client leaves: the wait is cancelled, the view is not.
+        scope[VIEW_RUNS] = False
+        return response
 
 
 def _nothing() -> None:

@@ -43,5 +43,5 @@ class Recording(models.Model):
 
     def delete_audio(self) -> None:
         """Remove the stored bytes; the row is the caller's to delete."""
-        if self.file:
+        if self.file.name:
             storages["default"].delete(self.file.name)

@@ -51,7 +51,7 @@ def test_without_a_worker_it_runs_the_job_itself_and_prints_the_text_alone(run, 
     done = run(recording)
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == "Good morning. This is a test.".split()
+    assert " ".join(done.stdout.split()) == "Good morning. This is a test."
     assert "3.0 s of audio" in done.stderr
 
 

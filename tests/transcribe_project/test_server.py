@@ -2,6 +2,7 @@
 
 import threading
 import wave
+from contextlib import suppress
 from io import BytesIO
 
 import httpx
@@ -75,15 +76,13 @@ def test_what_is_not_done_when_grace_ends_goes_back_to_the_queue(key, database_u
 
 
 def _ignore_the_end(url: str, key: str) -> None:
-    try:
+    with suppress(httpx.HTTPError):
         httpx.post(
             f"{url}/api/v1/jobs/?mode=sync",
             content=second_of_silence(),
             headers={"authorization": f"Token {key}", "content-type": "audio/wav"},
             timeout=20,
         )
-    except httpx.HTTPError:
-        pass
 
 
 def test_readiness_names_what_is_missing_and_comes_back_with_it():

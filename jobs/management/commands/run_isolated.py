@@ -19,7 +19,7 @@ PR_SET_PDEATHSIG = 1
 
 class Command(BaseCommand):
     help = "Runs one job apart. Called by workers only."
-    requires_system_checks: list[str] = []
+    requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("job")
