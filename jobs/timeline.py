@@ -34,8 +34,7 @@ class Entry(TypedDict):
 
 def timeline(job: TranscriptionJob) -> list[Entry]:
     """The oldest entry first, over all runs. Five queries however much happened."""
-    entries = [_entry("created", 1, job.created_at, mode=job.mode, region=job.region)]
-    entries += _attempts(job)
+    entries = _attempts(job)
     entries += [
         _entry(
             "transcript",
@@ -47,7 +46,9 @@ def timeline(job: TranscriptionJob) -> list[Entry]:
         for transcript in job.transcripts.defer("text", "words", "utterances", "channels")
     ]
     entries += _told(job)
-    return sorted(entries, key=itemgetter("at"))
+    # First whatever the clocks say: that of this host wrote it, the database's what came of it.
+    created = _entry("created", 1, job.created_at, mode=job.mode, region=job.region)
+    return [created, *sorted(entries, key=itemgetter("at"))]
 
 
 def _entry(kind: Any, run: int, at: datetime, ended_at: datetime | None = None, **details: Any) -> Entry:

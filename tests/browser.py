@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
@@ -44,7 +45,7 @@ class Browser:
 
     def __init__(self) -> None:
         self._profile = tempfile.mkdtemp(prefix="transcribe-browser-")
-        self._pages: list[Page] = []
+        self._sockets = ExitStack()
 
     def __enter__(self) -> Self:
         assert CHROMIUM is not None, "chromium is not installed"
@@ -61,8 +62,7 @@ class Browser:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for page in self._pages:
-            page.close()
+        self._sockets.close()
         self._process.terminate()
         try:
             self._process.wait(10)
@@ -76,9 +76,8 @@ class Browser:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=ANSWER_SECONDS) as answer:
             address = json.load(answer)["webSocketDebuggerUrl"]
-        page = Page(connect(address, max_size=None, proxy=None), width=width, height=height, dark=dark)
-        self._pages.append(page)
-        return page
+        socket = self._sockets.enter_context(connect(address, max_size=None, proxy=None))
+        return Page(socket, width=width, height=height, dark=dark)
 
     def _listening_port(self) -> int:
         told = Path(self._profile, "DevToolsActivePort")
@@ -136,15 +135,15 @@ class Page:
 
     def evaluate(self, expression: str) -> Any:
         """The value of JavaScript, awaited."""
-        answer = self.call(
-            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True, userGesture=True
-        )
+        options = {"returnByValue": True, "awaitPromise": True, "userGesture": True}
+        answer = self.call("Runtime.evaluate", expression=expression, **options)
         if "exceptionDetails" in answer:
-            raise RuntimeError(answer["exceptionDetails"].get("exception", {}).get("description", expression))
+            thrown = answer["exceptionDetails"].get("exception", {})
+            raise RuntimeError(thrown.get("description", expression))
         return answer["result"].get("value")
 
     def wait_for(self, condition: str, seconds: float = 15) -> Any:
-        """The value of JavaScript as soon as it is true; it is asked again over the loading of other pages."""
+        """The value of JavaScript as soon as it is true, asked again over the loading of other pages."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             try:

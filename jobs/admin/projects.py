@@ -107,6 +107,4 @@ def webhook_secret_page(admin: ProjectAdmin, request: HttpRequest, project_id: U
         "project": project,
         "secret": project.webhook_secret if revealed else "",
     }
-    response = TemplateResponse(request, "admin/jobs/webhook_secret.html", context)
-    response["Cache-Control"] = "no-store"
-    return response
+    return TemplateResponse(request, "admin/jobs/webhook_secret.html", context)

@@ -38,9 +38,6 @@ MODES = [
     ("sync", "At once"),
     ("async", "Through the queue"),
 ]
-# Nobody waits for the transcript here. This is only for how long a job asked for at once may hold up the page
-# until a slot is free; then it goes through the queue.
-SLOT_PATIENCE_SECONDS = 1.0
 
 
 class ManyFilesInput(forms.ClearableFileInput):
@@ -108,7 +105,8 @@ class UploadForm(OptionsForm):
             region=asked["region"],
             priority=asked["priority"],
             user=self.user,
-            patience=SLOT_PATIENCE_SECONDS if asked["mode"] == "sync" else None,
+            # Nobody waits here, not even for a slot to be free: without one the job goes through the queue.
+            patience=0.0 if asked["mode"] == "sync" else None,
         )
 
 

@@ -52,7 +52,7 @@ ERRORS = {
     ),
     "provider_rejected": (
         "The provider refused the request",
-        "Its words below say why. Requeue the job with other options.",
+        "Its words say why. Requeue the job with other options.",
     ),
     "provider_too_large": (
         "The recording is too large for the provider",

@@ -12,6 +12,10 @@ const list = document.getElementById("upload-list");
 const status = document.getElementById("upload-status");
 const button = form.querySelector("button[type=submit]");
 
+// django-unfold writes a chosen file's name into a text field beside it, which there is none of here. This mark
+// keeps it off.
+input.hasChangeListener = true;
+
 // {file | url, row, progress, said, remove, state: "chosen" | "sending" | "accepted" | "refused"}
 let items = [];
 let sending = false;

@@ -1,0 +1,63 @@
+"""Staff of both kinds, logged in, and files to upload."""
+
+import io
+import wave
+from collections.abc import Iterator
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from routing.regions import all_regions
+from tests.sandbox_process import SandboxProcess
+
+
+def wav(name: str = "call.wav", seconds: float = 1.0) -> io.BytesIO:
+    """Silence, 16 kHz mono, as Django's test client sends it."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setparams((1, 2, 16000, 0, "NONE", ""))
+        writer.writeframes(bytes(int(seconds * 16000) * 2))
+    named = io.BytesIO(file.getvalue())
+    named.name = name
+    return named
+
+
+def said(response) -> str:
+    """What the page that follows tells its reader."""
+    return " ".join(str(message) for message in response.context["messages"])
+
+
+@pytest.fixture
+def superuser(db) -> User:
+    return User.objects.create_superuser("root")
+
+
+@pytest.fixture
+def staff(db) -> User:
+    return User.objects.create_user("staff", is_staff=True)
+
+
+@pytest.fixture
+def root_client(superuser) -> Client:
+    client = Client()
+    client.force_login(superuser)
+    return client
+
+
+@pytest.fixture
+def staff_client(staff) -> Client:
+    """Without any of Django's permissions."""
+    client = Client()
+    client.force_login(staff)
+    return client
+
+
+@pytest.fixture
+def provider(settings) -> Iterator[SandboxProcess]:
+    """What the default region calls."""
+    with SandboxProcess() as sandbox:
+        settings.DEEPGRAM_BASE_URL = sandbox.url
+        all_regions.cache_clear()
+        yield sandbox
+    all_regions.cache_clear()

@@ -1,0 +1,165 @@
+"""The admin in a real browser: its scripts, and how it fits."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.urls import reverse
+
+from jobs import lifecycle
+from jobs.lifecycle import CallReport
+from jobs.models import ApiKey, Status, TranscriptionJob
+from tests.browser import CHROMIUM, Browser, Page
+from tests.jobs.admin.conftest import wav
+from tests.jobs.rows import RESULT, make_job, make_project, make_recording
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+]
+UPLOAD = reverse("admin:jobs_transcriptionjob_upload")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def new_page(browser, live_server, root_client):
+    """Makes pages that are logged in; they open paths."""
+
+    def make(**size) -> Page:
+        page = browser.page(**size)
+        page.set_cookie(live_server.url, "sessionid", root_client.cookies["sessionid"].value)
+        visit = page.open
+        page.open = lambda path: visit(live_server.url + path)
+        pages.append(page)
+        return page
+
+    pages = []
+    yield make
+    for page in pages:
+        # Before the server goes: a page that is open keeps asking it for news.
+        page.call("Page.navigate", url="about:blank")
+        page.close()
+
+
+def test_uploaded_files_become_jobs_one_by_one_and_the_page_of_one_finishes_by_itself(
+    new_page, provider, tmp_path
+):
+    provider.set_transcript("Nobody told the walrus.")
+    provider.set_faults("latency=1")
+    audio, text = tmp_path / "walrus.wav", tmp_path / "notes.txt"
+    audio.write_bytes(wav().getvalue())
+    text.write_text("These are words, not sounds. " * 100)
+    page = new_page()
+    page.open(UPLOAD)
+
+    page.choose_files("input[type=file]", audio, text)
+    page.wait_for("document.querySelectorAll('.job-upload').length === 2")
+    page.evaluate("document.querySelector('#upload button[type=submit]').click()")
+    refusal = page.wait_for("document.querySelector('[data-state=refused] .job-upload-said')?.textContent")
+    page.wait_for("document.querySelector('[data-state=accepted] a')")
+    page.wait_for("document.querySelector('#upload-status').textContent.startsWith('1 accepted, 1 refused')")
+    page.evaluate("document.querySelector('[data-state=accepted] a').click()")
+    page.wait_for("document.querySelector('.job-state')?.textContent.includes('completed')")
+
+    assert "walrus" in page.evaluate("document.querySelector('.job-transcript').textContent")
+    assert len(refusal) > 20
+    assert TranscriptionJob.objects.get().recording.filename == "walrus.wav"
+    assert [complaint for complaint in page.complaints if "422" not in complaint] == []
+
+
+def test_a_wrong_option_is_shown_at_the_file_and_can_be_corrected(new_page, provider, tmp_path):
+    audio = tmp_path / "call.wav"
+    audio.write_bytes(wav().getvalue())
+    page = new_page()
+    page.open(UPLOAD)
+    page.choose_files("input[type=file]", audio)
+    page.evaluate("document.querySelector('[name=other_options]').value = '{\"smartformat\": true}'")
+
+    submit = "document.querySelector('#upload button[type=submit]').click()"
+    page.evaluate(submit)
+    told = page.wait_for("document.querySelector('[data-state=refused] .job-upload-said')?.textContent")
+    page.evaluate("document.querySelector('[name=other_options]').value = ''")
+    page.wait_for("!document.querySelector('#upload button[type=submit]').disabled")
+    page.evaluate(submit)
+    page.wait_for("document.querySelector('[data-state=accepted] a')")
+
+    assert "did you mean smart_format?" in told
+    assert TranscriptionJob.objects.count() == 1
+
+
+def test_a_file_that_is_too_large_is_never_sent(new_page, settings, tmp_path):
+    settings.MAX_UPLOAD_BYTES = 1000
+    audio = tmp_path / "call.wav"
+    audio.write_bytes(wav().getvalue())
+    page = new_page()
+    page.open(UPLOAD)
+
+    page.choose_files("input[type=file]", audio)
+
+    told = page.wait_for("document.querySelector('.job-upload-said')?.textContent")
+    assert told == "It is larger than 1000 bytes. Split or compress it."
+
+
+def test_the_dashboard_keeps_itself_up_to_date(new_page):
+    page = new_page()
+    page.open(reverse("admin:index"))
+    page.wait_for("document.body.textContent.includes('Nothing is queued')")
+
+    make_job(queue="transcription.new")
+
+    page.wait_for("document.body.textContent.includes('No worker is alive for transcription.new')")
+    assert page.complaints == []
+
+
+def test_a_page_that_is_logged_out_leads_to_the_login(new_page, root_client):
+    page = new_page()
+    page.open(reverse("admin:jobs_transcriptionjob_change", args=(make_job().pk,)))
+
+    root_client.logout()
+
+    page.wait_for("location.pathname.endsWith('/login/')")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_every_page_fits_and_loads_nothing_from_elsewhere(new_page, width, dark):
+    project = make_project("A project whose name is longer than anybody would want it to be")
+    recording = make_recording(project)
+    done = make_job(
+        Status.RUNNING, project=project, recording=recording, callback_url=f"https://example.com/{'a' * 200}"
+    )
+    lifecycle.complete(done, RESULT)
+    failed = make_job(Status.RUNNING, project=project, url=f"https://example.com/{'b' * 200}.wav")
+    lifecycle.fail(failed, CallReport(error_code="provider_rejected", error_message="x" * 200))
+    key, _ = ApiKey.objects.issue(project, "Backend")
+    page = new_page(width=width, height=844, dark=dark)
+
+    for name, *arguments in [
+        ("admin:index",),
+        ("admin:jobs_transcriptionjob_changelist",),
+        ("admin:jobs_transcriptionjob_upload",),
+        ("admin:jobs_transcriptionjob_change", done.pk),
+        ("admin:jobs_transcriptionjob_change", failed.pk),
+        ("admin:jobs_transcriptionjob_requeue", failed.pk),
+        ("admin:jobs_recording_change", recording.pk),
+        ("admin:jobs_delivery_changelist",),
+        ("admin:jobs_project_change", project.pk),
+        ("admin:jobs_apikey_change", key.pk),
+    ]:
+        page.open(reverse(name, args=arguments))
+        page.wait_for("!document.documentElement.hasAttribute('x-cloak')")
+
+        assert page.evaluate("document.documentElement.classList.contains('dark')") is dark, name
+        overflow = page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
+        assert overflow == 0, name
+        loaded = page.evaluate(
+            "performance.getEntriesByType('resource').map(entry => new URL(entry.name).origin)"
+        )
+        assert set(loaded) <= {page.evaluate("location.origin")}, name
+    assert page.complaints == []

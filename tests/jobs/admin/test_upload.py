@@ -1,0 +1,200 @@
+"""Uploading: what becomes of each file, and what is said of those that are refused."""
+
+import io
+
+import pytest
+from django.urls import reverse
+
+from jobs import sync
+from jobs.models import Mode, Priority, Project, Recording, Status, TranscriptionJob
+from routing.regions import all_regions
+from tests.jobs.admin.conftest import said, wav
+from tests.jobs.rows import make_project
+
+UPLOAD = reverse("admin:jobs_transcriptionjob_upload")
+FIELDS = {"mode": "async", "model": "nova-3", "priority": Priority.NORMAL.value, "smart_format": "on"}
+
+
+def send(client, *files, **fields):
+    """As the page's script does."""
+    return client.post(UPLOAD, FIELDS | {"files": files} | fields, headers={"Accept": "application/json"})
+
+
+def empty():
+    file = io.BytesIO()
+    file.name = "empty.wav"
+    return file
+
+
+def no_audio():
+    file = io.BytesIO(b"These are words, not sounds. " * 100)
+    file.name = "notes.txt"
+    return file
+
+
+@pytest.fixture
+def two_regions(settings):
+    settings.REGIONS = [{"name": "eu"}, {"name": "us"}]
+    all_regions.cache_clear()
+    yield
+    all_regions.cache_clear()
+
+
+def test_a_file_becomes_a_queued_job_of_the_personal_project(staff_client, staff):
+    response = send(staff_client, wav("Interview (1).wav"), keyterm="Zürich\nLimmat", diarize="on")
+
+    job = TranscriptionJob.objects.get()
+    assert response.status_code == 201
+    assert response.json() == {
+        "results": [
+            {
+                "name": "Interview (1).wav",
+                "job": {
+                    "id": str(job.pk),
+                    "url": reverse("admin:jobs_transcriptionjob_change", args=(job.pk,)),
+                },
+                "error": None,
+            }
+        ]
+    }
+    assert job.status == Status.QUEUED
+    assert job.mode == Mode.ASYNC
+    assert job.created_by == staff
+    assert job.project == Project.objects.personal(staff)
+    assert job.recording.filename == "Interview (1).wav"
+    assert job.duration == pytest.approx(1.0)
+    assert job.options == {
+        "model": "nova-3",
+        "smart_format": True,
+        "diarize": True,
+        "keyterm": ["Zürich", "Limmat"],
+    }
+
+
+def test_project_region_and_priority_are_as_chosen(staff_client, two_regions):
+    project = make_project()
+
+    send(staff_client, wav(), project=str(project.pk), region="us", priority=Priority.HIGH.value)
+
+    job = TranscriptionJob.objects.get()
+    assert (job.project, job.region, job.pinned, job.priority) == (project, "us", True, Priority.HIGH)
+
+
+def test_a_region_outside_the_residency_is_refused_in_words(staff_client, two_regions):
+    project = Project.objects.create(name="Swiss", residency=["eu"])
+
+    response = send(staff_client, wav(), project=str(project.pk), region="us")
+
+    assert response.status_code == 422
+    assert response.json()["results"][0]["error"]["code"] == "region_outside_residency"
+    assert not TranscriptionJob.objects.exists()
+
+
+def test_a_url_becomes_a_job(staff_client):
+    response = send(staff_client, url="https://example.com/talk.mp3")
+
+    assert response.status_code == 201
+    assert TranscriptionJob.objects.get().url == "https://example.com/talk.mp3"
+
+
+@pytest.mark.parametrize(
+    ("file", "code"), [(no_audio, "unsupported_media"), (empty, "corrupt_media")], ids=["text", "empty"]
+)
+def test_what_is_no_recording_is_refused_with_what_to_do(staff_client, file, code):
+    response = send(staff_client, file())
+
+    error = response.json()["results"][0]["error"]
+    assert response.status_code == 422
+    assert error["code"] == code
+    assert error["message"]
+    assert not Recording.objects.exists()
+
+
+def test_a_file_that_is_too_large_is_refused(staff_client, settings):
+    settings.MAX_UPLOAD_BYTES = 1000
+
+    response = send(staff_client, wav())
+
+    assert response.json()["results"][0]["error"]["code"] == "too_large"
+    assert not Recording.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "message"),
+    [
+        ({"other_options": "{"}, "Other options", "JSON"),
+        ({"other_options": "[1]"}, "Other options", "must be a JSON object"),
+        ({"other_options": '{"smartformat": true}'}, "Other options", "did you mean smart_format?"),
+        ({"other_options": '{"callback": "https://x"}'}, "Other options", "callback_url"),
+        ({"model": "nova-2", "keyterm": "Zürich"}, "Key terms", "Needs a nova-3 model"),
+        ({"mode": "streaming"}, "Mode", "valid choice"),
+        ({"region": "mars"}, "Region", "valid choice"),
+        ({"url": "ftp://example.com/a.wav"}, "Or the URL of a recording", "https://"),
+    ],
+)
+def test_a_wrong_field_is_named_and_nothing_is_stored(staff_client, fields, field, message):
+    response = send(staff_client, wav(), **fields)
+
+    assert response.status_code == 400
+    assert message in " ".join(response.json()["errors"][field])
+    assert not Recording.objects.exists()
+
+
+def test_without_scripts_all_files_come_as_one_form(staff_client):
+    response = staff_client.post(
+        UPLOAD, FIELDS | {"files": [wav("a.wav"), no_audio(), wav("b.wav")]}, follow=True
+    )
+
+    assert {job.recording.filename for job in TranscriptionJob.objects.all()} == {"a.wav", "b.wav"}
+    assert "a.wav</a> was accepted." in said(response)
+    assert "notes.txt was refused:" in said(response)
+
+
+def test_without_scripts_one_file_leads_to_its_job(staff_client):
+    response = staff_client.post(UPLOAD, FIELDS | {"files": [wav()]})
+
+    assert response.url == reverse(
+        "admin:jobs_transcriptionjob_change", args=(TranscriptionJob.objects.get().pk,)
+    )
+
+
+def test_a_form_with_nothing_to_upload_says_so(staff_client):
+    response = staff_client.post(UPLOAD, FIELDS)
+
+    assert "Choose at least one file, or give a URL." in response.content.decode()
+
+
+def test_an_accepted_file_is_in_the_log(staff_client, staff):
+    send(staff_client, wav())
+
+    response = staff_client.get(
+        reverse("admin:jobs_transcriptionjob_history", args=(TranscriptionJob.objects.get().pk,))
+    )
+    assert [entry.user for entry in response.context["action_list"]] == [staff]
+
+
+def test_asked_for_at_once_it_neither_waits_for_a_slot_nor_is_refused(staff_client, settings):
+    settings.SYNC_SLOTS = 1
+    sync._slots.cache_clear()
+    try:
+        with sync.Slot(wanted=True, wait=0.0) as taken:
+            assert taken.is_taken
+            response = send(staff_client, wav(), mode="sync")
+    finally:
+        sync._slots.cache_clear()
+
+    assert response.status_code == 201
+    assert TranscriptionJob.objects.get().status == Status.QUEUED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_short_recording_is_transcribed_without_holding_up_the_page(staff_client, provider):
+    provider.set_faults("latency=0.5")
+
+    response = send(staff_client, wav(), mode="auto")
+
+    job = TranscriptionJob.objects.get()
+    assert response.status_code == 201
+    assert (job.mode, job.status) == (Mode.SYNC, Status.RUNNING)
+    assert sync.wait(job, 10, through_retries=False)
+    assert job.status == Status.COMPLETED
