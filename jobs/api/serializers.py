@@ -48,7 +48,7 @@ class JobTranscriptSerializer(serializers.Serializer[Any]):
 
 
 class JobSerializer(serializers.Serializer[TranscriptionJob]):
-    """A job. `transcript`, `position` and `eta` are null in lists."""
+    """A job. `transcript`, `position` and `eta` are null in lists and in the answer to a submission."""
 
     id = serializers.UUIDField()
     project = serializers.UUIDField()

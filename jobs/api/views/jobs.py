@@ -97,7 +97,7 @@ class JobViewSet(ScopedViewSet):
             "application/json": URLSubmissionSerializer,
             **dict.fromkeys(("audio/*", "video/*", "application/octet-stream"), OpenApiTypes.BINARY),
         },
-        responses={201: JobDetailSerializer, 202: JobDetailSerializer},
+        responses={201: JobDetailSerializer, 202: JobSerializer},
         parameters=[PREFER, *QUERY_FIELDS],
     )
     def create(self, request: Request) -> Response:
@@ -142,7 +142,9 @@ class JobViewSet(ScopedViewSet):
             headers["Preference-Applied"] = f"wait={prefers.wait}"
         elif prefers.respond_async and not waited:
             headers["Preference-Applied"] = "respond-async"
-        return Response(JobDetailSerializer(job).data, status=201 if job.is_ended else 202, headers=headers)
+        if job.is_ended:
+            return Response(JobDetailSerializer(job).data, status=201, headers=headers)
+        return Response(JobSerializer(job).data, status=202, headers=headers)
 
     @extend_schema(responses=JobDetailSerializer)
     def retrieve(self, request: Request, pk: UUID) -> Response:

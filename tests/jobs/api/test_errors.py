@@ -1,7 +1,9 @@
 """Every refusal is JSON of one shape, wherever it comes from."""
 
+import contextlib
+
 import pytest
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django.test import Client
 from rest_framework.exceptions import Throttled
 
@@ -85,3 +87,18 @@ def test_who_asks_too_often_is_told_when_to_come_back():
 
     assert (response.status_code, response.data["error"]["code"]) == (429, "throttled")
     assert int(response["Retry-After"]) >= 2
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_a_lost_database_is_a_503_and_not_for_good(api):
+    with connection.cursor() as cursor, contextlib.suppress(OperationalError):
+        cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    lost = api.get(JOBS)
+    connection.close()
+    back = api.get(JOBS)
+
+    assert (lost.status_code, error_of(lost)["code"]) == (503, "service_unavailable")
+    assert lost["Retry-After"]
+    assert back.status_code == 200

@@ -57,7 +57,7 @@ def test_an_async_submission_is_queued_and_then_run_by_a_worker(api, provider):
 
     job = response.json()
     assert response.status_code == 202
-    assert (job["status"], job["position"], job["transcript"]) == ("queued", 0, None)
+    assert (job["status"], job["position"], job["transcript"]) == ("queued", None, None)
     run_queued()
     finished = api.get(f"{JOBS}{job['id']}/").json()
     assert finished["status"] == "completed"
