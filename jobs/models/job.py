@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connections, models
-from django.db.models import Case, F, Max, Min, Q, Value, When
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Now
 
@@ -105,6 +105,18 @@ _CLAIM_FOR = {
 }
 
 
+# Two reads of an index's end each; the ORM would go through all that is queued.
+_NEXT_START_TAG = """
+SELECT coalesce(max(tag), 0) FROM (
+    SELECT min(start_tag) AS tag FROM jobs_transcriptionjob
+    WHERE queue = %s AND priority = %s AND status = 'queued'
+    UNION ALL
+    SELECT max(start_tag) + 1 FROM jobs_transcriptionjob
+    WHERE queue = %s AND priority = %s AND project_id = %s AND status = 'queued'
+) AS tags
+"""
+
+
 class JobQuerySet(models.QuerySet["TranscriptionJob"]):
     def visible_to(self, user: User) -> JobQuerySet:
         return self.filter(project__in=Project.objects.visible_to(user))
@@ -167,11 +179,11 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
         what the queue serves now. A project with 10,000 files in line so delays another's single file by at
         most one of its own. Two submissions at once may get the same tag, which only makes them equals.
         """
-        queued = self.filter(queue=queue, priority=priority, status=Status.QUEUED)
-        tags = queued.aggregate(
-            now=Min("start_tag"), last=Max("start_tag", filter=Q(project=project))
-        )
-        return max(tags["now"] or 0, 0 if tags["last"] is None else tags["last"] + 1)
+        connection = connections[self.db]
+        project_id = project.pk if connection.vendor == "postgresql" else project.pk.hex
+        with connection.cursor() as cursor:
+            cursor.execute(_NEXT_START_TAG, [queue, priority, queue, priority, project_id])
+            return int(cursor.fetchone()[0])
 
 
 class TranscriptionJob(models.Model):
@@ -307,8 +319,8 @@ class TranscriptionJob(models.Model):
         self.status = Status.RUNNING
         self.lease_token = uuid4()
         self.worker = worker
-        for name, value in (("lease_until", seconds_from_now(lease_seconds)), ("claimed_at", Now()), ("started_at", Now())):
-            setattr(self, name, value)
+        # Expressions, until `insert` has had the database evaluate them.
+        vars(self).update(lease_until=seconds_from_now(lease_seconds), claimed_at=Now(), started_at=Now())
 
     def insert(self) -> None:
         """Save a new job, and read what the database's clock says when it is asked for."""
