@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 WEBHOOK_QUEUE = "webhooks"
 WORK_TASK, DELIVER_TASK = "jobs.work", "jobs.deliver"
-SPACING_SECONDS = 0.01
+SPACING_SECONDS = 0.05
 BROKER_REST_SECONDS = 1.0
 
 

@@ -1,6 +1,14 @@
 """The tables, one module for each thing that the service knows."""
 
-from jobs.models.job import Attempt, AttemptOutcome, InvalidTransition, Mode, Priority, Status, TranscriptionJob
+from jobs.models.job import (
+    Attempt,
+    AttemptOutcome,
+    InvalidTransition,
+    Mode,
+    Priority,
+    Status,
+    TranscriptionJob,
+)
 from jobs.models.key import ApiKey, Scope
 from jobs.models.project import Membership, Project, Role
 from jobs.models.recording import Recording

@@ -353,7 +353,7 @@ class TranscriptionJob(models.Model):
         )
 
     def wait(self, seconds: float, code: str, message: str, *, counted: bool) -> None:
-        """Leave the lease and be claimed again after `seconds`; by an attempt that counts, or by a deferral."""
+        """Leave the lease and be claimed again after `seconds`: an attempt that counts, or a deferral."""
         self._enter_held(
             Status.WAITING,
             mode=Mode.ASYNC,
@@ -458,7 +458,8 @@ class AttemptOutcome(models.TextChoices):
 class Attempt(models.Model):
     """One time that somebody held the job's lease, written when it ended.
 
-    `outcome_unknown` marks a call whose answer never came although the request had gone out: it may be billed.
+    `outcome_unknown` marks a call whose answer never came although the request had gone out: it may be
+    billed.
     """
 
     job = models.ForeignKey(TranscriptionJob, on_delete=models.CASCADE, related_name="history")
