@@ -3,19 +3,23 @@
 1. No database connection is held while the provider is called.
 2. The raw answer is stored before anything is committed, and a later attempt of the same run uses it, so that
    a crash between the two is not billed twice.
-3. Every outcome is one call of jobs.lifecycle. Whoever has lost the lease meanwhile (InvalidTransition)
-   leaves nothing but a line in the log.
+3. Every outcome is one call of jobs.lifecycle, made again while the database cannot be reached and the lease
+   lasts. Whoever has lost the lease meanwhile (InvalidTransition) leaves nothing but a line in the log.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from copy import copy
+from functools import partial
 
 from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 from jobs import lifecycle
 from jobs.leases import LeaseKeeper
@@ -40,35 +44,61 @@ from routing.transport import Call
 
 logger = logging.getLogger(__name__)
 
+DATABASE_REST_SECONDS = 0.5
+
+Outcome = Callable[[TranscriptionJob], object]
+"""What is to be written of an attempt: a function of jobs.lifecycle, but for the job."""
+
 
 def execute(job: TranscriptionJob, keeper: LeaseKeeper, call: Call | None = None) -> None:
     """Run `job`, claimed by this process, to the end of this attempt. Raises nothing that is the job's."""
     call = call or Call(settings.PROVIDER_DEADLINE_SECONDS)
     with keeper.hold(job, call):
         try:
-            _attempt(job, call)
+            _write(_attempt(job, call), job, call)
         except InvalidTransition:
             logger.info("Job %s ended or was taken over while it ran here.", job.pk)
         except CallAborted:
             logger.info("The call for job %s was abandoned: its lease is lost.", job.pk)
 
 
-def _attempt(job: TranscriptionJob, call: Call) -> None:
+def _attempt(job: TranscriptionJob, call: Call) -> Outcome:
     region = region_named(job.region)
     try:
         body, report = _kept_answer(job) or _ask(job, region, call)
         result = parse(body)
     except ProviderError as error:
-        _after(error, job, region)
+        return _after(error, job, region)
     except (AudioUnreadable, OSError) as error:
-        _after(
-            ProviderUnavailable("audio_unreadable", f"The stored audio cannot be read: {error}"), job, region
-        )
+        unreadable = ProviderUnavailable("audio_unreadable", f"The stored audio cannot be read: {error}")
+        return _after(unreadable, job, region)
     except MalformedAnswer as error:
         _discard_answer(job)
-        _after(ProviderUnavailable(error.code, error.message), job, region)
-    else:
-        lifecycle.complete(job, result, report)
+        return _after(ProviderUnavailable(error.code, error.message), job, region)
+    except (OperationalError, InterfaceError) as error:
+        # Nothing was asked yet, so nothing is to be held against the job.
+        logger.warning("Job %s could not be begun without the database: %s", job.pk, error)
+        return lifecycle.release
+    return partial(lifecycle.complete, result=result, report=report)
+
+
+def _write(outcome: Outcome, job: TranscriptionJob, call: Call) -> None:
+    """Write the outcome down, if need be again and again until the lease is lost.
+
+    A commit whose confirmation was lost is found made the next time: InvalidTransition.
+    """
+    while True:
+        try:
+            # Of a copy, since a move that is rolled back has changed the object nevertheless.
+            outcome(copy(job))
+        except (OperationalError, InterfaceError) as error:
+            connection.close()
+            if call.aborted:
+                raise
+            logger.warning("The outcome of job %s cannot be written yet: %s", job.pk, error)
+            time.sleep(DATABASE_REST_SECONDS)
+        else:
+            return
 
 
 def _ask(job: TranscriptionJob, region: Region, call: Call) -> tuple[bytes, CallReport]:
@@ -84,7 +114,7 @@ def _ask(job: TranscriptionJob, region: Region, call: Call) -> tuple[bytes, Call
         if job.recording is None:
             source = AudioURL(job.url)
         else:
-            file = opened.enter_context(storages["default"].open(job.recording.file.name))
+            file = opened.enter_context(job.recording.file.open("rb"))
             source = AudioFile(file, job.recording.size)
         media_type = job.recording.media_type if job.recording else None
         connection.close()
@@ -116,8 +146,8 @@ def _discard_answer(job: TranscriptionJob) -> None:
     storages["default"].delete(job.answer_name)
 
 
-def _after(error: ProviderError, job: TranscriptionJob, region: Region) -> None:
-    """Decide what follows an error of the provider's and write it down."""
+def _after(error: ProviderError, job: TranscriptionJob, region: Region) -> Outcome:
+    """What follows an error of the provider's."""
     report = CallReport(
         status_code=error.status,
         request_id=error.request_id or "",
@@ -134,6 +164,7 @@ def _after(error: ProviderError, job: TranscriptionJob, region: Region) -> None:
         deferrals=job.deferrals,
     )
     if isinstance(decision, GiveUp):
-        lifecycle.fail(job, report)
-    else:
-        lifecycle.wait(job, decision.delay, report, counted=error.kind.counts_as_attempt)
+        return partial(lifecycle.fail, report=report)
+    return partial(
+        lifecycle.wait, seconds=decision.delay, report=report, counted=error.kind.counts_as_attempt
+    )
