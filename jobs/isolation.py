@@ -39,7 +39,8 @@ def limit_this_process() -> None:
 
 def run_apart(job: TranscriptionJob, leases: LeaseKeeper) -> None:
     """Run `job`, claimed by this process, in a child; bury it if the child dies of it."""
-    call = Call(settings.PROVIDER_DEADLINE_SECONDS)
+    # It is the child that calls the provider; this is for as long as the child may take.
+    call = Call(settings.PROVIDER_DEADLINE_SECONDS + CPU_SECONDS)
     with leases.hold(job, call):
         connection.close()
         code, begun = _watch(job, call)
@@ -58,7 +59,7 @@ def _watch(job: TranscriptionJob, call: Call) -> tuple[int | None, bool]:
     """The child's exit code (None if it had to be killed for taking too long) and whether it had begun."""
     command = [sys.executable, str(Path(settings.BASE_DIR) / "manage.py"), "run_isolated"]
     child = subprocess.Popen([*command, str(job.pk), str(job.lease_token)], stdout=subprocess.PIPE)
-    deadline = monotonic() + settings.PROVIDER_DEADLINE_SECONDS + CPU_SECONDS
+    deadline = monotonic() + call.remaining()
     code: int | None = None
     try:
         while code is None and monotonic() < deadline and not call.aborted:

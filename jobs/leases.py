@@ -46,7 +46,7 @@ def is_running_here(name: str) -> bool | None:
 
 
 def _started(pid: int) -> str:
-    """When the process started, in a form that tells it from a later one of the same id; "" if there is none."""
+    """When the process started, told from a later one of the same id; "" if there is none."""
     try:
         with open(f"/proc/{pid}/stat") as stat:
             return stat.read().rpartition(")")[2].split()[19]
@@ -90,15 +90,19 @@ class LeaseKeeper:
         """The database has not been reached for so long that leases may have passed to others."""
         return self._missed >= MISSED_HEARTBEATS
 
-    def held(self) -> list[TranscriptionJob]:
+    @property
+    def has_stuck_threads(self) -> bool:
+        """A job's thread goes on long after the deadline of its call: only the process's end can end it."""
+        now = monotonic()
         with self._changed:
-            return [held.job for held in self._held.values()]
+            return any(held.stuck_at <= now for held in self._held.values())
 
     @contextmanager
     def hold(self, job: TranscriptionJob, call: Call) -> Iterator[None]:
         """Keep the job's lease while the block runs; `call` is aborted if it is lost."""
         token = job.lease_token
-        assert token is not None, "only a claimed job can be held"
+        if token is None:
+            raise ValueError(f"Job {job.pk} is not claimed.")
         with self._changed:
             self._held[token] = Held(job, call, monotonic() + call.remaining() + STUCK_AFTER_SECONDS)
             if self._thread is None:
@@ -112,10 +116,10 @@ class LeaseKeeper:
 
     def heartbeat(self) -> None:
         """Renew all leases once, but for those of threads that are stuck: another process is to take over."""
-        now = monotonic()
-        with self._changed:
-            live = {token: held for token, held in self._held.items() if held.stuck_at > now}
+        live = self._live()
         if not live:
+            # Who holds nothing may claim again, and so finds out whether the database is back.
+            self._missed = 0
             return
         try:
             lost = TranscriptionJob.objects.renew(list(live), settings.LEASE_SECONDS)
@@ -131,19 +135,26 @@ class LeaseKeeper:
             live[token].call.abort()
 
     def drain(self, grace: float) -> None:
-        """Wait until nothing runs here any more, `grace` seconds at most; then give the rest back to the queue.
+        """Wait until nothing runs here any more, `grace` seconds at most; then give the rest back.
 
-        Their threads may go on, but can write nothing: end the process.
+        Their threads may go on, but can write nothing: end the process. Jobs whose threads are stuck are left
+        to the sweeper, which counts it against them.
         """
         deadline, pause = monotonic() + grace, threading.Event()
-        while len(self) and monotonic() < deadline:
+        while self._live() and monotonic() < deadline:
             pause.wait(0.05)
-        for job in self.held():
+        for held in self._live().values():
             try:
-                lifecycle.release(job)
+                lifecycle.release(held.job)
             except InvalidTransition:
-                logger.info("Job %s ended just now.", job.pk)
+                logger.info("Job %s ended just now.", held.job.pk)
         connection.close()
+
+    def _live(self) -> dict[UUID, Held]:
+        """What is held by its token, but for what is held by threads that are stuck."""
+        now = monotonic()
+        with self._changed:
+            return {token: held for token, held in self._held.items() if held.stuck_at > now}
 
     def _beat(self) -> None:
         pause = threading.Event()

@@ -5,6 +5,8 @@
 2. At most `concurrency` jobs at a time, whoever asked for the look. A look goes on until nothing is left, and
    one that finds a job has another thread look as well, so that one message fills all slots.
 3. To stop: claim no more, wait SHUTDOWN_GRACE_SECONDS, give the rest back without a strike, exit.
+4. A thread cannot be ended from outside. When one is stuck the process leaves, so that whoever looks after it
+   starts another; the embedded worker, which has nobody, does with a slot less.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from jobs.wakeups import WEBHOOK_QUEUE, serve_here
 logger = logging.getLogger(__name__)
 
 REPORT_SECONDS = 5.0
+STUCK_EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 
 
 class _Slots:
@@ -61,7 +64,7 @@ class Worker:
     """The jobs that this process runs, and the threads that look after them."""
 
     def __init__(self, queues: Sequence[str], concurrency: int, leases: LeaseKeeper | None = None) -> None:
-        self.leases = leases or keeper()
+        self.leases = keeper() if leases is None else leases
         self.queues = [queue for queue in queues if queue != WEBHOOK_QUEUE]
         self.delivers = WEBHOOK_QUEUE in queues
         self.concurrency = concurrency
@@ -111,7 +114,7 @@ class Worker:
         WorkerProcess.objects.filter(pk=self.leases.name).delete()
         connection.close()
 
-    def exit_within(self, grace: float) -> None:
+    def exit_within(self, grace: float, code: int = 0) -> None:
         """Drain in a thread of its own and then end the process: threads in a call cannot be joined."""
 
         def leave() -> None:
@@ -119,7 +122,7 @@ class Worker:
                 self.drain(grace)
             finally:
                 logging.shutdown()
-                os._exit(0)
+                os._exit(code)
 
         threading.Thread(target=leave, name="drain").start()
 
@@ -127,6 +130,10 @@ class Worker:
         """Report, sweep and look for work that no message told of."""
         sweep_at = report_at = 0.0
         while not self._stopping.is_set():
+            if self.leases.has_stuck_threads and not settings.EMBEDDED:
+                logger.error("A thread is stuck and keeps its slot: this process leaves, to be started anew.")
+                self.exit_within(settings.SHUTDOWN_GRACE_SECONDS, STUCK_EXIT_CODE)
+                return
             with _guarded("worker"):
                 if monotonic() >= report_at:
                     self._report()

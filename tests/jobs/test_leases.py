@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from contextlib import ExitStack
+from time import monotonic
 from uuid import uuid4
 
 import pytest
@@ -91,15 +92,27 @@ def test_without_the_database_calls_go_on_until_leases_may_have_passed_to_others
     assert keeper.is_cut_off
 
 
-def test_who_was_cut_off_comes_back_with_the_database(keeper, running):
+def test_who_was_cut_off_may_claim_again_once_nothing_is_held_any_more(keeper, running):
     with keeper.hold(running(), Call(60)), connection.execute_wrapper(unreachable):
         for _ in range(MISSED_HEARTBEATS):
             keeper.heartbeat()
+    assert keeper.is_cut_off
 
-    with keeper.hold(running(), Call(60)):
-        keeper.heartbeat()
+    keeper.heartbeat()
 
     assert not keeper.is_cut_off
+
+
+def test_who_reaches_the_database_again_is_not_cut_off(keeper, running):
+    with keeper.hold(running(), Call(60)):
+        with connection.execute_wrapper(unreachable):
+            for _ in range(MISSED_HEARTBEATS - 1):
+                keeper.heartbeat()
+        keeper.heartbeat()
+        with connection.execute_wrapper(unreachable):
+            keeper.heartbeat()
+
+        assert not keeper.is_cut_off
 
 
 def test_the_lease_of_a_thread_that_is_stuck_is_not_renewed(keeper, running, monkeypatch):
@@ -109,7 +122,19 @@ def test_the_lease_of_a_thread_that_is_stuck_is_not_renewed(keeper, running, mon
     with keeper.hold(stuck, Call(60)):
         keeper.heartbeat()
 
+        assert keeper.has_stuck_threads
     assert remaining(stuck) < 2
+
+
+def test_draining_neither_waits_for_a_thread_that_is_stuck_nor_forgives_its_job(keeper, running, monkeypatch):
+    monkeypatch.setattr(leases, "STUCK_AFTER_SECONDS", -60.0)
+    stuck, begun = running(), monotonic()
+
+    with keeper.hold(stuck, Call(60)):
+        keeper.drain(5)
+
+    assert monotonic() - begun < 1
+    assert fresh(stuck).status == Status.RUNNING
 
 
 def test_draining_waits_for_what_runs(keeper, running):
