@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 5
 FOR_THE_WHOLE = "request"
+ACCEPTED = "JSON is accepted; for a recording also a form, or its own type, such as audio/wav."
 
 
 class TooLarge(exceptions.APIException):
@@ -52,6 +53,8 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
         case exceptions.ValidationError():
             details = _by_field(error.detail)
             return answer(400, "validation_error", _summary(details), details)
+        case exceptions.UnsupportedMediaType():
+            return answer(415, "unsupported_media_type", f"{error.detail} {ACCEPTED}")
         case exceptions.APIException():
             return answer(error.status_code, _code(error), str(error.detail), headers=_headers(error))
         case Http404():

@@ -185,7 +185,7 @@ class JobViewSet(ScopedViewSet):
         """What happened to the job, the oldest first, all on one page."""
         entries = [
             {"at": entry["at"], "type": entry["kind"], "run": entry["run"], "ended_at": entry["ended_at"]}
-            | entry["details"]
+            | {name: None if value == "" else value for name, value in entry["details"].items()}
             for entry in timeline(self.get_object())
         ]
         return Response(one_page(entries))

@@ -244,6 +244,7 @@ def test_attempts_and_timeline_tell_what_happened(api, provider):
     assert attempt["error"]["code"] == job["error"]["code"]
     assert [entry["type"] for entry in timeline["results"]] == ["created", "attempt", "job.failed"]
     assert timeline["results"][1]["status_code"] == 400
+    assert "" not in timeline["results"][1].values(), "what is unset is null"
     instants = [entry["at"] for entry in timeline["results"]]
     assert instants == sorted(instants)
 
