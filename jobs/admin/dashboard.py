@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from jobs.admin.wording import error_in_words, span
+from jobs.admin.wording import error_in_words, span, until
 from jobs.models import Delivery, DeliveryStatus, Priority, Status, TranscriptionJob, WorkerProcess
 from jobs.models.job import OPEN
 from jobs.wakeups import WEBHOOK_QUEUE
@@ -46,7 +47,7 @@ def dashboard_partial(request: HttpRequest) -> HttpResponse:
 
 
 def dashboard(now: datetime) -> dict[str, Any]:
-    """Seven queries, each over an index or over the rows of open jobs alone."""
+    """Eight queries, each over an index or over the rows of open jobs alone."""
     workers = list(WorkerProcess.objects.alive().order_by("name"))
     lanes = _lanes(now)
     deliveries_due = Delivery.objects.filter(status=DeliveryStatus.PENDING).count()
@@ -61,7 +62,7 @@ def dashboard(now: datetime) -> dict[str, Any]:
         "deliveries_due": deliveries_due,
         "recent": _recent(now),
         "failures": _failures(),
-        "deliveries": _failing_deliveries(),
+        "deliveries": _failing_deliveries(now),
     }
 
 
@@ -116,7 +117,7 @@ def _reasons(now: datetime) -> dict[tuple[str, int], list[str]]:
     return {
         lane: [
             f"{row['count']}: {error_in_words(row['error_code'])} "
-            f"(next in {span((row['next'] - now).total_seconds())})"
+            f"(next {until((row['next'] - now).total_seconds())})"
             for row in of_lane
         ]
         for lane, of_lane in groupby(rows, key=lambda row: (row["queue"], row["priority"]))
@@ -138,17 +139,30 @@ def _recent(now: datetime) -> list[dict[str, Any]]:
 
 
 def _first_id(at: datetime) -> UUID:
-    """The least id of jobs made at `at` or later: ids begin with the milliseconds, and they are indexed."""
+    """The least id of what was made at `at` or later: ids begin with the milliseconds of their making."""
     return UUID(int=int(at.timestamp() * 1000) << 80)
 
 
 def _failures() -> list[dict[str, Any]]:
-    ended = TranscriptionJob.objects.filter(status__in=(Status.FAILED, Status.DEAD))
-    jobs = ended.select_related("recording", "project").order_by("-id")[:SHOWN]
-    return [{"job": job, "error": error_in_words(job.error_code)} for job in jobs]
+    """The latest, found by the index of each status."""
+    latest = [
+        job
+        for status in (Status.FAILED, Status.DEAD)
+        for job in TranscriptionJob.objects.filter(status=status)
+        .select_related("recording", "project")
+        .order_by("-id")[:SHOWN]
+    ]
+    latest.sort(key=attrgetter("id"), reverse=True)
+    return [{"job": job, "error": error_in_words(job.error_code)} for job in latest[:SHOWN]]
 
 
-def _failing_deliveries() -> list[Delivery]:
+def _failing_deliveries(now: datetime) -> list[Delivery]:
+    """The latest of this week, so that a long history without failures need not be searched."""
     failed = Q(status=DeliveryStatus.FAILED)
     struggling = Q(status=DeliveryStatus.PENDING, attempts__gt=0)
-    return list(Delivery.objects.filter(failed | struggling).select_related("event").order_by("-id")[:SHOWN])
+    this_week = Q(id__gte=_first_id(now - timedelta(days=7)))
+    return list(
+        Delivery.objects.filter(this_week, failed | struggling)
+        .select_related("event")
+        .order_by("-id")[:SHOWN]
+    )

@@ -27,6 +27,7 @@ from jobs.admin.wording import (
     line,
     receipt_in_words,
     span,
+    until,
 )
 from jobs.exports import to_txt
 from jobs.models import InvalidTransition, Status, Transcript, TranscriptionJob
@@ -147,18 +148,17 @@ def _state(job: TranscriptionJob) -> dict[str, Any]:
         "advice": advice(job.error_code)
         if job.error_code and job.status in (Status.FAILED, Status.DEAD)
         else "",
-        "again_in": _again_in(job),
+        "again": _again(job),
         "lines": [
             (later, several and later.run != earlier.run) for earlier, later in pairwise([lines[0], *lines])
         ],
     }
 
 
-def _again_in(job: TranscriptionJob) -> str:
+def _again(job: TranscriptionJob) -> str:
     if job.status != Status.WAITING or job.run_at is None:
         return ""
-    left = (job.run_at - timezone.now()).total_seconds()
-    return span(left) if left > 0 else "a moment"
+    return until((job.run_at - timezone.now()).total_seconds())
 
 
 def _facts(job: TranscriptionJob) -> list[tuple[str, str]]:

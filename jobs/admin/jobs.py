@@ -18,7 +18,7 @@ from jobs.admin import dashboard, downloads, job_page
 from jobs.admin.history import HistoryAdmin
 from jobs.admin.look import action, display
 from jobs.admin.upload import upload_page
-from jobs.admin.wording import STATUS_COLOURS, error_in_words, length, span
+from jobs.admin.wording import STATUS_COLOURS, error_in_words, length, span, until
 from jobs.deletion import delete_job
 from jobs.models import InvalidTransition, Status, TranscriptionJob, WorkerProcess
 from routing.regions import UnknownRegion, all_regions
@@ -92,7 +92,7 @@ class JobAdmin(HistoryAdmin):
             return ""
         reason = error_in_words(job.error_code)
         if job.status == Status.WAITING and job.run_at:
-            return f"{reason} (again in {span((job.run_at - timezone.now()).total_seconds())})"
+            return f"{reason} (again {until((job.run_at - timezone.now()).total_seconds())})"
         return reason
 
     @display(description="created", ordering="id")

@@ -133,6 +133,10 @@ def span(seconds: float) -> str:
     return f"{whole} s"
 
 
+def until(seconds: float) -> str:
+    return f"in {span(seconds)}" if seconds > 0 else "now"
+
+
 def receipt_in_words(receipt: Mapping[str, Any]) -> list[str]:
     """How mode and region were chosen, in sentences; empty for a job without a receipt."""
     if not receipt:

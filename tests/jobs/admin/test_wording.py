@@ -1,7 +1,7 @@
 import pytest
 
 from jobs.admin.options_form import OptionsForm, fields_of
-from jobs.admin.wording import STATUS_COLOURS, advice, error_in_words, length, receipt_in_words, span
+from jobs.admin.wording import STATUS_COLOURS, advice, error_in_words, length, receipt_in_words, span, until
 from jobs.models import Status
 
 
@@ -27,6 +27,11 @@ def test_length(seconds, said):
 )
 def test_span(seconds, said):
     assert span(seconds) == said
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(65, "in 1 min 5 s"), (0, "now"), (-9, "now")])
+def test_until(seconds, said):
+    assert until(seconds) == said
 
 
 def test_an_unknown_error_code_is_still_readable():
