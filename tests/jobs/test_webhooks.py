@@ -1,0 +1,236 @@
+"""Deliveries to a receiver on loopback that does what the test wants."""
+
+import json
+import threading
+from datetime import timedelta
+from time import monotonic
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from jobs import lifecycle, webhooks
+from jobs.models import Delivery, DeliveryAttempt, DeliveryStatus, Status
+from jobs.webhooks import SCHEDULE
+from tests.jobs.rows import RESULT, ago, make_job, make_project
+from tests.jobs.test_claim import in_threads
+from tests.routing.peer import Peer, answering, dripping_body, silent
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def private_receivers(settings):
+    settings.WEBHOOK_ALLOW_PRIVATE = True
+    webhooks._client.cache_clear()
+    yield
+    webhooks._client().close()
+    webhooks._client.cache_clear()
+
+
+@pytest.fixture
+def receiver():
+    with Peer(answering(204, b"")) as peer:
+        yield peer
+
+
+@pytest.fixture
+def delivery():
+    """A completed job's delivery to an address."""
+
+    def make(url, **fields):
+        job = make_job(Status.RUNNING, callback_url=f"{url}/hook")
+        lifecycle.complete(job, RESULT)
+        Delivery.objects.filter(event__job=job).update(**fields)
+        return Delivery.objects.get(event__job=job)
+
+    return make
+
+
+def deliver(delivery):
+    """One attempt, and the delivery as it stands then."""
+    webhooks.deliver_due()
+    delivery.refresh_from_db()
+    return delivery
+
+
+def again_now(delivery):
+    Delivery.objects.filter(pk=delivery.pk).update(run_at=ago(1))
+
+
+def test_the_reference_library_takes_the_signature(delivery, receiver):
+    sent = delivery(receiver.url)
+
+    deliver(sent)
+
+    (request,) = receiver.requests
+    body = Webhook(sent.event.project.webhook_secret).verify(request.body, request.headers)
+    assert (body["type"], body["data"]["status"]) == ("job.completed", "completed")
+    assert (sent.status, sent.attempts) == (DeliveryStatus.DELIVERED, 1)
+
+
+def test_a_changed_body_and_another_secret_are_refused(delivery, receiver):
+    sent = delivery(receiver.url)
+    secret = sent.event.project.webhook_secret
+    sent.event.project.rotate_webhook_secret()
+
+    deliver(sent)
+
+    (request,) = receiver.requests
+    with pytest.raises(WebhookVerificationError):
+        Webhook(secret).verify(request.body, request.headers)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(sent.event.project.webhook_secret).verify(request.body + b" ", request.headers)
+
+
+def test_all_attempts_carry_the_same_id_and_body(delivery, receiver):
+    receiver.behave = answering(500)
+    sent = delivery(receiver.url)
+
+    for _ in range(3):
+        deliver(sent)
+        again_now(sent)
+
+    assert len(receiver.requests) == 3
+    assert {request.headers["webhook-id"] for request in receiver.requests} == {f"evt_{sent.event.pk.hex}"}
+    assert len({request.body for request in receiver.requests}) == 1
+    assert [attempt.number for attempt in sent.log.all()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("failed", "pause"), list(enumerate(SCHEDULE)))
+def test_the_schedule_of_retries(delivery, receiver, failed, pause):
+    receiver.behave = answering(500)
+
+    retried = deliver(delivery(receiver.url, attempts=failed))
+
+    waits = (retried.run_at - timezone.now()).total_seconds()
+    assert retried.status == DeliveryStatus.PENDING
+    assert pause * 0.8 - 5 < waits < pause * 1.2 + 5
+
+
+def test_the_tenth_failure_is_the_last(delivery, receiver):
+    receiver.behave = answering(500)
+
+    assert deliver(delivery(receiver.url, attempts=len(SCHEDULE))).status == DeliveryStatus.FAILED
+    assert sum(SCHEDULE) > 75 * 3600
+
+
+def test_who_is_gone_is_left_alone(delivery, receiver):
+    receiver.behave = answering(410)
+
+    assert deliver(delivery(receiver.url)).status == DeliveryStatus.FAILED
+
+
+def test_retry_after_is_honoured_when_it_is_later(delivery, receiver):
+    receiver.behave = answering(503, retry_after="120")
+
+    retried = deliver(delivery(receiver.url))
+
+    assert (retried.run_at - timezone.now()) > timedelta(seconds=115)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_a_redirect_is_not_followed(delivery, receiver, status):
+    receiver.behave = answering(status, location=f"{receiver.url}/elsewhere")
+
+    refused = deliver(delivery(receiver.url))
+
+    assert [request.target for request in receiver.requests] == ["/hook"]
+    assert (refused.status, refused.attempts) == (DeliveryStatus.PENDING, 1)
+    assert refused.log.get().status_code == status
+
+
+@pytest.mark.parametrize("behave", [silent, dripping_body, lambda connection: connection.reset()])
+def test_a_receiver_that_does_not_answer_costs_no_more_than_its_time(delivery, receiver, behave, monkeypatch):
+    monkeypatch.setattr(webhooks, "ATTEMPT_SECONDS", 0.5)
+    receiver.behave = behave
+    begun = monotonic()
+
+    retried = deliver(delivery(receiver.url))
+
+    assert monotonic() - begun < 0.5 + 1
+    assert (retried.status, retried.attempts) == (DeliveryStatus.PENDING, 1)
+    assert retried.log.get().error
+
+
+def test_a_huge_answer_is_an_answer_and_little_of_any_is_kept(delivery, receiver):
+    receiver.behave = answering(200, b"x" * 10_000_000)
+    huge = deliver(delivery(receiver.url))
+    receiver.behave = answering(200, b"x" * 50_000)
+    large = deliver(delivery(receiver.url))
+
+    assert (huge.status, large.status) == (DeliveryStatus.DELIVERED, DeliveryStatus.DELIVERED)
+    assert len(large.log.get().response) == webhooks.KEPT_RESPONSE_BYTES
+
+
+def test_internal_addresses_are_not_called_unless_allowed(delivery, receiver, settings):
+    settings.WEBHOOK_ALLOW_PRIVATE = False
+    webhooks._client.cache_clear()
+
+    refused = deliver(delivery(receiver.url))
+
+    assert receiver.connections == 0
+    assert refused.log.get().error.startswith("ForbiddenURL")
+
+
+def test_a_delivery_that_is_not_due_waits(delivery, receiver):
+    deliver(delivery(receiver.url, run_at=ago(-60)))
+
+    assert not receiver.requests
+
+
+def test_deliverers_at_the_same_time_send_each_event_once(delivery, receiver):
+    for _ in range(20):
+        delivery(receiver.url)
+
+    in_threads(webhooks.deliver_due, count=4)
+
+    ids = [request.headers["webhook-id"] for request in receiver.requests]
+    assert len(ids) == len(set(ids)) == 20
+    assert set(Delivery.objects.values_list("status", "attempts")) == {("delivered", 1)}
+
+
+def test_an_attempt_whose_lease_ran_out_is_repeated_by_another_with_the_same_id(delivery, receiver):
+    delivery(receiver.url)
+    (late,) = Delivery.objects.claim(1, lease_seconds=-1)
+
+    webhooks.deliver_due()
+    webhooks.settle([webhooks.post(late)])
+
+    ids = [request.headers["webhook-id"] for request in receiver.requests]
+    late.refresh_from_db()
+    assert len(ids) == 2
+    assert len(set(ids)) == 1
+    assert (late.status, late.attempts) == (DeliveryStatus.DELIVERED, 1)
+
+
+def test_a_slow_receiver_does_not_hold_up_another(delivery, receiver, monkeypatch):
+    monkeypatch.setattr(webhooks, "ATTEMPT_SECONDS", 3)
+    with Peer(silent) as slow:
+        for _ in range(3):
+            delivery(slow.url)
+        quick = delivery(receiver.url)
+        delivering = threading.Thread(target=lambda: (webhooks.deliver_due(), connection.close()))
+        delivering.start()
+        delivering.join(1.5)
+        quick.refresh_from_db()
+        assert delivering.is_alive()
+        delivering.join(10)
+
+    assert quick.status == DeliveryStatus.DELIVERED
+    assert DeliveryAttempt.objects.exclude(error="").count() == 3
+
+
+def test_the_body_stays_small_and_points_to_the_transcript(receiver, delivery):
+    project = make_project()
+    job = make_job(
+        Status.RUNNING, project=project, callback_url=f"{receiver.url}/hook", metadata={"note": "x" * 10_000}
+    )
+    lifecycle.complete(job, RESULT)
+
+    webhooks.deliver_due()
+
+    (request,) = receiver.requests
+    assert len(request.body) < 20_000
+    assert json.loads(request.body)["data"]["transcript_url"].endswith(f"/jobs/{job.pk}/transcript.json")

@@ -1,0 +1,89 @@
+import pytest
+
+from routing.modes import Conditions, Thresholds, choose_mode, receipt
+
+THRESHOLDS = Thresholds(sync_max=60, async_min=300)
+
+
+def given(
+    requested="auto", duration=10.0, *, estimate=None, patience=55.0, slot_free=True, respond_async=False
+):
+    return Conditions(requested, duration, estimate, patience, slot_free, respond_async)
+
+
+CASES = [
+    # What was asked for wins over everything.
+    (given("sync", 9999.0, slot_free=False, respond_async=True), "sync", "requested"),
+    (given("sync", None), "sync", "requested"),
+    (given("async", 1.0), "async", "requested"),
+    # Then the caller's preference, and what is not known.
+    (given(duration=1.0, respond_async=True), "async", "prefer"),
+    (given(duration=None, respond_async=True), "async", "prefer"),
+    (given(duration=None), "async", "unknown_duration"),
+    # Length, at and around the thresholds.
+    (given(duration=0.0), "sync", "short"),
+    (given(duration=59.9), "sync", "short"),
+    (given(duration=59.9, slot_free=False), "async", "no_slot"),
+    (given(duration=60.0), "async", "no_estimate"),
+    (given(duration=300.1, estimate=1.0), "async", "long"),
+    (given(duration=300.1, slot_free=False), "async", "long"),
+    # Between them: what it should take against what the caller waits.
+    (given(duration=60.0, estimate=5.0), "sync", "fits_patience"),
+    (given(duration=300.0, estimate=55.0), "sync", "fits_patience"),
+    (given(duration=300.0, estimate=55.1), "async", "exceeds_patience"),
+    (given(duration=200.0, estimate=5.0, patience=4.0), "async", "exceeds_patience"),
+    (given(duration=200.0, estimate=5.0, slot_free=False), "async", "no_slot"),
+    (given(duration=200.0, estimate=None), "async", "no_estimate"),
+]
+
+
+@pytest.mark.parametrize(("conditions", "mode", "rule"), CASES)
+def test_the_first_rule_that_applies_chooses_the_mode(conditions, mode, rule):
+    choice = choose_mode(conditions, THRESHOLDS)
+
+    assert (choice.mode, choice.rule) == (mode, rule)
+    assert choice.reason
+
+
+def test_every_rule_has_a_case():
+    rules = {"requested", "prefer", "unknown_duration", "long", "no_slot", "short", "no_estimate"}
+
+    assert {rule for _, _, rule in CASES} == rules | {"fits_patience", "exceeds_patience"}
+
+
+@pytest.mark.parametrize(
+    ("conditions", "alternatives"),
+    [
+        (given(duration=10.0), ("async",)),
+        (given(duration=10.0, slot_free=False), ("sync",)),
+        (given(duration=1000.0), ()),
+        (given("sync"), ()),
+    ],
+)
+def test_what_else_was_possible_is_told(conditions, alternatives):
+    assert choose_mode(conditions, THRESHOLDS).alternatives == alternatives
+
+
+def test_the_thresholds_are_the_callers():
+    assert choose_mode(given(duration=10.0), Thresholds(sync_max=5, async_min=8)).rule == "long"
+
+
+def test_the_receipt_holds_the_choice_and_what_it_was_made_on():
+    conditions = given(duration=10.0)
+
+    written = receipt(conditions, choose_mode(conditions, THRESHOLDS), "eu", "It was asked for.")
+
+    assert written == {
+        "requested_mode": "auto",
+        "duration": 10.0,
+        "estimate": None,
+        "patience": 55.0,
+        "slot_free": True,
+        "respond_async": False,
+        "mode": "sync",
+        "rule": "short",
+        "reason": "10.0 s is under 60 s.",
+        "alternatives": ["async"],
+        "region": "eu",
+        "region_reason": "It was asked for.",
+    }
