@@ -12,7 +12,7 @@ from django.db import models
 
 @lru_cache(maxsize=1)
 def _fernet() -> MultiFernet:
-    """ENCRYPTION_KEYS, newest first: the first encrypts, all decrypt. Without any, a key made of SECRET_KEY."""
+    """ENCRYPTION_KEYS: the first encrypts, all decrypt. Without any, a key derived from SECRET_KEY."""
     keys = settings.ENCRYPTION_KEYS or [
         base64.urlsafe_b64encode(hashlib.sha256(settings.SECRET_KEY.encode()).digest())
     ]

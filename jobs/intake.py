@@ -1,7 +1,7 @@
 """Accepting work: an upload becomes a Recording, a recording or a URL becomes a job with a routing receipt.
 
-    upload -> hashed -> probed -> stored -> Recording
-    Recording or URL -> region -> mode -> TranscriptionJob: queued, or running here (jobs.sync)
+upload -> hashed -> probed -> stored -> Recording
+Recording or URL -> region -> mode -> TranscriptionJob: queued, or running here (jobs.sync)
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from routing.modes import Conditions, RequestedMode, Thresholds, choose_mode, re
 from routing.regions import Region, choose_region
 
 HASHED_AT_A_TIME = 1 << 20
+REGION_REASONS = {True: "It was asked for.", False: "It is the first that may take the job."}
 
 
 class NotAccepted(Exception):
@@ -66,7 +67,10 @@ class Order:
 
 
 def region_for(order: Order) -> Region:
-    """The region that may take the order; NotAccepted if none may, UnknownRegion if there is none of its name."""
+    """The region that may take the order.
+
+    NotAccepted if none may, UnknownRegion if there is none of the name that was asked for.
+    """
     region = choose_region(order.region, order.project.residency)
     if region is None:
         raise NotAccepted(
@@ -76,7 +80,7 @@ def region_for(order: Order) -> Region:
 
 
 def keep(project: Project, upload: TemporaryUploadedFile) -> Recording:
-    """Probe and store an upload; ProbeError if it is no audio that can be transcribed. Nothing is left then."""
+    """Probe and store an upload; ProbeError, and nothing kept, if it is no audio that can be transcribed."""
     digest = hashlib.sha256()
     for chunk in upload.chunks(HASHED_AT_A_TIME):
         digest.update(chunk)
@@ -131,7 +135,7 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
             tags=order.tags,
             callback_url=order.callback_url,
             mode=Mode.SYNC if runs_here else Mode.ASYNC,
-            receipt=receipt(given, choice, region.name, "It was asked for." if order.region else "The first that may."),
+            receipt=receipt(given, choice, region.name, REGION_REASONS[bool(order.region)]),
             region=region.name,
             pinned=bool(order.region),
             queue=region.queue,

@@ -24,12 +24,11 @@ from jobs.models import (
     Delivery,
     Event,
     EventType,
-    Project,
     Status,
     Transcript,
     TranscriptionJob,
 )
-from jobs.models.job import ISOLATION_QUEUE, Mode
+from jobs.models.job import Mode
 from jobs.results import Result
 from jobs.wakeups import WEBHOOK_QUEUE, wake
 from routing.regions import region_named

@@ -17,9 +17,9 @@ REMEMBERED_SECONDS = 10
 
 
 def estimated_seconds(duration: float | None, region: str, options: Mapping[str, Any]) -> float | None:
-    """Seconds that transcribing `duration` seconds should take in this region with this model; None if unknown.
+    """Seconds that transcribing `duration` seconds should take in this region with this model.
 
-    The median of the last 50 completed attempts' speeds, seconds per second of audio.
+    By the median speed of the last 50 completed attempts, in seconds per second of audio; None if unknown.
     """
     if duration is None:
         return None

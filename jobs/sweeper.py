@@ -1,4 +1,7 @@
-"""What becomes of jobs that nobody looks after. Every worker sweeps; each move is fenced, so they may overlap."""
+"""What becomes of jobs that nobody looks after.
+
+Every worker sweeps. Each move is fenced, so they may overlap.
+"""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ _running: dict[UUID, Future[None]] = {}
 
 
 class Slot:
-    """One of the process's slots, if there is one: `is_taken` tells. Given back at the end, or of the job run."""
+    """One of the process's slots, if there is one: `is_taken` tells. Given back at the end, or by the job."""
 
     def __init__(self, *, wanted: bool, wait: float) -> None:
         self._wanted = wanted
@@ -46,7 +46,6 @@ class Slot:
 
     def run(self, job: TranscriptionJob) -> None:
         """Run `job`, leased to this process, in the slot."""
-        assert self.is_taken
         self.is_taken = False
         future = _running[job.pk] = _pool().submit(_run, job)
         future.add_done_callback(lambda _: _running.pop(job.pk, None))

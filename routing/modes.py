@@ -9,7 +9,7 @@ RequestedMode = Literal["auto", "sync", "async"]
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """Seconds. Audio shorter than `sync_max` runs sync, longer than `async_min` async; between, it depends."""
+    """Seconds. Audio under `sync_max` runs sync, over `async_min` async; between, it depends."""
 
     sync_max: float = 60.0
     async_min: float = 300.0

@@ -20,7 +20,7 @@ _USE_NOTED_EVERY = timedelta(minutes=1)
 
 
 class Scope(models.TextChoices):
-    """What a key may do: look, change recordings and jobs, and change keys, secrets and the project itself."""
+    """What a key may do: look; change recordings and jobs; change keys, secrets and the project itself."""
 
     READ = "read"
     WRITE = "write"
@@ -34,7 +34,7 @@ class ApiKeyManager(models.Manager["ApiKey"]):
         return self.create(project=project, name=name, prefix=prefix, hash=hashed, **fields), text
 
     def authenticate(self, text: str) -> ApiKey | None:
-        """The usable key with this text, its project along, or None: unknown, revoked and expired look alike."""
+        """The usable key with this text, its project along. None: unknown, revoked and expired look alike."""
         key = self.select_related("project").filter(prefix=text.partition(".")[0][:8]).first()
         if key is None or not _generator.verify(text, key.hash) or not key.is_usable:
             return None

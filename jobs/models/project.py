@@ -37,9 +37,7 @@ class ProjectManager(models.Manager["Project"]):
                 project, _ = self.get_or_create(
                     personal_to=user, defaults={"name": f"{user.get_username()}'s recordings"}
                 )
-                Membership.objects.get_or_create(
-                    project=project, user=user, defaults={"role": Role.OPERATOR}
-                )
+                Membership.objects.get_or_create(project=project, user=user, defaults={"role": Role.OPERATOR})
         return project
 
     def visible_to(self, user: User) -> models.QuerySet[Project]:

@@ -6,7 +6,7 @@ import shutil
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
 from django.core.files.uploadedfile import TemporaryUploadedFile
@@ -80,7 +80,7 @@ class Command(BaseCommand):
         path = Path(source)
         try:
             with path.open("rb") as file, TemporaryUploadedFile(path.name, "", 0, None) as upload:
-                shutil.copyfileobj(file, upload.file)
+                shutil.copyfileobj(file, cast(IO[bytes], upload.file))
                 upload.size = upload.tell()
                 upload.seek(0)
                 recording = intake.keep(order.project, upload)
