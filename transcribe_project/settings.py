@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import environ
+from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
@@ -213,6 +214,11 @@ LOGGING = {
 }
 
 
+def _is_of_jobs(request: HttpRequest) -> bool:
+    page = (request.resolver_match and request.resolver_match.url_name) or ""
+    return page.startswith("jobs_transcriptionjob_") and not page.endswith("_upload")
+
+
 def _to(icon: str, title: str, page: str) -> dict[str, object]:
     return {"icon": icon, "title": title, "link": reverse_lazy(f"admin:{page}")}
 
@@ -239,7 +245,8 @@ UNFOLD = {
                 "title": "Transcription",
                 "separator": True,
                 "items": [
-                    _to("lyrics", "Jobs", "jobs_transcriptionjob_changelist"),
+                    # The page to upload has an entry of its own.
+                    _to("lyrics", "Jobs", "jobs_transcriptionjob_changelist") | {"active": _is_of_jobs},
                     _to("mic", "Recordings", "jobs_recording_changelist"),
                     _to("webhook", "Webhook deliveries", "jobs_delivery_changelist"),
                     _to("memory", "Workers", "jobs_workerprocess_changelist"),

@@ -38,5 +38,4 @@ for (const element of document.querySelectorAll("[data-poll]")) {
   // Slower while the server does not answer, up to 32 times.
   const again = () => setTimeout(look, every * 2 ** Math.min(failures, 5));
   again();
-  document.addEventListener("visibilitychange", () => document.hidden || (failures = 0));
 }

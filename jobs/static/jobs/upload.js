@@ -15,6 +15,8 @@ const button = form.querySelector("button[type=submit]");
 // django-unfold writes a chosen file's name into a text field beside it, which there is none of here. This mark
 // keeps it off.
 input.hasChangeListener = true;
+// What is chosen goes into the list below, so the field itself would only ever say that nothing is.
+drop.classList.add("job-drop-scripted");
 
 // {file | url, row, progress, said, remove, state: "chosen" | "sending" | "accepted" | "refused"}
 let items = [];

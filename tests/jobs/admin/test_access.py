@@ -1,6 +1,9 @@
 """Projects, keys and secrets: shown to whom, and how often."""
 
+import re
+
 import pytest
+from django.conf import settings
 from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
@@ -189,3 +192,11 @@ def test_a_recording_shows_its_jobs_and_cannot_be_changed(root_client, project):
     assert root_client.get(url).status_code == 200
     assert root_client.post(url, {"filename": "other"}).status_code == 403
     assert Recording.objects.get().filename == ""
+
+
+def test_no_page_of_ours_has_script_or_style_within():
+    pages = list((settings.BASE_DIR / "templates" / "admin").rglob("*.html"))
+    within = re.compile(r"<style|<script(?![^>]* src=)|\s(style|on[a-z]+)=", re.IGNORECASE)
+
+    assert pages
+    assert [page.name for page in pages if within.search(page.read_text())] == []
