@@ -5,6 +5,7 @@ It holds nothing of the developer's own: a key for Deepgram in the shell must no
 
 import ast
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def _names_read(tree: ast.AST) -> Iterator[str]:
         match node:
             case ast.Call(func=ast.Attribute() as method, args=[ast.Constant(value=str(name)), *_]):
                 source = ast.unparse(method)
-                if source.startswith("env.") or source in {"os.environ.get", "environ.get", "os.getenv"}:
+                if re.fullmatch(r"env\.\w+", source) or source in {"os.environ.get", "environ.get", "os.getenv"}:
                     yield name
             case ast.Subscript(value=mapping, slice=ast.Constant(value=str(name)), ctx=ast.Load()):
                 if ast.unparse(mapping) in {"env", "os.environ", "environ"}:
