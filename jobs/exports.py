@@ -14,10 +14,10 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, zip_longest
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 LINE_COLUMNS = 42
 SHORTEST_MS, LONGEST_MS = 1000, 7000
@@ -90,6 +90,22 @@ def to_vtt(transcript: Spoken) -> str:
         + "".join(f"{_escaped(line)}\n" for line in cue.lines)
         for cue in _cues(transcript, named=False)
     )
+
+
+class Format(NamedTuple):
+    """A kind of file: its media type, and who writes it."""
+
+    media_type: str
+    write: Callable[[Spoken], str]
+
+
+# By the ending of the file's name.
+FORMATS = {
+    "txt": Format("text/plain; charset=utf-8", to_txt),
+    "srt": Format("application/x-subrip; charset=utf-8", to_srt),
+    "vtt": Format("text/vtt; charset=utf-8", to_vtt),
+    "json": Format("application/json", to_json),
+}
 
 
 def _clock(milliseconds: int, mark: str) -> str:

@@ -29,7 +29,8 @@ from jobs.admin.wording import (
     span,
     until,
 )
-from jobs.exports import to_txt
+from jobs.downloads import recording_file
+from jobs.exports import FORMATS, to_txt
 from jobs.models import InvalidTransition, Status, Transcript, TranscriptionJob
 from jobs.options import to_query
 from jobs.timeline import timeline
@@ -62,7 +63,7 @@ def job_page(admin: JobAdmin, request: HttpRequest, job: TranscriptionJob) -> Ht
         "versions": versions,
         "transcript": shown,
         "paragraphs": _paragraphs(shown),
-        "formats": list(downloads.FORMATS),
+        "formats": list(FORMATS),
     }
     return TemplateResponse(request, "admin/jobs/job.html", context)
 
@@ -117,7 +118,7 @@ def cancel(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpResponse:
 def transcript(request: HttpRequest, job_id: UUID, extension: str) -> HttpResponseBase:
     job = get_object_or_404(_jobs(), pk=job_id)
     chosen = _chosen_version(job, request)
-    if chosen is None or extension not in downloads.FORMATS:
+    if chosen is None or extension not in FORMATS:
         raise Http404
     return downloads.transcript_file(job, chosen, extension)
 
@@ -127,7 +128,7 @@ def audio(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpResponseBa
     if job.recording is None:
         raise Http404
     try:
-        response = downloads.recording_file(job.recording)
+        response = recording_file(job.recording)
     except FileNotFoundError:
         raise Http404("The audio is not stored any more.") from None
     admin.log_change(request, job, "Audio downloaded.")

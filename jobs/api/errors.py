@@ -16,6 +16,7 @@ from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
+from jobs.downloads import RangeNotSatisfiable
 from jobs.intake import NotAccepted
 from jobs.models import InvalidTransition
 from jobs.options import InvalidOptions
@@ -66,6 +67,8 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
             return answer(400, error.code, _summary(details), details)
         case NotAccepted():
             return answer(400, error.code, error.message)
+        case RangeNotSatisfiable():
+            return answer(416, "range_not_satisfiable", "The file has no such range.")
         case UnknownRegion():
             return answer(400, "unknown_region", str(error))
         case InvalidTransition():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -17,8 +16,7 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from jobs import exports, intake, lifecycle, sync
-from jobs.api.downloads import Download, byte_range
+from jobs import intake, lifecycle, sync
 from jobs.api.errors import BadRequest
 from jobs.api.filters import PRIORITIES, JobFilter
 from jobs.api.pagination import OldestFirst, one_page
@@ -35,17 +33,12 @@ from jobs.api.serializers import (
 from jobs.api.submissions import RequeueSerializer, SubmissionSerializer, URLSubmissionSerializer
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
 from jobs.deletion import delete_job
+from jobs.downloads import recording_file
+from jobs.exports import FORMATS
 from jobs.models import ApiKey, Attempt, Priority, Status, Transcript, TranscriptionJob
 from jobs.timeline import timeline
 
 SUBMISSION_PARSERS = (JSONParser, MultiPartParser, AudioParser, VideoParser, OctetStreamParser)
-# By what stands after the dot: the content type, and who writes it.
-EXPORTS: dict[str, tuple[str, Callable[[Transcript], str]]] = {
-    "json": ("application/json", exports.to_json),
-    "txt": ("text/plain; charset=utf-8", exports.to_txt),
-    "srt": ("application/x-subrip; charset=utf-8", exports.to_srt),
-    "vtt": ("text/vtt; charset=utf-8", exports.to_vtt),
-}
 
 PREFER = OpenApiParameter(
     "Prefer", str, OpenApiParameter.HEADER, description="RFC 7240: `respond-async`, `wait=SECONDS`."
@@ -199,18 +192,10 @@ class JobViewSet(ScopedViewSet):
         recording = self.get_object().recording
         if recording is None:
             raise NotFound("The job has no recording here: it was given by its URL.")
-        chosen = byte_range(request.headers.get("Range"), recording.size)
         try:
-            file = storages["default"].open(recording.file.name)
+            return recording_file(recording, request.headers.get("Range"))
         except FileNotFoundError:
             raise NotFound("The recording is not stored any more.") from None
-        return Download(
-            file,
-            recording.size,
-            chosen,
-            filename=recording.filename or str(recording.pk),
-            content_type=recording.media_type,
-        )
 
     @extend_schema(
         responses={
@@ -220,7 +205,7 @@ class JobViewSet(ScopedViewSet):
             (200, "text/vtt"): OpenApiTypes.STR,
         },
         parameters=[
-            OpenApiParameter("form", str, OpenApiParameter.PATH, enum=[*EXPORTS]),
+            OpenApiParameter("form", str, OpenApiParameter.PATH, enum=[*FORMATS]),
             OpenApiParameter("version", int, description="The latest, if not given."),
             OpenApiParameter("raw", bool, description="json only: the provider's own bytes."),
         ],
@@ -231,8 +216,8 @@ class JobViewSet(ScopedViewSet):
         found = self._version(self.get_object())
         if form == "json" and request.query_params.get("raw", "").lower() in ("true", "1"):
             return self._answer(found)
-        content_type, write = EXPORTS[form]
-        return HttpResponse(write(found), content_type=content_type)
+        export = FORMATS[form]
+        return HttpResponse(export.write(found), content_type=export.media_type)
 
     def _version(self, job: TranscriptionJob) -> Transcript:
         asked = self.request.query_params.get("version")

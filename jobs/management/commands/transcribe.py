@@ -15,14 +15,13 @@ from django.utils import timezone
 from rich.console import Console
 
 from jobs import intake
-from jobs.exports import to_json, to_srt, to_txt, to_vtt
+from jobs.exports import FORMATS
 from jobs.models import Project, Status, TranscriptionJob, WorkerProcess
 from jobs.options import InvalidOptions, validate
 from jobs.probe import ProbeError
 from jobs.worker import Worker
 
 LOOK_SECONDS = 0.1
-FORMATS = {"txt": to_txt, "srt": to_srt, "vtt": to_vtt, "json": to_json}
 
 
 class Command(BaseCommand):
@@ -55,7 +54,7 @@ class Command(BaseCommand):
                 failed = True
                 continue
             transcript = job.transcripts.latest("version")
-            self.stdout.write(FORMATS[options["format"]](transcript))
+            self.stdout.write(FORMATS[options["format"]].write(transcript))
             self.stdout.flush()
         if failed:
             sys.exit(1)

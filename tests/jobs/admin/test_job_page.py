@@ -7,7 +7,6 @@ from django.urls import reverse
 from django.utils import timezone
 
 from jobs import lifecycle
-from jobs.admin.downloads import StoredFileResponse
 from jobs.lifecycle import CallReport
 from jobs.models import Delivery, DeliveryAttempt, Recording, Status, Transcript
 from tests.jobs.admin.conftest import said
@@ -226,17 +225,6 @@ def test_audio_that_is_not_stored_any_more_is_not_found(staff_client):
     storages["default"].delete(job.recording.file.name)
 
     assert staff_client.get(page("audio", job)).status_code == 404
-
-
-async def test_a_stored_file_is_served_asynchronously_in_pieces(tmp_path):
-    path = tmp_path / "audio"
-    path.write_bytes(bytes(3 * StoredFileResponse.block_size))
-    response = StoredFileResponse(path.open("rb"))
-
-    pieces = [piece async for piece in response]
-
-    assert [len(piece) for piece in pieces] == [StoredFileResponse.block_size] * 3
-    response.close()
 
 
 @pytest.mark.parametrize("name", ["state", "requeue", "cancel", "audio"])

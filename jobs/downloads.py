@@ -1,4 +1,7 @@
-"""Stored files on their way out: in constant memory, as attachments, whole or one range of them."""
+"""Files on their way out: in constant memory, whole or one range of them.
+
+Whatever is in a recording or transcript, a browser only ever saves it: attachment, nosniff, an empty sandbox.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,12 @@ from collections.abc import AsyncIterator, Iterator
 from typing import IO, Any, TypeAlias
 
 from asgiref.sync import sync_to_async
+from django.core.files.storage import storages
 from django.http import StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.utils.http import content_disposition_header
-from rest_framework import exceptions
+
+from jobs.models import Recording
 
 READ_BYTES = 1 << 18
 _ONE_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -18,10 +24,8 @@ _ONE_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 Range: TypeAlias = tuple[int, int]
 
 
-class RangeNotSatisfiable(exceptions.APIException):
-    status_code = 416
-    default_code = "range_not_satisfiable"
-    default_detail = "The file has no such range."
+class RangeNotSatisfiable(Exception):
+    """The file has no byte of the range that is asked for (HTTP 416)."""
 
 
 class Download(StreamingHttpResponse):
@@ -32,7 +36,7 @@ class Download(StreamingHttpResponse):
     """
 
     def __init__(
-        self, file: IO[bytes], size: int, chosen: Range | None, *, filename: str, content_type: str
+        self, file: IO[bytes], size: int, *, filename: str, content_type: str, chosen: Range | None = None
     ) -> None:
         start, end = chosen or (0, size)
         self._file, self._left = file, end - start
@@ -44,8 +48,7 @@ class Download(StreamingHttpResponse):
         self["Accept-Ranges"] = "bytes"
         self["Content-Length"] = str(end - start)
         self["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=filename)
-        self["X-Content-Type-Options"] = "nosniff"
-        self["Content-Security-Policy"] = "sandbox; default-src 'none'"
+        make_harmless(self)
 
     def _read(self) -> bytes:
         part = self._file.read(min(READ_BYTES, self._left))
@@ -59,6 +62,24 @@ class Download(StreamingHttpResponse):
     async def __aiter__(self) -> AsyncIterator[Any]:
         while part := await sync_to_async(self._read, thread_sensitive=False)():
             yield part
+
+
+def recording_file(recording: Recording, range_header: str | None = None) -> Download:
+    """The recording as it was submitted. FileNotFoundError if it is not stored (any more)."""
+    chosen = byte_range(range_header, recording.size)
+    return Download(
+        storages["default"].open(recording.file.name or ""),
+        recording.size,
+        filename=recording.filename or str(recording.pk),
+        content_type=recording.media_type,
+        chosen=chosen,
+    )
+
+
+def make_harmless(response: HttpResponseBase) -> None:
+    """Whoever opens it in a browser runs nothing of it."""
+    response["X-Content-Type-Options"] = "nosniff"
+    response["Content-Security-Policy"] = "sandbox; default-src 'none'"
 
 
 def byte_range(header: str | None, size: int) -> Range | None:
