@@ -1,0 +1,185 @@
+"""A broker that forgets, dies, or says everything five times."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import monotonic
+
+import httpx
+import pytest
+import redis
+from celery import Celery
+
+from jobs.models import ApiKey
+from tests.faults.harness import Stopwatch, ended_jobs, open_jobs, promises_kept, queue_jobs
+from tests.jobs.rows import QUEUE, make_project
+from tests.sandbox.sounds import wav
+
+FULL = [pytest.mark.full_load, pytest.mark.timeout(1800)]
+SMALL = pytest.mark.postgresql
+AUDIO = wav(1.0)
+
+
+@dataclass(frozen=True)
+class Flushes:
+    jobs: int
+    flushes: int
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        pytest.param(Flushes(60, 3), id="small", marks=SMALL),
+        pytest.param(Flushes(1000, 10), id="full", marks=FULL),
+    ],
+)
+def test_f3_a_broker_that_forgets_everything_loses_nothing(stack, broker, provider, tell, load):
+    provider.set_faults("latency=0.2")
+    stalls = []
+    with stack.workers(1, concurrency=4) as supervisor, redis.Redis.from_url(broker.url) as client:
+        queue_jobs(load.jobs)
+        for flush in range(load.flushes):
+            supervisor.wait_until(lambda: ended_jobs() >= load.jobs * flush / load.flushes, 120)  # noqa: B023
+            client.flushall()
+            ended = ended_jobs()
+            stalls.append(supervisor.wait_until(lambda: ended_jobs() > ended, 35))  # noqa: B023
+        supervisor.wait_until(lambda: not open_jobs(), 300)
+    tell(
+        "F3",
+        jobs=load.jobs,
+        flushes=load.flushes,
+        **promises_kept(load.jobs),
+        longest_stall=round(max(stalls), 1),
+    )
+
+
+@dataclass(frozen=True)
+class Outage:
+    kills: int
+    seconds: float
+    rate: float
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        pytest.param(Outage(kills=2, seconds=6, rate=5), id="small", marks=SMALL),
+        pytest.param(Outage(kills=10, seconds=600, rate=20), id="full", marks=FULL),
+    ],
+)
+def test_f4_jobs_are_accepted_and_done_while_the_broker_is_down(stack, broker, tell, load):
+    reconnected = []
+    with stack.web() as web, stack.workers(1) as supervisor:
+        with Submitter(web.url, load.rate) as submitter:
+            for _ in range(load.kills):
+                broker.kill()
+                broker.start()
+                reconnected.append(supervisor.wait_until(lambda: is_consumed(broker), 30))
+            broker.kill()
+            down, before = Stopwatch(), ended_jobs()
+            supervisor.wait_until(lambda: down.seconds > load.seconds, load.seconds + 30)
+            done_meanwhile = ended_jobs() - before
+            broker.start()
+            reconnected.append(supervisor.wait_until(lambda: is_consumed(broker), 30))
+        supervisor.wait_until(lambda: not open_jobs(), 60)
+
+    accepted = len(submitter.seconds)
+    tell(
+        "F4",
+        accepted=accepted,
+        refused=len(submitter.refused),
+        kills=load.kills + 1,
+        **promises_kept(accepted),
+        down=load.seconds,
+        done_meanwhile=done_meanwhile,
+        p99_ms=round(1000 * submitter.p99),
+        consuming_again_after=round(max(reconnected), 1),
+    )
+    assert not submitter.refused
+    assert submitter.p99 < 0.5
+    assert done_meanwhile > 0
+    assert max(reconnected) <= 10
+
+
+def is_consumed(broker):
+    """Whether somebody waits for messages there."""
+    with redis.Redis.from_url(broker.url) as client:
+        return any(connected["cmd"] == "brpop" for connected in client.client_list())
+
+
+class Submitter:
+    """Submits recordings at a steady rate from a thread of its own."""
+
+    def __init__(self, url: str, rate: float) -> None:
+        _, key = ApiKey.objects.issue(make_project("API"), "key")
+        self._client = httpx.Client(
+            base_url=url, headers={"authorization": f"Token {key}"}, trust_env=False, timeout=10
+        )
+        self._rate = rate
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.seconds: list[float] = []
+        self.refused: list[object] = []
+
+    @property
+    def p99(self) -> float:
+        return sorted(self.seconds)[int(0.99 * (len(self.seconds) - 1))]
+
+    def submit(self) -> None:
+        begun = monotonic()
+        try:
+            answer = self._client.post(
+                "/api/v1/jobs/?mode=async", content=AUDIO, headers={"content-type": "audio/wav"}
+            )
+        except httpx.HTTPError as error:
+            self.refused.append(error)
+            return
+        if answer.is_success:
+            self.seconds.append(monotonic() - begun)
+        else:
+            self.refused.append(answer.text)
+
+    def _run(self) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            while not self._stop.wait(1 / self._rate):
+                pool.submit(self.submit)
+
+    def __enter__(self) -> "Submitter":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._client.close()
+
+
+@dataclass(frozen=True)
+class Copies:
+    jobs: int
+    copies: int
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        pytest.param(Copies(100, 5), id="small", marks=SMALL),
+        pytest.param(Copies(500, 5), id="full", marks=FULL),
+    ],
+)
+def test_f9_messages_that_come_five_times_run_nothing_twice(stack, broker, provider, tell, load):
+    queue_jobs(load.jobs)
+    with Celery("publisher", broker=broker.url, set_as_current=False) as publisher:
+        for _ in range(load.jobs * load.copies):
+            publisher.send_task("jobs.work", args=(QUEUE,), queue=QUEUE, ignore_result=True)
+    with stack.workers(2) as supervisor:
+        supervisor.wait_until(lambda: not open_jobs() and is_drained(broker), 120)
+
+    calls = provider.requests()["total"]
+    tell("F9", jobs=load.jobs, copies=load.copies, **promises_kept(load.jobs), calls=calls)
+    assert calls == load.jobs
+
+
+def is_drained(broker):
+    with redis.Redis.from_url(broker.url) as client:
+        return client.llen(QUEUE) == 0
