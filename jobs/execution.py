@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from copy import copy
 from functools import partial
+from typing import BinaryIO, cast
 
 from django.conf import settings
 from django.core.files.base import ContentFile
@@ -103,20 +104,17 @@ def _write(outcome: Outcome, job: TranscriptionJob, call: Call) -> None:
 
 def _ask(job: TranscriptionJob, region: Region, call: Call) -> tuple[bytes, CallReport]:
     provider = provider_for(ProviderEndpoint(region.base_url, region.api_key))
-    if job.recording_id:
-        # With the project, in one query.
-        job.recording = Recording.objects.select_related("project").get(pk=job.recording_id)
-        job.project = job.recording.project
-    opt_out = not job.project.improve_provider_models
-    query = [*to_query(job.options), ("mip_opt_out", "true" if opt_out else "false")]
     with ExitStack() as opened:
         source: AudioFile | AudioURL
-        if job.recording is None:
-            source = AudioURL(job.url)
+        if job.recording_id is None:
+            source, media_type, may_train = AudioURL(job.url), None, job.project.improve_provider_models
         else:
-            file = opened.enter_context(job.recording.file.open("rb"))
-            source = AudioFile(file, job.recording.size)
-        media_type = job.recording.media_type if job.recording else None
+            # Just what is needed, and in one query: a worker does this for every job.
+            name, size, media_type, may_train = Recording.objects.values_list(
+                "file", "size", "media_type", "project__improve_provider_models"
+            ).get(pk=job.recording_id)
+            source = AudioFile(cast(BinaryIO, opened.enter_context(storages["default"].open(name))), size)
+        query = [*to_query(job.options), ("mip_opt_out", "false" if may_train else "true")]
         connection.close()
         answer: Answer = provider.transcribe(source, query, call=call, content_type=media_type)
     storages["default"].save(job.answer_name, ContentFile(answer.body))

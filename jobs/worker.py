@@ -33,6 +33,7 @@ from jobs.wakeups import WEBHOOK_QUEUE, serve_here
 logger = logging.getLogger(__name__)
 
 REPORT_SECONDS = 5.0
+GATHER_SECONDS = 0.05
 STUCK_EXIT_CODE = 70  # EX_SOFTWARE of sysexits.h
 
 
@@ -152,7 +153,9 @@ class Worker:
 
     def _deliver(self) -> None:
         while not self._stopping.is_set():
-            self._deliveries_asked.wait(settings.POLL_SECONDS)
+            if self._deliveries_asked.wait(settings.POLL_SECONDS):
+                # Others end in this moment too, and are claimed and written down together.
+                self._stopping.wait(GATHER_SECONDS)
             self._deliveries_asked.clear()
             with _guarded(WEBHOOK_QUEUE):
                 webhooks.deliver_due()
