@@ -48,6 +48,7 @@ INSTALLED_APPS = [
     "channels",
     "routing",
     "jobs",
+    "streaming",
     "transcribe_project",
 ]
 MIDDLEWARE = [
