@@ -19,6 +19,7 @@ from django.db import connection
 
 from jobs import lifecycle
 from jobs.leases import LeaseKeeper
+from jobs.lifecycle import CallReport
 from jobs.models import InvalidTransition, TranscriptionJob
 from routing.transport import Call
 
@@ -28,6 +29,9 @@ BEGUN = b"begun\n"
 MEMORY_BYTES = 2 * 1024**3
 CPU_SECONDS = 120
 LOOK_SECONDS = 0.2
+# A child that did not get as far as the job says nothing about it, but may cost as much again at once.
+UNBEGUN_SECONDS = 10.0
+UNBEGUN = CallReport(error_code="isolation_failed", error_message="The job's own process could not begin.")
 
 
 def limit_this_process() -> None:
@@ -47,8 +51,10 @@ def run_apart(job: TranscriptionJob, leases: LeaseKeeper) -> None:
         try:
             if code == 0:
                 return
-            if call.aborted or not begun:
+            if call.aborted:
                 lifecycle.release(job)
+            elif not begun:
+                lifecycle.wait(job, UNBEGUN_SECONDS, UNBEGUN, counted=False)
             else:
                 lifecycle.bury(job, _epitaph(code))
         except InvalidTransition:

@@ -86,12 +86,14 @@ def test_cancelling_ends_the_child(claimed, apart):
     assert fresh(claimed).status == Status.CANCELLED
 
 
-def test_a_child_that_could_not_begin_costs_the_job_nothing(claimed, leases, monkeypatch):
+def test_a_child_that_could_not_begin_costs_the_job_a_while_and_no_attempt(claimed, leases, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "sqlite:////nowhere/db.sqlite3")
 
     isolation.run_apart(claimed, leases)
 
-    assert (fresh(claimed).status, fresh(claimed).crashes) == (Status.QUEUED, 2)
+    stored = fresh(claimed)
+    assert (stored.status, stored.error_code) == (Status.WAITING, "isolation_failed")
+    assert (stored.crashes, stored.attempts, stored.deferrals) == (2, 0, 1)
 
 
 def test_a_job_may_take_as_long_as_its_call_and_is_then_dead(

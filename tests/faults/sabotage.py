@@ -1,0 +1,71 @@
+"""Faults within our own code, for processes whose settings are tests.faults.settings.
+
+SABOTAGE names one:
+
+    dies_before_commit  a process is killed when a job's first answer in a run is kept and not yet committed
+    poison              jobs that name a poison in their metadata take it in place of calling the provider
+"""
+
+import ctypes
+import os
+import resource
+import signal
+
+from django.apps import AppConfig
+
+# Of a worker, as a container has it: the poison that asks for more memory must fail, and not the machine.
+WORKER_MEMORY_BYTES = 6 * 1024**3
+# Enough for a child to start, which costs about two.
+CHILD_CPU_SECONDS = 6
+STUCK_AFTER_SECONDS = 1.0
+
+
+class Sabotage(AppConfig):
+    name = "tests.faults"
+
+    def ready(self):
+        {"dies_before_commit": die_before_commit, "poison": take_poison}[os.environ["SABOTAGE"]]()
+
+
+def die_before_commit():
+    from jobs import lifecycle
+
+    complete = lifecycle.complete
+
+    def die_first(job, **answered):
+        if job.claimed_at == job.started_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return complete(job, **answered)
+
+    lifecycle.complete = die_first
+
+
+def take_poison():
+    from jobs import execution, isolation, leases
+
+    resource.setrlimit(resource.RLIMIT_AS, (WORKER_MEMORY_BYTES, WORKER_MEMORY_BYTES))
+    isolation.CPU_SECONDS = CHILD_CPU_SECONDS
+    leases.STUCK_AFTER_SECONDS = STUCK_AFTER_SECONDS
+    ask = execution._ask
+
+    def taste(job, *arguments):
+        if poison := job.metadata.get("poison"):
+            POISONS[poison]()
+        return ask(job, *arguments)
+
+    execution._ask = taste
+
+
+def loop():
+    while True:
+        pass
+
+
+POISONS = {
+    "segfault": lambda: ctypes.string_at(0),
+    # As the kernel does when memory runs out.
+    "killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    "exit": lambda: os._exit(3),
+    "loop": loop,
+    "memory": lambda: bytearray(2 * WORKER_MEMORY_BYTES),
+}
