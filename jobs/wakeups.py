@@ -38,6 +38,8 @@ class _Waker(threading.Thread):
             self._changed.notify()
 
     def run(self) -> None:
+        # First of all: a message sent before would fix the queues of this process as they were until then.
+        current_app.finalize()
         while True:
             with self._changed:
                 while not self._asked:
