@@ -101,6 +101,46 @@ def test_f4_jobs_are_accepted_and_done_while_the_broker_is_down(stack, broker, t
     assert max(reconnected) <= 10
 
 
+@dataclass(frozen=True)
+class Freeze:
+    seconds: float
+    rate: float
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        pytest.param(Freeze(seconds=5, rate=5), id="small", marks=SMALL),
+        pytest.param(Freeze(seconds=120, rate=5), id="full", marks=FULL),
+    ],
+)
+def test_f5_a_broker_that_is_frozen_holds_up_neither_a_request_nor_a_job(stack, broker, tell, load):
+    with stack.web() as web, stack.workers(1) as supervisor:
+        broker.pause()
+        frozen, before = Stopwatch(), ended_jobs()
+        with Submitter(web.url, load.rate) as submitter:
+            supervisor.wait_until(lambda: frozen.seconds > load.seconds, load.seconds + 30)
+        done_meanwhile = ended_jobs() - before
+        broker.resume()
+        reconnected = supervisor.wait_until(lambda: is_consumed(broker), 45)
+        supervisor.wait_until(lambda: not open_jobs(), 60)
+
+    accepted = len(submitter.seconds)
+    tell(
+        "F5",
+        accepted=accepted,
+        refused=len(submitter.refused),
+        **promises_kept(accepted),
+        frozen=load.seconds,
+        done_meanwhile=done_meanwhile,
+        p99_ms=round(1000 * submitter.p99),
+        consuming_again_after=round(reconnected, 1),
+    )
+    assert not submitter.refused
+    assert submitter.p99 < 0.5
+    assert done_meanwhile > 0
+
+
 def is_consumed(broker):
     """Whether somebody waits for messages there."""
     with redis.Redis.from_url(broker.url) as client:
