@@ -45,6 +45,11 @@ def new_page(browser, live_server, root_client):
         page.close()
 
 
+def tab(page):
+    for kind in ("keyDown", "keyUp"):
+        page.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+
+
 def test_uploaded_files_become_jobs_one_by_one_and_the_page_of_one_finishes_by_itself(
     new_page, provider, tmp_path
 ):
@@ -69,6 +74,45 @@ def test_uploaded_files_become_jobs_one_by_one_and_the_page_of_one_finishes_by_i
     assert len(refusal) > 20
     assert TranscriptionJob.objects.get().recording.filename == "walrus.wav"
     assert [complaint for complaint in page.complaints if "422" not in complaint] == []
+
+
+def test_a_file_shows_its_progress_only_while_it_is_sent(new_page, tmp_path):
+    audio = tmp_path / "call.wav"
+    audio.write_bytes(wav(seconds=60).getvalue())
+    page = new_page()
+    page.open(UPLOAD)
+    shown = "getComputedStyle(document.querySelector('.job-upload progress')).display !== 'none'"
+
+    page.choose_files("input[type=file]", audio)
+    page.wait_for("document.querySelector('.job-upload progress')")
+    before = page.evaluate(shown)
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 2_000_000}
+    page.call("Network.emulateNetworkConditions", **slow)
+    page.evaluate("document.querySelector('#upload button[type=submit]').click()")
+    page.wait_for(shown)
+    page.wait_for("document.querySelector('[data-state=accepted] a')")
+    after = page.evaluate(shown)
+
+    assert (before, after) == (False, False)
+
+
+def test_whoever_walks_the_form_by_keyboard_sees_where_they_are(new_page):
+    page = new_page()
+    page.open(UPLOAD)
+    page.wait_for("!document.documentElement.hasAttribute('x-cloak')")
+    page.evaluate("document.querySelector('[name=language]').focus()")
+
+    looks = {}
+    while (name := page.evaluate("document.activeElement.name || ''")) not in looks and name:
+        looks[name] = page.evaluate(
+            "(style => style.outlineStyle !== 'none' || style.boxShadow !== 'none')"
+            "(getComputedStyle(document.activeElement))"
+        )
+        while page.evaluate("document.activeElement.name || ''") == name:
+            tab(page)
+
+    assert set(looks) >= {"model", "smart_format", "multichannel", "redact", "keyterm", "other_options"}
+    assert [name for name, visible in looks.items() if not visible] == []
 
 
 def test_a_wrong_option_is_shown_at_the_file_and_can_be_corrected(new_page, provider, tmp_path):
