@@ -29,6 +29,7 @@ from jobs.models import (
     TranscriptionJob,
 )
 from jobs.models.job import Mode
+from jobs.models.webhook import as_json, receiver_of
 from jobs.results import Result
 from jobs.wakeups import WEBHOOK_QUEUE, wake
 from routing.regions import region_named
@@ -39,6 +40,8 @@ EVENT_FOR = {
     Status.DEAD: EventType.JOB_FAILED,
     Status.CANCELLED: EventType.JOB_CANCELLED,
 }
+# With what surrounds it, a message stays under the 20 kB that Standard Webhooks 1.0.0 recommends.
+MOST_EVENT_BYTES = 19_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,28 +189,33 @@ class _Held:
 
 def _announce(job: TranscriptionJob) -> None:
     """Write the event of the run's end and its deliveries."""
+    data = {
+        "id": str(job.pk),
+        "project": str(job.project_id),
+        "status": job.status,
+        "run": job.run,
+        "sequence": job.run,
+        "attempts": job.attempts,
+        "duration": job.duration,
+        "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
+        "metadata": job.metadata,
+        "tags": job.tags,
+        "truncated": False,
+        "url": f"{settings.PUBLIC_URL}/api/v1/jobs/{job.pk}/",
+        "transcript_url": f"{settings.PUBLIC_URL}/api/v1/jobs/{job.pk}/transcript.json"
+        if job.status == Status.COMPLETED
+        else None,
+    }
+    if len(as_json(data)) > MOST_EVENT_BYTES:
+        data |= {"metadata": None, "tags": None, "truncated": True}
     event = Event.objects.create(
         project_id=job.project_id,
         type=EVENT_FOR[Status(job.status)],
         job=job,
         sequence=job.run,
-        data={
-            "id": str(job.pk),
-            "project": str(job.project_id),
-            "status": job.status,
-            "run": job.run,
-            "sequence": job.run,
-            "attempts": job.attempts,
-            "duration": job.duration,
-            "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
-            "metadata": job.metadata,
-            "tags": job.tags,
-            "url": f"{settings.PUBLIC_URL}/api/v1/jobs/{job.pk}/",
-            "transcript_url": f"{settings.PUBLIC_URL}/api/v1/jobs/{job.pk}/transcript.json"
-            if job.status == Status.COMPLETED
-            else None,
-        },
+        data=data,
     )
     if job.callback_url:
-        Delivery.objects.create(event=event, url=job.callback_url)
+        url = job.callback_url
+        Delivery.objects.create(event=event, url=url, receiver=receiver_of(url))
         transaction.on_commit(partial(wake, WEBHOOK_QUEUE))

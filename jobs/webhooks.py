@@ -3,7 +3,9 @@
 1. An event and its deliveries are written with the job's move, so none is forgotten.
 2. An attempt is made under a lease; whoever dies in it leaves the delivery to another, with the same id.
 3. Short waits and long ones are the row's `run_at`; a Celery message only says "look".
-4. The wire is Standard Webhooks 1.0.0: `webhook-id` is the event's id, the same for all attempts;
+4. What is claimed is attempted at once, in a thread that is free for it, and a receiver is given two at a
+   time: one that hangs holds up nobody else. Many of them (WEBHOOK_CONCURRENCY / 2) do.
+5. The wire is Standard Webhooks 1.0.0: `webhook-id` is the event's id, the same for all attempts;
    `webhook-timestamp` is the attempt's; the signature covers id, timestamp and body.
 """
 
@@ -12,19 +14,21 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cache
+from threading import Event as Signal
 from time import monotonic
 
 import httpx
-import orjson
+from cryptography.fernet import InvalidToken
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from standardwebhooks import Webhook
 
 from jobs.models import Delivery, DeliveryAttempt, Event
+from jobs.models.webhook import as_json
 from routing.addresses import ForbiddenURL
 from routing.backoff import parse_retry_after
 from routing.transport import Call, CallInterrupted, ResponseTooLarge, guarded_client, read_limited
@@ -35,11 +39,12 @@ logger = logging.getLogger(__name__)
 SCHEDULE = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 JITTER = 0.2
 ATTEMPT_SECONDS = 15.0
+# An attempt begins with the claim and is written down at its end.
 LEASE_SECONDS = 60.0
 KEPT_RESPONSE_BYTES = 4096
 READ_RESPONSE_BYTES = 64 * 1024
-# All of a claim's deliveries must be attempted within its lease, the slowest receivers included.
-CLAIMED_AT_A_TIME = 30
+# While attempts are under way: what is due meanwhile, a retry for example, waits no longer.
+LOOK_SECONDS = 1.0
 SETTLED_EVERY_SECONDS = 0.02
 
 
@@ -56,14 +61,27 @@ class Outcome:
         return self.log.status_code is not None and 200 <= self.log.status_code < 300
 
 
-def deliver_due() -> None:
-    """Attempt every delivery that is due, WEBHOOK_CONCURRENCY at a time."""
-    while deliveries := Delivery.objects.claim(CLAIMED_AT_A_TIME, LEASE_SECONDS):
-        pending = {_pool().submit(post, delivery) for delivery in deliveries}
-        while pending:
+def deliver_due(asked: Signal | None = None) -> None:
+    """Attempt every delivery that is due, WEBHOOK_CONCURRENCY at a time, until none is left or under way.
+
+    Whoever writes a delivery meanwhile sets `asked`, and it need not wait for those under way.
+    """
+    look = asked or Signal()
+    pending: set[Future[Outcome]] = set()
+    with ThreadPoolExecutor(settings.WEBHOOK_CONCURRENCY, thread_name_prefix="deliver") as pool:
+        while True:
+            look.clear()
+            free = settings.WEBHOOK_CONCURRENCY - len(pending)
+            for delivery in Delivery.objects.claim(free, LEASE_SECONDS):
+                attempt = pool.submit(post, delivery)
+                attempt.add_done_callback(lambda _: look.set())
+                pending.add(attempt)
+            if not pending:
+                return
+            look.wait(LOOK_SECONDS)
             # What ends within a moment is written down together.
             done, pending = wait(pending, timeout=SETTLED_EVERY_SECONDS)
-            settle([future.result() for future in done])
+            settle([attempt.result() for attempt in done])
 
 
 def post(delivery: Delivery) -> Outcome:
@@ -88,20 +106,31 @@ def post(delivery: Delivery) -> Outcome:
         log.status_code = response.status_code
     except (httpx.HTTPError, httpx.InvalidURL, ForbiddenURL, CallInterrupted) as error:
         log.error = f"{type(error).__name__}: {error}"[:200]
+    except InvalidToken:
+        # Tried again like others: a key that is missing may be put back.
+        log.error = "secret_unreadable: no key of ENCRYPTION_KEYS opens the project's webhook secret"
+        logger.error("Delivery %s of project %s: %s", delivery.pk, delivery.event.project_id, log.error)
     log.duration = monotonic() - begun
     return Outcome(delivery, log, retry_after)
 
 
 def settle(outcomes: Sequence[Outcome]) -> None:
-    """Write down what came of these deliveries. Those whose lease is lost are logged, and attempted again."""
+    """Write down what came of these deliveries.
+
+    Those whose lease is lost are logged, and attempted again; those that were deleted are forgotten.
+    """
     if not outcomes:
         return
     with transaction.atomic():
-        Delivery.objects.settle_delivered([outcome.delivery for outcome in outcomes if outcome.took_it])
-        for outcome in outcomes:
+        leases = Delivery.objects.filter(pk__in=[outcome.delivery.pk for outcome in outcomes]).locked()
+        existing = [outcome for outcome in outcomes if outcome.delivery.pk in leases]
+        held = [each for each in existing if each.delivery.lease_token == leases[each.delivery.pk]]
+        taken = [outcome.delivery.pk for outcome in held if outcome.took_it]
+        Delivery.objects.filter(pk__in=taken).settle_delivered()
+        for outcome in held:
             if not outcome.took_it:
                 _after_refusal(outcome)
-        DeliveryAttempt.objects.bulk_create([outcome.log for outcome in outcomes])
+        DeliveryAttempt.objects.bulk_create([outcome.log for outcome in existing])
 
 
 def _after_refusal(outcome: Outcome) -> None:
@@ -115,7 +144,7 @@ def _after_refusal(outcome: Outcome) -> None:
 
 def payload(event: Event) -> bytes:
     """The body: `{type, timestamp, data}`; the same bytes in every attempt."""
-    return orjson.dumps({"type": event.type, "timestamp": event.created_at.isoformat(), "data": event.data})
+    return as_json({"type": event.type, "timestamp": event.created_at.isoformat(), "data": event.data})
 
 
 def signed_headers(event: Event, body: bytes) -> dict[str, str]:
@@ -133,8 +162,3 @@ def signed_headers(event: Event, body: bytes) -> dict[str, str]:
 @cache
 def _client() -> httpx.Client:
     return guarded_client(allow_private=settings.WEBHOOK_ALLOW_PRIVATE)
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(settings.WEBHOOK_CONCURRENCY, thread_name_prefix="deliver")

@@ -158,7 +158,7 @@ class Worker:
                 self._stopping.wait(GATHER_SECONDS)
             self._deliveries_asked.clear()
             with _guarded(WEBHOOK_QUEUE):
-                webhooks.deliver_due()
+                webhooks.deliver_due(self._deliveries_asked)
 
     def _report(self) -> None:
         WorkerProcess.objects.update_or_create(

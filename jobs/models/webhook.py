@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections import Counter
 from typing import Any, ClassVar
-from uuid import uuid4
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
 
-from django.db import models
+from django.db import connections, models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
@@ -14,6 +16,11 @@ from jobs.database_clock import seconds_from_now
 from jobs.ids import uuid7
 from jobs.models.job import TranscriptionJob
 from jobs.models.project import Project
+
+# So that a receiver that hangs holds up its own deliveries alone.
+IN_FLIGHT_PER_RECEIVER = 2
+# Any number that no other advisory lock of this database has.
+_CLAIMING = 7_305_112_907
 
 
 class EventType(models.TextChoices):
@@ -44,6 +51,11 @@ class Event(models.Model):
         return f"{self.type} {self.id}"
 
 
+def as_json(data: dict[str, Any]) -> bytes:
+    """As it goes over the wire. Numbers of any size: PostgreSQL gives 1e20 back as an integer."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+
+
 class DeliveryStatus(models.TextChoices):
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -60,24 +72,65 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         )
 
     def claim(self, limit: int, lease_seconds: float) -> list[Delivery]:
-        """Up to `limit` due deliveries, now leased to the caller under one new token."""
-        token = uuid4()
-        due = list(self.due().order_by("run_at").values_list("pk", flat=True)[:limit])
-        if not due:
-            return []
-        self.due().filter(pk__in=due).update(lease_token=token, lease_until=seconds_from_now(lease_seconds))
-        return list(self.filter(lease_token=token).select_related("event__project"))
+        """Up to `limit` due deliveries, the longest due first, now leased to the caller.
 
-    def settle_delivered(self, deliveries: Sequence[Delivery]) -> None:
-        """Their receivers took them. One whose lease was lost meanwhile stays as it is."""
-        for token in {delivery.lease_token for delivery in deliveries}:
-            self.filter(pk__in=[delivery.pk for delivery in deliveries], lease_token=token).update(
-                status=DeliveryStatus.DELIVERED,
-                attempts=F("attempts") + 1,
-                delivered_at=Now(),
-                lease_token=None,
-                lease_until=None,
+        Of one receiver at most IN_FLIGHT_PER_RECEIVER are leased at a time, whoever they are leased to.
+        """
+        with transaction.atomic(using=self.db):
+            self._claim_in_turn()
+            chosen = self._next_due(limit)
+            self.filter(pk__in=chosen).update(
+                lease_token=uuid4(), lease_until=seconds_from_now(lease_seconds)
             )
+            return list(self.filter(pk__in=chosen).select_related("event__project"))
+
+    def _next_due(self, limit: int) -> list[UUID]:
+        leased = self.filter(lease_token__isnull=False, lease_until__gt=Now())
+        in_flight = Counter(leased.values_list("receiver", flat=True))
+        chosen: list[UUID] = []
+        while wanted := limit - len(chosen):
+            busy = [receiver for receiver, number in in_flight.items() if number >= IN_FLIGHT_PER_RECEIVER]
+            free = self.due().exclude(receiver__in=busy).exclude(pk__in=chosen).order_by("run_at")
+            # Whoever settles or deletes one has it locked.
+            free = free.select_for_update(skip_locked=True)
+            found = list(free.values_list("pk", "receiver")[:wanted])
+            for pk, receiver in found:
+                if in_flight[receiver] < IN_FLIGHT_PER_RECEIVER:
+                    in_flight[receiver] += 1
+                    chosen.append(pk)
+            if len(found) < wanted:
+                break
+        return chosen
+
+    def _claim_in_turn(self) -> None:
+        """Two that count at once would both find room. SQLite has one writer at a time anyway."""
+        connection = connections[self.db]
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
+
+    def locked(self) -> dict[UUID, UUID | None]:
+        """Those that still exist, until the transaction ends nobody else's to change, and their leases.
+
+        Always in the same order, so that nobody waits in a circle.
+        """
+        return dict(self.order_by("pk").select_for_update(of=("self",)).values_list("pk", "lease_token"))
+
+    def settle_delivered(self) -> None:
+        """Their receivers took them. For whoever has them locked and found the leases to be its own."""
+        self.update(
+            status=DeliveryStatus.DELIVERED,
+            attempts=F("attempts") + 1,
+            delivered_at=Now(),
+            lease_token=None,
+            lease_until=None,
+        )
+
+
+def receiver_of(url: str) -> str:
+    """Whom a URL, which is one that may be called, leads to: scheme, host and port."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or (80 if parts.scheme == 'http' else 443)}"[:300]
 
 
 class Delivery(models.Model):
@@ -89,6 +142,7 @@ class Delivery(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     event = models.ForeignKey(Event, on_delete=models.CASCADE, related_name="deliveries")
     url = models.URLField(max_length=2000)
+    receiver = models.CharField(max_length=300, editable=False, help_text="Its scheme, host and port.")
     status = models.CharField(max_length=10, choices=DeliveryStatus, default=DeliveryStatus.PENDING)
     attempts = models.PositiveIntegerField(default=0)
     run_at = models.DateTimeField(db_default=Now())
@@ -109,9 +163,9 @@ class Delivery(models.Model):
         indexes = (
             # DeliveryQuerySet.due
             models.Index(fields=("run_at",), condition=Q(status=DeliveryStatus.PENDING), name="delivery_due"),
-            # DeliveryQuerySet.claim
+            # DeliveryQuerySet.claim: who is busy
             models.Index(
-                fields=("lease_token",), condition=Q(lease_token__isnull=False), name="delivery_leased"
+                fields=("receiver",), condition=Q(lease_token__isnull=False), name="delivery_leased"
             ),
         )
 

@@ -2,18 +2,25 @@
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 from time import monotonic
 
 import pytest
+from cryptography.fernet import Fernet
 from django.db import connection
+from django.db.models import TextField, Value
 from django.utils import timezone
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from jobs import lifecycle, webhooks
-from jobs.models import Delivery, DeliveryAttempt, DeliveryStatus, Status
+from jobs.deletion import delete_job
+from jobs.models import Delivery, DeliveryAttempt, DeliveryStatus, Project, Status
+from jobs.models.webhook import IN_FLIGHT_PER_RECEIVER, receiver_of
 from jobs.webhooks import SCHEDULE
-from tests.jobs.rows import RESULT, ago, make_job, make_project
+from tests.conditions import wait_until
+from tests.jobs.rows import RESULT, ago, fresh, make_job, make_project
 from tests.jobs.test_claim import in_threads
 from tests.routing.peer import Peer, answering, dripping_body, silent
 
@@ -57,6 +64,26 @@ def deliver(delivery):
 
 def again_now(delivery):
     Delivery.objects.filter(pk=delivery.pk).update(run_at=ago(1))
+
+
+@contextmanager
+def delivering(asked=None):
+    """Deliver in another thread meanwhile, and wait for its end, which is to come by itself."""
+
+    def run():
+        try:
+            webhooks.deliver_due(asked)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        end = pool.submit(run)
+        yield
+        end.result(20)
+
+
+def is_delivered(delivery):
+    return Delivery.objects.filter(pk=delivery.pk, status=DeliveryStatus.DELIVERED).exists()
 
 
 def test_the_reference_library_takes_the_signature(delivery, receiver):
@@ -205,21 +232,125 @@ def test_an_attempt_whose_lease_ran_out_is_repeated_by_another_with_the_same_id(
     assert (late.status, late.attempts) == (DeliveryStatus.DELIVERED, 1)
 
 
-def test_a_slow_receiver_does_not_hold_up_another(delivery, receiver, monkeypatch):
-    monkeypatch.setattr(webhooks, "ATTEMPT_SECONDS", 3)
-    with Peer(silent) as slow:
-        for _ in range(3):
-            delivery(slow.url)
+def test_the_backlog_of_a_receiver_that_hangs_holds_up_nobody_else(delivery, receiver):
+    with Peer(silent) as hanging:
+        for _ in range(60):
+            delivery(hanging.url)
         quick = delivery(receiver.url)
-        delivering = threading.Thread(target=lambda: (webhooks.deliver_due(), connection.close()))
-        delivering.start()
-        delivering.join(1.5)
-        quick.refresh_from_db()
-        assert delivering.is_alive()
-        delivering.join(10)
+        with delivering():
+            wait_until(lambda: is_delivered(quick), 2)
+            under_way = hanging.connections
+            hanging.stopped.set()
 
-    assert quick.status == DeliveryStatus.DELIVERED
-    assert DeliveryAttempt.objects.exclude(error="").count() == 3
+    assert under_way == IN_FLIGHT_PER_RECEIVER
+    assert DeliveryAttempt.objects.exclude(error="").count() == 60
+
+
+def test_who_is_written_while_others_hang_does_not_wait_for_them(delivery, receiver, monkeypatch):
+    monkeypatch.setattr(webhooks, "LOOK_SECONDS", 30)
+    asked = threading.Event()
+    with Peer(silent) as hanging:
+        delivery(hanging.url)
+        with delivering(asked):
+            wait_until(lambda: hanging.requests)
+            quick = delivery(receiver.url)
+            asked.set()
+            wait_until(lambda: is_delivered(quick), 2)
+            hanging.stopped.set()
+
+
+def test_a_receiver_is_given_two_at_a_time_by_all_deliverers_together(delivery, receiver):
+    under_way, most = set(), []
+
+    def behave(connection):
+        while connection.read_request():
+            under_way.add(connection)
+            most.append(len(under_way))
+            connection.stopped.wait(0.01)
+            under_way.remove(connection)
+            connection.answer(204, b"")
+
+    receiver.behave = behave
+    for _ in range(20):
+        delivery(receiver.url)
+
+    in_threads(webhooks.deliver_due, count=4)
+
+    assert max(most) == IN_FLIGHT_PER_RECEIVER
+
+
+def test_those_who_claim_at_once_do_not_both_find_room(delivery):
+    for _ in range(20):
+        delivery("http://127.0.0.1:9")
+
+    claimed = in_threads(lambda: Delivery.objects.claim(10, 60), count=4)
+
+    assert sum(map(len, claimed)) == IN_FLIGHT_PER_RECEIVER
+
+
+def test_no_more_is_claimed_than_is_attempted_at_once(delivery, receiver, settings):
+    settings.WEBHOOK_CONCURRENCY = 1
+    with Peer(silent) as other, Peer(silent) as hanging:
+        for url in (hanging.url, other.url, receiver.url):
+            delivery(url)
+        with delivering():
+            wait_until(lambda: hanging.requests)
+            leased = Delivery.objects.exclude(lease_token=None).count()
+            hanging.stopped.set()
+            wait_until(lambda: other.requests)
+            other.stopped.set()
+
+    assert leased == 1
+    assert len(receiver.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "receiver"),
+    [
+        ("https://hooks.example.com/a?b", "https://hooks.example.com:443"),
+        ("HTTPS://Hooks.Example.com:443", "https://hooks.example.com:443"),
+        ("https://hooks.example.com:8443/", "https://hooks.example.com:8443"),
+        ("http://hooks.example.com/", "http://hooks.example.com:80"),
+    ],
+)
+def test_a_receiver_is_scheme_host_and_port(url, receiver):
+    assert receiver_of(url) == receiver
+
+
+def test_a_job_deleted_during_its_delivery_makes_nobody_s_repeat(delivery, receiver):
+    deleted, other = delivery(receiver.url), delivery(receiver.url)
+
+    def behave(peer):
+        while request := peer.read_request():
+            if request.headers["webhook-id"] == f"evt_{deleted.event.pk.hex}":
+                delete_job(deleted.event.job)
+                connection.close()
+            peer.answer(204, b"")
+
+    receiver.behave = behave
+    webhooks.deliver_due()
+
+    assert len(receiver.requests) == 2
+    assert is_delivered(other)
+    assert [attempt.delivery for attempt in DeliveryAttempt.objects.all()] == [other]
+
+
+def test_a_secret_that_cannot_be_read_fails_its_own_deliveries_alone(delivery, receiver, caplog):
+    locked, other = delivery(receiver.url), delivery(receiver.url)
+    project = locked.event.project
+    foreign = Fernet(Fernet.generate_key()).encrypt(b"whsec_AAAA").decode()
+    Project.objects.filter(pk=project.pk).update(webhook_secret=Value(foreign, output_field=TextField()))
+
+    failed = deliver(locked)
+
+    assert is_delivered(other)
+    assert (failed.status, failed.attempts) == (DeliveryStatus.PENDING, 1)
+    assert failed.log.get().error.startswith("secret_unreadable:")
+    assert f"project {project.pk}" in caplog.text
+
+    project.rotate_webhook_secret()
+    again_now(failed)
+    assert deliver(failed).status == DeliveryStatus.DELIVERED
 
 
 def test_the_body_stays_small_and_points_to_the_transcript(receiver, delivery):
@@ -232,5 +363,33 @@ def test_the_body_stays_small_and_points_to_the_transcript(receiver, delivery):
     webhooks.deliver_due()
 
     (request,) = receiver.requests
+    data = json.loads(request.body)["data"]
     assert len(request.body) < 20_000
-    assert json.loads(request.body)["data"]["transcript_url"].endswith(f"/jobs/{job.pk}/transcript.json")
+    assert (data["metadata"], data["truncated"]) == ({"note": "x" * 10_000}, False)
+    assert data["transcript_url"].endswith(f"/jobs/{job.pk}/transcript.json")
+
+
+def test_what_would_make_the_body_large_is_left_out(receiver, delivery):
+    sent = {"metadata": {"note": "x" * 10_000}, "tags": ["\N{SMILING FACE WITH OPEN MOUTH}" * 100] * 50}
+    job = make_job(
+        Status.RUNNING, callback_url=f"{receiver.url}/hook", error_code="e", error_message="é" * 1000, **sent
+    )
+    lifecycle.cancel(job)
+
+    webhooks.deliver_due()
+
+    (request,) = receiver.requests
+    data = json.loads(request.body)["data"]
+    assert len(request.body) < 20_000
+    assert (data["metadata"], data["tags"], data["truncated"]) == (None, None, True)
+    assert data["id"] == str(job.pk)
+
+
+def test_a_number_that_the_database_gives_back_longer_is_sent(receiver):
+    job = make_job(Status.RUNNING, callback_url=f"{receiver.url}/hook", metadata={"number": 1e20})
+    lifecycle.complete(fresh(job), RESULT)
+
+    webhooks.deliver_due()
+
+    (request,) = receiver.requests
+    assert json.loads(request.body)["data"]["metadata"] == {"number": 1e20}

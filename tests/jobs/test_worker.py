@@ -174,7 +174,7 @@ def test_a_worker_with_a_thread_that_is_stuck_leaves_unless_embedded(
 
 def test_deliveries_are_made_without_a_message(worker, monkeypatch):
     delivered = threading.Event()
-    monkeypatch.setattr(webhooks, "deliver_due", delivered.set)
+    monkeypatch.setattr(webhooks, "deliver_due", lambda asked: delivered.set())
 
     worker(WEBHOOK_QUEUE).start()
 
