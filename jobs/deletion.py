@@ -9,7 +9,7 @@ from functools import partial
 from django.core.files.storage import storages
 from django.db import transaction
 
-from jobs.models import Recording, TranscriptionJob
+from jobs.models import Delivery, Recording, TranscriptionJob
 
 logger = logging.getLogger(__name__)
 
@@ -22,10 +22,15 @@ def delete_job(job: TranscriptionJob) -> None:
     Files go once the rows are gone for good, so that no row is ever left without its file.
     """
     with transaction.atomic():
-        recording = _locked(job)
-        answers = {f"answers/{job.pk}/{run}.json" for run in range(1, job.run + 1)}
-        answers |= set(job.transcripts.exclude(answer="").values_list("answer", flat=True))
-        job.delete()
+        # Before what hangs on them is looked for: whoever ends the job or a delivery writes more of it.
+        locked = TranscriptionJob.objects.select_for_update().filter(pk=job.pk).first()
+        if locked is None:
+            return
+        Delivery.objects.filter(event__job=locked).locked()
+        recording = _locked_recording(locked)
+        answers = {f"answers/{locked.pk}/{run}.json" for run in range(1, locked.run + 1)}
+        answers |= set(locked.transcripts.exclude(answer="").values_list("answer", flat=True))
+        locked.delete()
         transaction.on_commit(partial(_remove, sorted(answers)))
         if recording is not None and not recording.jobs.exists():
             stored = recording.file.name
@@ -33,7 +38,7 @@ def delete_job(job: TranscriptionJob) -> None:
             transaction.on_commit(partial(_remove, [stored]))
 
 
-def _locked(job: TranscriptionJob) -> Recording | None:
+def _locked_recording(job: TranscriptionJob) -> Recording | None:
     """The job's recording, locked: two that delete its last two jobs take turns."""
     if job.recording_id is None:
         return None

@@ -1,12 +1,18 @@
 """Deleting a job: what goes, and what others still need."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
+from django.db import connection, transaction
+from django.utils import timezone
 
-from jobs import lifecycle
+from jobs import lifecycle, webhooks
 from jobs.deletion import delete_job
-from jobs.models import InvalidTransition, Recording, Status, TranscriptionJob
+from jobs.models import Delivery, DeliveryAttempt, InvalidTransition, Recording, Status, TranscriptionJob
+from tests.conditions import wait_until
 from tests.jobs.rows import RESULT, make_job, make_project, make_recording
 
 pytestmark = pytest.mark.django_db
@@ -25,6 +31,29 @@ def recording(project):
 def delete(job, capture):
     with capture(execute=True):
         delete_job(job)
+
+
+@contextmanager
+def deleted_meanwhile(job):
+    """In a transaction, whose end the deletion of the job in another has to wait for."""
+
+    def run():
+        try:
+            delete_job(TranscriptionJob.objects.get(pk=job.pk))
+        finally:
+            connection.close()
+
+    def somebody_waits():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_locks WHERE NOT granted")
+            return cursor.fetchone()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            yield
+            deletion = pool.submit(run)
+            wait_until(somebody_waits)
+        deletion.result(10)
 
 
 def stored(name):
@@ -83,3 +112,44 @@ def test_files_stay_when_the_deletion_is_rolled_back(project, recording, django_
 
     assert len(callbacks) == 2
     assert stored(recording.file.name)
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_what_a_worker_writes_meanwhile_goes_too(project, recording):
+    job = make_job(
+        Status.RUNNING, project=project, recording=recording, callback_url="https://example.com/hook"
+    )
+
+    with deleted_meanwhile(job):
+        lifecycle.complete(job, RESULT)
+
+    assert not TranscriptionJob.objects.exists()
+    assert not Delivery.objects.exists()
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db(transaction=True)
+def test_what_a_deliverer_writes_meanwhile_goes_too(project):
+    job = make_job(Status.RUNNING, project=project, callback_url="https://example.com/hook")
+    lifecycle.complete(job, RESULT)
+    (delivery,) = Delivery.objects.claim(1, 60)
+    log = DeliveryAttempt(
+        delivery=delivery, number=1, started_at=timezone.now(), duration=0.1, status_code=204
+    )
+
+    with deleted_meanwhile(job):
+        webhooks.settle([webhooks.Outcome(delivery, log, None)])
+
+    assert not TranscriptionJob.objects.exists()
+    assert not DeliveryAttempt.objects.exists()
+
+
+def test_whoever_comes_second_finds_nothing_to_delete(project, django_capture_on_commit_callbacks):
+    job = make_job(project=project)
+    second = TranscriptionJob.objects.get(pk=job.pk)
+
+    delete(job, django_capture_on_commit_callbacks)
+    delete(second, django_capture_on_commit_callbacks)
+
+    assert not TranscriptionJob.objects.exists()
