@@ -51,8 +51,20 @@ class Spoken(Protocol):
 
 
 def to_json(transcript: Spoken) -> str:
-    fields = ("text", "confidence", "language", "words", "utterances", "channels")
-    return json.dumps({field: getattr(transcript, field) for field in fields}, ensure_ascii=False)
+    """What is unset is null: a language or an utterance's id that the provider did not tell."""
+    return json.dumps(
+        {
+            "text": transcript.text,
+            "confidence": transcript.confidence,
+            "language": transcript.language or None,
+            "words": transcript.words,
+            "utterances": [{**spoken, "id": spoken.get("id") or None} for spoken in transcript.utterances],
+            "channels": [
+                {**heard, "language": heard.get("language") or None} for heard in transcript.channels
+            ],
+        },
+        ensure_ascii=False,
+    )
 
 
 def to_txt(transcript: Spoken) -> str:

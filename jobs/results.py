@@ -207,7 +207,10 @@ def _overall_confidence(channels: list[Channel]) -> float | None:
         if channel["text"] and channel["confidence"] is not None
     ]
     total = sum(weight for _, weight in heard)
-    return sum(confidence * weight / total for confidence, weight in heard) if total else None
+    if not total:
+        return None
+    # Four decimals: the provider's own have few more, and sums of fractions end in noise.
+    return round(sum(confidence * weight for confidence, weight in heard) / total, 4)
 
 
 def _model_names(metadata: Mapping[str, object]) -> list[str]:
