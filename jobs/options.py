@@ -242,7 +242,7 @@ def _why_not_known(name: str) -> str:
     if name in LIVE_ONLY:
         return "is for live streams only"
     nearest = difflib.get_close_matches(name.lower()[:100], OPTIONS, n=1)
-    return f"is not known; did you mean {nearest[0]}?" if nearest else "is not known"
+    return f"is not known (did you mean {nearest[0]}?)" if nearest else "is not known"
 
 
 # The general-purpose and legacy names of developers.deepgram.com/docs/model; anything else is a custom model,

@@ -103,7 +103,7 @@ def test_every_error_is_reported_at_once():
     ("name", "suggested"), [("langauge", "language"), ("Diarise", "diarize"), ("key_term", "keyterm")]
 )
 def test_an_unknown_option_is_named_with_the_nearest_known_one(name, suggested):
-    assert errors_of({name: "x"}) == {name: f"is not known; did you mean {suggested}?"}
+    assert errors_of({name: "x"}) == {name: f"is not known (did you mean {suggested}?)"}
 
 
 @pytest.mark.parametrize(
