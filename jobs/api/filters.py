@@ -1,15 +1,30 @@
-"""By what a list of jobs may be narrowed."""
+"""By what lists may be narrowed."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from django_filters import rest_framework as filters
+from rest_framework.exceptions import ValidationError
 
 from jobs.models import Mode, Priority, Status, TranscriptionJob
 from jobs.models.job import JobQuerySet
 
 PRIORITIES = {priority.label: priority for priority in Priority}
+
+
+def check_parameters(asked: Iterable[str], known: Collection[str]) -> None:
+    """ValidationError for those that are not known: whoever misspells one would take all for the few."""
+    errors = {}
+    for name in asked:
+        if name not in known:
+            nearest = difflib.get_close_matches(name.lower()[:100], known, n=1)
+            hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(sorted(known))}."
+            errors[name] = f"There is no such parameter here; {hint}"
+    if errors:
+        raise ValidationError(errors)
 
 
 class JobFilter(filters.FilterSet):  # type: ignore[misc]

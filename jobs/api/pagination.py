@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
-from rest_framework.exceptions import NotFound
+from rest_framework import exceptions
 from rest_framework.pagination import CursorPagination
 from rest_framework.request import Request
 
@@ -31,9 +32,15 @@ class NewestFirst(CursorPagination):
     ) -> list[Any] | None:
         try:
             return super().paginate_queryset(queryset, request, view)
-        except (NotFound, ValidationError, ValueError):
+        except (exceptions.NotFound, ValidationError, ValueError):
             # Also what decodes, but to no id.
             raise BadRequest("The cursor is not one that a page gave.", "invalid_cursor") from None
+
+    def get_page_size(self, request: Request) -> int | None:
+        asked = request.query_params.get(self.page_size_query_param)
+        if asked and not re.fullmatch("[1-9][0-9]{0,8}", asked):
+            raise exceptions.ValidationError({self.page_size_query_param: "This must be a number from 1 up."})
+        return super().get_page_size(request)
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         page: dict[str, Any] = super().get_paginated_response_schema(schema)

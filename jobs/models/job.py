@@ -62,11 +62,23 @@ ENTERED_FROM: dict[Status, tuple[Status, ...]] = {
 }
 
 
+# What people ask of a job, by the status that it enters: where from, and how that is told.
+MOVES_OF_PEOPLE = {
+    Status.CANCELLED: (OPEN, "only an open one can be cancelled"),
+    Status.QUEUED: (ENDED, "only one that has ended can be requeued"),
+}
+
+
 class InvalidTransition(Exception):
     """The job is not (or no longer) in a status that allows the move, or its lease is another's now."""
 
     def __init__(self, job: TranscriptionJob, status: Status) -> None:
-        super().__init__(f"Job {job.pk} cannot become {status}: it ended or is another's by now.")
+        allowed, rule = MOVES_OF_PEOPLE.get(status, (tuple(Status), ""))
+        if job.status in allowed:
+            message = f"Job {job.pk} cannot become {status}: it ended or is another's by now."
+        else:
+            message = f"The job is {job.status}; {rule}."
+        super().__init__(message)
 
 
 # One statement claims the next job. Retries that are due stand in an index of their own, so that thousands

@@ -71,6 +71,7 @@ class JobViewSet(ScopedViewSet):
         "audio": (416,),
         "transcript": (400,),
     }
+    lists = ("list", "attempts", "timeline")
     queryset = TranscriptionJob.objects.none()
     serializer_class = JobDetailSerializer
     filterset_class = JobFilter

@@ -14,6 +14,7 @@ from rest_framework.request import Request
 from rest_framework.serializers import UUIDField
 from rest_framework.viewsets import GenericViewSet
 
+from jobs.api.filters import check_parameters
 from jobs.api.parsers import check_length
 from jobs.api.permissions import Needs, may
 from jobs.api.schema import Schema
@@ -24,18 +25,25 @@ Row = TypeVar("Row", bound=Model)
 
 
 class ScopedViewSet(GenericViewSet[Any]):
-    """Whatever is not the caller's does not exist for them.
+    """Whatever is not the caller's does not exist for them."""
 
-    `needs` names what each action asks for, `refuses` the statuses that only some of them answer with.
-    """
-
+    # What each action asks for.
     needs: ClassVar[dict[str, Needs]] = {}
+    # The statuses that only some actions answer with.
     refuses: ClassVar[dict[str, tuple[int, ...]]] = {}
+    # The actions that answer with a page.
+    lists: ClassVar[tuple[str, ...]] = ("list",)
     schema = Schema()
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         check_length(request)
+        if self.action in self.lists:
+            check_parameters(request.query_params, self._list_parameters())
+
+    def _list_parameters(self) -> set[str]:
+        filters: Any = getattr(self, "filterset_class", None) if self.action == "list" else None
+        return {"project", "cursor", "page_size", *(filters.base_filters if filters else ())}
 
     def get_object(self) -> Any:
         """Without the list's filters, which would be built for nothing."""
@@ -65,8 +73,8 @@ class ScopedViewSet(GenericViewSet[Any]):
 
         NotFound for one that the caller does not see, PermissionDenied where they may not do this.
         """
-        if named is None and "project" in self.request.query_params:
-            named = _uuid(self.request.query_params["project"])
+        if named is None and (in_query := self.request.query_params.get("project")):
+            named = _uuid(in_query)
         if isinstance(self.request.auth, ApiKey):
             if named not in (None, self.request.auth.project_id):
                 raise NotFound("There is no such project.")

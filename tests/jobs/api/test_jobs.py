@@ -123,6 +123,37 @@ def test_a_filter_that_makes_no_sense_is_refused_by_name(api, query):
     assert list(error["details"]) == [query.partition("=")[0]]
 
 
+@pytest.mark.parametrize(
+    ("query", "name", "says"),
+    [
+        ("tags=x", "tags", "did you mean tag?"),
+        ("Status=queued", "Status", "did you mean status?"),
+        ("unknown=1", "unknown", "created_after"),
+        ("page_size=0", "page_size", "from 1"),
+        ("page_size=abc", "page_size", "from 1"),
+        ("page_size=-1", "page_size", "from 1"),
+        (f"page_size={'9' * 5000}", "page_size", "from 1"),
+    ],
+)
+def test_a_parameter_that_a_list_does_not_know_is_refused_by_name(api, query, name, says):
+    response = api.get(f"{JOBS}?{query}")
+
+    error = error_of(response)
+    assert (response.status_code, error["code"]) == (400, "validation_error")
+    assert list(error["details"]) == [name]
+    assert says in error["details"][name][0]
+
+
+@pytest.mark.parametrize(
+    "path", ["projects/", "keys/", "regions/", "jobs/{job}/attempts/", "jobs/{job}/timeline/"]
+)
+def test_every_list_refuses_what_it_does_not_know_and_takes_the_rest(api, project, path):
+    path = f"/api/v1/{path}".format(job=add_job(project).pk)
+
+    assert api.get(path, query_params={"status": "queued"}).status_code == 400
+    assert api.get(path, query_params={"page_size": "1000", "project": project.pk}).status_code == 200
+
+
 def test_what_is_unset_is_null_and_instants_are_utc(api, project):
     job = add_job(project)
 
@@ -154,6 +185,7 @@ def test_an_open_job_can_be_cancelled_once(api, project):
     assert (first.status_code, first.json()["status"]) == (200, "cancelled")
     assert first.json()["finished_at"]
     assert (second.status_code, error_of(second)["code"]) == (409, "invalid_transition")
+    assert error_of(second)["message"] == "The job is cancelled; only an open one can be cancelled."
 
 
 @pytest.mark.django_db(transaction=True)
@@ -190,6 +222,7 @@ def test_an_open_job_cannot_be_requeued(api, project):
     response = api.post(f"{JOBS}{add_job(project).pk}/requeue/", {}, content_type="application/json")
 
     assert (response.status_code, error_of(response)["code"]) == (409, "invalid_transition")
+    assert error_of(response)["message"] == "The job is queued; only one that has ended can be requeued."
 
 
 def test_a_requeue_with_unknown_options_changes_nothing(api, project):
@@ -266,6 +299,20 @@ def test_a_transcript_comes_in_every_form(api, project):
     assert kind == "application/x-subrip; charset=utf-8" and body.startswith("1\n00:00:00,000 --> ")
     kind, body = get("vtt")
     assert kind == "text/vtt; charset=utf-8" and body.startswith("WEBVTT\n")
+
+
+def test_what_a_transcript_does_not_know_is_null(api, project):
+    job = add_job(project)
+    utterance = {"id": "", "start": 0.0, "end": 0.5, "confidence": None, "channel": 0, "transcript": "Hello."}
+    channel = {"index": 0, "text": "Hello.", "confidence": None, "language": "", "words": [WORD]}
+    finish(job, "Hello.", words=[WORD], utterances=[utterance | {"words": [WORD]}], channels=[channel])
+
+    transcript = api.get(f"{JOBS}{job.pk}/transcript.json").json()
+
+    assert (transcript["language"], transcript["confidence"]) == (None, None)
+    assert transcript["utterances"] == [utterance | {"id": None, "words": [WORD]}]
+    assert transcript["channels"] == [channel | {"language": None}]
+    assert api.get(f"{JOBS}{job.pk}/").json()["transcript"]["language"] is None
 
 
 @pytest.mark.django_db(transaction=True)
