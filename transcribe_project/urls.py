@@ -3,6 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
+from jobs.api import errors
 from transcribe_project import health
 
 urlpatterns = [
@@ -11,3 +12,8 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/", include("jobs.api.urls")),
 ]
+
+handler400 = errors.bad_request
+handler403 = errors.permission_denied
+handler404 = errors.page_not_found
+handler500 = errors.server_error

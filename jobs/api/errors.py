@@ -10,9 +10,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import Http404
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
@@ -27,6 +28,11 @@ logger = logging.getLogger(__name__)
 
 RETRY_AFTER_SECONDS = 5
 FOR_THE_WHOLE = "request"
+BELOW = "/api/"
+NOT_FOUND = "There is nothing at this address, or nothing that is yours."
+PERMISSION_DENIED = "You may not do this."
+INTERNAL_ERROR = "Something is wrong on our side. It has been logged."
+WRONG_HOST = "The Host header names another server; ALLOWED_HOSTS lists the names that this one goes by."
 ACCEPTED = "JSON is accepted; for a recording also a form, or its own type, such as audio/wav."
 
 
@@ -56,12 +62,15 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
             return answer(400, "validation_error", _summary(details), details)
         case exceptions.UnsupportedMediaType():
             return answer(415, "unsupported_media_type", f"{error.detail} {ACCEPTED}")
+        case exceptions.NotAuthenticated():
+            how = "Send a key in the header `Authorization: Token KEY`."
+            return answer(error.status_code, "not_authenticated", how, headers=_headers(error))
         case exceptions.APIException():
             return answer(error.status_code, _code(error), str(error.detail), headers=_headers(error))
         case Http404():
-            return answer(404, "not_found", "There is nothing at this address, or nothing that is yours.")
+            return answer(404, "not_found", NOT_FOUND)
         case PermissionDenied():
-            return answer(403, "permission_denied", "You may not do this.")
+            return answer(403, "permission_denied", PERMISSION_DENIED)
         case InvalidOptions():
             details = {name: [message] for name, message in error.errors.items()}
             return answer(400, error.code, _summary(details), details)
@@ -86,7 +95,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
             return answer(400, "bad_request", str(BadRequest.default_detail))
         case _:
             logger.error("A request failed.", exc_info=error)
-            return answer(500, "internal_error", "Something is wrong on our side. It has been logged.")
+            return answer(500, "internal_error", INTERNAL_ERROR)
 
 
 def answer(
@@ -96,8 +105,38 @@ def answer(
     details: Mapping[str, list[str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    body = {"error": {"code": code, "message": message, "details": details}}
-    return Response(body, status=status_code, headers=dict(headers or {}))
+    return Response(_envelope(code, message, details), status=status_code, headers=dict(headers or {}))
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """Django's handler400, as those that follow are its others: for what fails before it comes to a view."""
+    if not request.path.startswith(BELOW):
+        return defaults.bad_request(request, exception)
+    told = WRONG_HOST if isinstance(exception, DisallowedHost) else str(BadRequest.default_detail)
+    return JsonResponse(_envelope("bad_request", told), status=400)
+
+
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if not request.path.startswith(BELOW):
+        return defaults.permission_denied(request, exception)
+    return JsonResponse(_envelope("permission_denied", PERMISSION_DENIED), status=403)
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if not request.path.startswith(BELOW):
+        return defaults.page_not_found(request, exception)
+    return JsonResponse(_envelope("not_found", NOT_FOUND), status=404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django has logged what it was."""
+    if not request.path.startswith(BELOW):
+        return defaults.server_error(request)
+    return JsonResponse(_envelope("internal_error", INTERNAL_ERROR), status=500)
+
+
+def _envelope(code: str, message: str, details: Mapping[str, list[str]] | None = None) -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, "details": details}}
 
 
 def _unavailable(code: str, message: str) -> Response:
@@ -139,4 +178,8 @@ def _messages(detail: Any) -> list[str]:
 
 
 def _summary(details: Mapping[str, list[str]]) -> str:
-    return "; ".join(f"{field}: {messages[0]}" for field, messages in details.items() if messages)
+    return "; ".join(
+        messages[0] if field == FOR_THE_WHOLE else f"{field}: {messages[0]}"
+        for field, messages in details.items()
+        if messages
+    )

@@ -29,6 +29,14 @@ def test_without_a_good_key_the_answer_says_how_to_bring_one(header):
     assert response["WWW-Authenticate"] == 'Token realm="api"'
 
 
+@pytest.mark.parametrize("header", [None, "Bearer {key}", "Basic {key}", "{key}"])
+def test_a_key_under_another_scheme_is_told_the_right_one(key, header):
+    response = Client(headers={"Authorization": header.format(key=key)} if header else {}).get(JOBS)
+
+    assert response.status_code == 401
+    assert "Authorization: Token KEY" in error_of(response)["message"]
+
+
 def test_a_key_with_another_secret_is_unknown(key):
     response = client_for(key[:-1] + ("a" if key[-1] != "a" else "b")).get(JOBS)
 

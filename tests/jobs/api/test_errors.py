@@ -3,7 +3,9 @@
 import contextlib
 
 import pytest
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.http import Http404
 from django.test import Client
 from rest_framework.exceptions import Throttled
 
@@ -43,6 +45,64 @@ def test_answers_are_json_whatever_is_accepted(api, accepts):
     response = api.get(JOBS, headers={"Accept": accepts})
 
     assert (response.status_code, response["Content-Type"]) == (200, "application/json")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", [JOBS, "/api/nothing/"])
+def test_a_host_that_is_not_ours_is_told_so_in_json(path):
+    response = Client().get(path, headers={"Host": "elsewhere.example"})
+
+    error = error_of(response)
+    assert (response.status_code, error["code"]) == (400, "bad_request")
+    assert "ALLOWED_HOSTS" in error["message"]
+
+
+class FailingMiddleware:
+    """Raises before any view is called."""
+
+    error: Exception
+
+    def __init__(self, get_response):
+        pass
+
+    def __call__(self, request):
+        raise self.error
+
+
+FAILURES = [
+    (SuspiciousOperation("secret"), 400, "bad_request"),
+    (PermissionDenied("secret"), 403, "permission_denied"),
+    (Http404("secret"), 404, "not_found"),
+    (ZeroDivisionError("secret"), 500, "internal_error"),
+]
+
+
+@pytest.fixture
+def failing(settings, monkeypatch):
+    """Makes every request fail with this before it comes to a view; a client that gets the answer."""
+
+    def fail(error):
+        monkeypatch.setattr(FailingMiddleware, "error", error, raising=False)
+        settings.MIDDLEWARE = [f"{__name__}.{FailingMiddleware.__name__}"]
+        return Client(raise_request_exception=False)
+
+    return fail
+
+
+@pytest.mark.parametrize(("error", "status", "code"), FAILURES)
+def test_what_fails_before_a_view_below_api_is_told_in_json(failing, error, status, code):
+    response = failing(error).get(JOBS)
+
+    assert (response.status_code, error_of(response)["code"]) == (status, code)
+    assert b"secret" not in response.content
+
+
+@pytest.mark.parametrize(("error", "status", "code"), FAILURES)
+def test_elsewhere_failures_are_pages(failing, error, status, code):
+    response = failing(error).get("/healthz")
+
+    assert response.status_code == status
+    assert response["Content-Type"].startswith("text/html")
 
 
 @pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("gone")])
