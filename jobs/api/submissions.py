@@ -7,7 +7,9 @@ from typing import Any
 import orjson
 from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.utils.datastructures import MultiValueDict
 from rest_framework import serializers
+from rest_framework.utils import html
 
 from jobs.api.filters import PRIORITIES
 from jobs.api.parsers import too_large
@@ -22,7 +24,13 @@ TAGS, TAG_LENGTH = 50, 100
 
 
 class UploadField(serializers.FileField):
+    def get_value(self, dictionary: Any) -> Any:
+        given = dictionary.getlist(self.field_name) if html.is_html_input(dictionary) else []
+        return given if len(given) > 1 else super().get_value(dictionary)
+
     def to_internal_value(self, data: Any) -> TemporaryUploadedFile:
+        if isinstance(data, list):
+            raise serializers.ValidationError("A job has one file: submit each by itself.")
         if not isinstance(data, TemporaryUploadedFile):
             raise serializers.ValidationError("This must be a file, in a form or as the body.")
         if (data.size or 0) > settings.MAX_UPLOAD_BYTES:
@@ -120,8 +128,16 @@ class OptionsSerializer(serializers.Serializer[Any]):
         if unknown:
             message = "There is no such field. Deepgram's options go into `options`."
             raise serializers.ValidationError(dict.fromkeys(unknown, message))
+        if html.is_html_input(data):
+            data = _without_empty(data)
         given: dict[str, Any] = super().to_internal_value(data)
         return given
+
+
+def _without_empty(form: MultiValueDict[str, Any]) -> MultiValueDict[str, Any]:
+    """The fields that have a value: a form sends those that were left alone as well."""
+    given = {name: [value for value in values if value != ""] for name, values in form.lists()}
+    return MultiValueDict({name: values for name, values in given.items() if values})
 
 
 class RequeueSerializer(OptionsSerializer):

@@ -129,6 +129,59 @@ def test_fields_of_a_form_may_be_json(api):
     assert job["options"]["diarize"] is True
 
 
+FIELDS = (
+    "mode",
+    "region",
+    "callback_url",
+    "metadata",
+    "tags",
+    "priority",
+    "batch",
+    "options",
+    "project",
+    "url",
+)
+
+
+def test_an_empty_value_in_a_form_is_as_if_not_given(api):
+    response = api.post(JOBS, {**dict.fromkeys(FIELDS, ""), "file": upload(), "mode": "async"})
+
+    job = response.json()
+    assert response.status_code == 202, job
+    assert (job["tags"], job["metadata"], job["options"]) == ([], {}, dict(DEFAULTS))
+
+
+def test_an_empty_value_in_the_query_is_as_if_not_given(api):
+    query = dict.fromkeys(FIELDS, "") | {"tags": ["", "a"], "priority": "low"}
+
+    response = api.post(
+        JOBS, wav(), content_type="audio/wav", query_params=query, headers={"Prefer": "respond-async"}
+    )
+
+    job = response.json()
+    assert response.status_code == 202, job
+    assert (job["tags"], job["priority"]) == (["a"], "low")
+
+
+@pytest.mark.parametrize("files", [{"file": [upload(), upload()]}, {"file": [upload(), "call.wav"]}])
+def test_a_second_file_is_refused_and_not_dropped(api, files):
+    for file in files["file"]:
+        getattr(file, "seek", id)(0)
+
+    response = api.post(JOBS, files)
+
+    error = error_of(response)
+    assert (response.status_code, error["code"]) == (400, "validation_error")
+    assert "one file" in error["details"]["file"][0]
+    assert not Recording.objects.exists()
+
+
+def test_what_is_wrong_with_the_whole_is_told_without_a_field(api):
+    response = post_json(api, {})
+
+    assert error_of(response)["message"] == "Give a file or a url, and not both."
+
+
 def test_null_is_as_if_not_given(api):
     nothing = dict.fromkeys(
         ("mode", "region", "callback_url", "metadata", "tags", "priority", "batch", "options", "project")
