@@ -1,8 +1,9 @@
 """The leases that this process holds, and keeping them.
 
 One thread renews all of them every HEARTBEAT_SECONDS. A lease that is found lost has its call aborted: its
-answer could not be written any more. After three heartbeats in a row that did not reach the database the
-process counts itself as cut off and aborts all of its calls, since others may hold its jobs by now.
+answer could not be written any more. Another thread, which never asks the database, watches the clock: when a
+lease has not been renewed for three quarters of its time (three heartbeats), because the database is gone or
+merely hangs, the process counts itself as cut off, and aborts its calls before others may make them again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from time import monotonic
 from uuid import UUID
 
 from django.conf import settings
-from django.db import DatabaseError, close_old_connections, connection
+from django.db import connection
 
 from jobs import lifecycle
 from jobs.models import InvalidTransition, TranscriptionJob
@@ -27,7 +28,9 @@ from routing.transport import Call
 
 logger = logging.getLogger(__name__)
 
-MISSED_HEARTBEATS = 3
+# Of its time, after which a lease that could not be renewed is given up.
+CUT_OFF_AFTER = 0.75
+WATCH_SECONDS = 0.5
 # How long after its call's deadline a job may still take before its thread counts as stuck.
 STUCK_AFTER_SECONDS = 60.0
 
@@ -65,11 +68,12 @@ def _started(pid: int) -> str:
 
 @dataclass(slots=True)
 class Held:
-    """A job whose lease this process holds, and the provider call made under it."""
+    """A job whose lease this process holds, and the provider call made under it. Instants are monotonic."""
 
     job: TranscriptionJob
     call: Call
     stuck_at: float
+    renewed_at: float
 
 
 class LeaseKeeper:
@@ -79,16 +83,15 @@ class LeaseKeeper:
         self.name = process_name()
         self._held: dict[UUID, Held] = {}
         self._changed = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._missed = 0
+        self._threads: list[threading.Thread] = []
 
     def __len__(self) -> int:
         return len(self._held)
 
     @property
     def is_cut_off(self) -> bool:
-        """The database has not been reached for so long that leases may have passed to others."""
-        return self._missed >= MISSED_HEARTBEATS
+        """A lease could not be renewed for so long that others may have it soon."""
+        return bool(self._not_renewed())
 
     @property
     def has_stuck_threads(self) -> bool:
@@ -103,11 +106,16 @@ class LeaseKeeper:
         token = job.lease_token
         if token is None:
             raise ValueError(f"Job {job.pk} is not claimed.")
+        now = monotonic()
         with self._changed:
-            self._held[token] = Held(job, call, monotonic() + call.remaining() + STUCK_AFTER_SECONDS)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-                self._thread.start()
+            self._held[token] = Held(job, call, now + call.remaining() + STUCK_AFTER_SECONDS, now)
+            if not all(thread.is_alive() for thread in self._threads) or not self._threads:
+                self._threads = [
+                    threading.Thread(target=self._beat, name="heartbeat", daemon=True),
+                    threading.Thread(target=self._watch, name="leases", daemon=True),
+                ]
+                for thread in self._threads:
+                    thread.start()
         try:
             yield
         finally:
@@ -115,24 +123,20 @@ class LeaseKeeper:
                 self._held.pop(token, None)
 
     def heartbeat(self) -> None:
-        """Renew all leases once, but for those of threads that are stuck: another process is to take over."""
-        live = self._live()
+        """Renew all leases once, but for those of threads that are stuck: another process is to take over.
+
+        Raises what the database raises; `is_cut_off` tells when that has gone on for too long.
+        """
+        began, live = monotonic(), self._live()
         if not live:
-            # Who holds nothing may claim again, and so finds out whether the database is back.
-            self._missed = 0
             return
-        try:
-            lost = TranscriptionJob.objects.renew(list(live), settings.LEASE_SECONDS)
-        except DatabaseError as error:
-            self._missed += 1
-            logger.warning("Heartbeat %d missed: %s", self._missed, type(error).__name__)
-            lost = set(live) if self.is_cut_off else set()
-            connection.close()
-        else:
-            self._missed = 0
-        for token in lost:
-            logger.warning("The lease of job %s is lost.", live[token].job.pk)
-            live[token].call.abort()
+        lost = TranscriptionJob.objects.renew(list(live), settings.LEASE_SECONDS)
+        for token, held in live.items():
+            if token not in lost:
+                held.renewed_at = began
+            elif token in self._held:
+                logger.warning("The lease of job %s is lost.", held.job.pk)
+                held.call.abort()
 
     def drain(self, grace: float) -> None:
         """Wait until nothing runs here any more, `grace` seconds at most; then give the rest back.
@@ -156,13 +160,30 @@ class LeaseKeeper:
         with self._changed:
             return {token: held for token, held in self._held.items() if held.stuck_at > now}
 
+    def _not_renewed(self) -> list[Held]:
+        """What others may hold soon."""
+        since = monotonic() - CUT_OFF_AFTER * settings.LEASE_SECONDS
+        return [held for held in self._live().values() if held.renewed_at < since]
+
     def _beat(self) -> None:
         pause = threading.Event()
         while True:
             pause.wait(settings.HEARTBEAT_SECONDS)
-            close_old_connections()
-            self.heartbeat()
-            close_old_connections()
+            try:
+                self.heartbeat()
+            except Exception as error:  # noqa: BLE001 (a thread's edge)
+                logger.warning("A heartbeat did not reach the database: %s", type(error).__name__)
+            finally:
+                connection.close()
+
+    def _watch(self) -> None:
+        pause = threading.Event()
+        while True:
+            pause.wait(min(WATCH_SECONDS, settings.HEARTBEAT_SECONDS))
+            for held in self._not_renewed():
+                if not held.call.aborted:
+                    logger.warning("The lease of job %s could not be renewed: given up.", held.job.pk)
+                    held.call.abort()
 
 
 @cache
