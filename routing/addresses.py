@@ -45,6 +45,10 @@ _NOT_PUBLIC_V6 = tuple(
 )
 
 
+# Where clouds other than by link-local address tell machines their secrets: Azure, Alibaba, AWS by IPv6.
+_METADATA = frozenset({"168.63.129.16", "100.100.100.200", "fd00:ec2::254"})
+
+
 class ForbiddenURL(Exception):
     """A URL, or the address behind it, that this service does not call.
 
@@ -69,6 +73,22 @@ def is_public(address: str) -> bool:
             return _is_public_v6(parsed)
         parsed = parsed.ipv4_mapped
     return _is_public_v4(parsed)
+
+
+def is_dialled(address: str, *, allow_private: bool) -> bool:
+    """Whether we call this address at all.
+
+    Private ones are a matter of policy. Link-local ones, where clouds keep their machines' credentials, and
+    those that name no one machine are never anybody's receiver.
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    never = parsed.is_link_local or parsed.is_multicast or parsed.is_unspecified or str(parsed) in _METADATA
+    return is_public(address) or (allow_private and not never)
 
 
 def check_url(url: str, *, allow_private: bool, allow_http: bool) -> None:
@@ -129,7 +149,7 @@ def _check_host(host: str, allow_private: bool) -> None:
     except ValueError:
         # Resolvers read 2130706433, 0x7f.1 and 127.1 as 127.0.0.1: nobody needs to write it that way.
         raise ForbiddenURL("url_host", "The URL's host is no valid name or address.") from None
-    if not allow_private and not is_public(address):
+    if not is_dialled(address, allow_private=allow_private):
         raise ForbiddenURL("url_address", "The URL leads to a private address.")
 
 

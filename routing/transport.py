@@ -39,7 +39,7 @@ from typing import Any, Self, cast
 import httpcore
 import httpx
 
-from .addresses import ForbiddenURL, check_url, is_public
+from .addresses import ForbiddenURL, check_url, is_dialled
 
 CONNECT_SECONDS = 5.0
 # uvicorn and many proxies close an idle connection after 5 s: be first, so that no request meets the close.
@@ -252,7 +252,7 @@ class DeadlineTransport(httpx.BaseTransport):
 
 
 class GuardedTransport(DeadlineTransport):
-    """Calls only what `check_url` and, unless `allow_private`, `is_public` allow; see `guarded_client`.
+    """Calls only what `check_url` and `is_dialled` allow; see `guarded_client`.
 
     A name is looked up once per connection. If any of its addresses is not public, none is dialled: a
     name that mixes them is an attack or a mistake.
@@ -266,7 +266,8 @@ class GuardedTransport(DeadlineTransport):
         resolve: Resolver = resolve_by_system,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        super().__init__(resolve=resolve, admit=None if allow_private else is_public, ssl_context=ssl_context)
+        admit = functools.partial(is_dialled, allow_private=allow_private)
+        super().__init__(resolve=resolve, admit=admit, ssl_context=ssl_context)
         self._allow_private = allow_private
         self._allow_http = allow_http
 
