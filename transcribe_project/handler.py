@@ -8,13 +8,15 @@ thread for each request and ends it; here the next request gets it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, cast
 
 import django
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 
 IDLE_THREADS = 32
 VIEW_RUNS = "transcribe_project.view_runs"
@@ -54,7 +56,17 @@ class OneThreadHandler(ASGIHandler):
         response = await sync_to_async(self.get_response, thread_sensitive=True)(request)
         # Not reached when the client leaves: the wait is cancelled, the view is not.
         scope[VIEW_RUNS] = False
+        if isinstance(response, StreamingHttpResponse) and not response.is_async:
+            # Django would read all of it before the first byte is sent.
+            response.streaming_content = _in_a_thread(cast(Iterator[bytes], response.streaming_content))
         return response
+
+
+async def _in_a_thread(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Each part when it is its turn."""
+    read = sync_to_async(partial(next, parts, None), thread_sensitive=True)
+    while (part := await read()) is not None:
+        yield part
 
 
 def _nothing() -> None:

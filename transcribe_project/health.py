@@ -1,9 +1,30 @@
 """Whether this process is alive, and whether it can do its work."""
 
+from collections.abc import Callable
+
 from django.core.files.storage import storages
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
+
+
+class HealthMiddleware:
+    """Answers the two questions before anything else is asked.
+
+    Load balancers ask by address and without TLS, which hosts and redirects would refuse.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        match request.path:
+            case "/healthz":
+                return alive(request)
+            case "/readyz":
+                return ready(request)
+        return self.get_response(request)
 
 
 def alive(request: HttpRequest) -> JsonResponse:

@@ -8,8 +8,13 @@ everything that runs may end or move, and only then are the connections closed.
 
 import argparse
 import asyncio
+import logging
+import os
+import signal
 import socket
+import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 import uvicorn
 from django.conf import settings
@@ -33,6 +38,15 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._drain = drain
+
+    def serve_until_told(self, listening: socket.socket) -> None:
+        """Serve until SIGINT or SIGTERM, and return when all has been drained.
+
+        uvicorn raises the signal once more when it has stopped; there is only leaving left to do then.
+        """
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
+        self.run(sockets=[listening])
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -73,7 +87,15 @@ def main() -> None:
         listening = listen(arguments.host, arguments.port)
     except OSError as error:
         raise SystemExit(f"{arguments.host}:{arguments.port} cannot be used: {error.strerror}.") from None
-    Server(lambda: keeper().drain(settings.SHUTDOWN_GRACE_SECONDS)).run(sockets=[listening])
+    Server(lambda: keeper().drain(settings.SHUTDOWN_GRACE_SECONDS)).serve_until_told(listening)
+    leave()
+
+
+def leave() -> NoReturn:
+    """End this process. Threads that are still in a call have lost their leases and cannot be joined."""
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
