@@ -10,6 +10,7 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import PurePosixPath
+from time import monotonic
 from typing import Any
 
 from django.conf import settings
@@ -44,7 +45,10 @@ class NotAccepted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is asked for, beside the audio. `options` have been validated; `patience` is in seconds."""
+    """What is asked for, beside the audio. `options` have been validated.
+
+    `patience`: seconds that the caller waits, from the making of the order; SYNC_DEADLINE_SECONDS at most.
+    """
 
     project: Project
     options: dict[str, Any]
@@ -58,12 +62,14 @@ class Order:
     key: ApiKey | None = None
     patience: float | None = None
     respond_async: bool = False
+    made_at: float = field(default_factory=monotonic)
 
     @property
     def waits(self) -> float:
-        """Seconds that the caller is kept waiting at most."""
+        """Seconds that the caller is kept waiting from now at most."""
         longest = float(settings.SYNC_DEADLINE_SECONDS)
-        return longest if self.patience is None else min(self.patience, longest)
+        patience = longest if self.patience is None else min(self.patience, longest)
+        return max(0.0, self.made_at + patience - monotonic())
 
 
 def region_for(order: Order) -> Region:
@@ -101,7 +107,11 @@ def keep(project: Project, upload: TemporaryUploadedFile) -> Recording:
     recording.file.name = storages["default"].save(Recording.stored_name(recording.id), upload)
     # Storing may have moved the temporary file away.
     upload.close()
-    recording.save(force_insert=True)
+    try:
+        recording.save(force_insert=True)
+    except Exception:
+        recording.delete_audio()
+        raise
     return recording
 
 
@@ -112,18 +122,21 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
     """
     region = region_for(order)
     duration = recording.duration if recording else None
+    thresholds = Thresholds(settings.SYNC_MAX_SECONDS, settings.ASYNC_MIN_SECONDS)
     patience = order.waits
     with sync.Slot(wait=patience if order.mode == "sync" else 0.0, wanted=order.mode != "async") as slot:
         given = Conditions(
             requested=order.mode,
             duration=duration,
-            estimate=estimated_seconds(duration, region.name, order.options),
-            patience=patience,
+            estimate=estimated_seconds(duration, region.name, order.options)
+            if thresholds.leave_open(duration)
+            else None,
+            patience=round(patience, 1),
             slot_free=slot.is_taken,
             respond_async=order.respond_async,
         )
-        choice = choose_mode(given, Thresholds(settings.SYNC_MAX_SECONDS, settings.ASYNC_MIN_SECONDS))
-        runs_here = choice.mode == "sync" and slot.is_taken
+        choice = choose_mode(given, thresholds)
+        runs_here = choice.mode == "sync"
         job = TranscriptionJob(
             project=order.project,
             created_by=order.user,
@@ -143,12 +156,13 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
             duration=duration,
             deadline_at=seconds_from_now(settings.JOB_DEADLINE_SECONDS),
         )
+        # Also of one that runs here: should it go back to the queue, this is its place.
+        job.start_tag = TranscriptionJob.objects.next_start_tag(order.project, job.queue, job.priority)
         if runs_here:
             job.lease_to(keeper().name, settings.LEASE_SECONDS)
             job.insert()
             slot.run(job)
         else:
-            job.start_tag = TranscriptionJob.objects.next_start_tag(order.project, job.queue, job.priority)
             job.insert()
             transaction.on_commit(partial(wake, job.queue))
     return job

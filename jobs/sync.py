@@ -17,7 +17,7 @@ from typing import Self
 from uuid import UUID
 
 from django.conf import settings
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 from jobs.execution import execute
 from jobs.leases import keeper
@@ -38,6 +38,9 @@ class Slot:
         self.is_taken = False
 
     def __enter__(self) -> Self:
+        if self._wait:
+            # Others need the connection to end, and so to free a slot.
+            connection.close()
         if self._wanted:
             self.is_taken = (
                 _slots().acquire(timeout=self._wait) if self._wait else _slots().acquire(blocking=False)
@@ -58,9 +61,10 @@ class Slot:
 
 
 def wait(job: TranscriptionJob, seconds: float, *, through_retries: bool) -> bool:
-    """Wait for a job that runs here until it has ended, for `seconds` at most; whether it has.
+    """Wait for a job that runs here until it has ended, for `seconds` at most; whether it is known to have.
 
-    A job that waits for its next attempt has not: it is followed only `through_retries`, in its row.
+    A job that waits for its next attempt has not: it is followed only `through_retries`, in its row. The job
+    has been accepted, so nothing that goes wrong with looking is an error any more.
     """
     deadline = monotonic() + seconds
     future = _running.get(job.pk)
@@ -68,12 +72,15 @@ def wait(job: TranscriptionJob, seconds: float, *, through_retries: bool) -> boo
     connection.close()
     if future is not None:
         wait_for_futures([future], timeout=seconds)
-    job.refresh_from_db()
     pause = threading.Event()
-    while through_retries and not job.is_ended and monotonic() < deadline:
-        connection.close()
-        pause.wait(LOOK_SECONDS)
+    try:
         job.refresh_from_db()
+        while through_retries and not job.is_ended and monotonic() < deadline:
+            connection.close()
+            pause.wait(LOOK_SECONDS)
+            job.refresh_from_db()
+    except (OperationalError, InterfaceError, TranscriptionJob.DoesNotExist) as error:
+        logger.warning("Job %s cannot be looked at: %s", job.pk, type(error).__name__)
     return job.is_ended
 
 

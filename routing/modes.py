@@ -14,6 +14,10 @@ class Thresholds:
     sync_max: float = 60.0
     async_min: float = 300.0
 
+    def leave_open(self, duration: float | None) -> bool:
+        """Whether more than the duration is needed to choose."""
+        return duration is not None and self.sync_max <= duration <= self.async_min
+
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
@@ -45,6 +49,13 @@ class Choice:
 
 def choose_mode(given: Conditions, thresholds: Thresholds) -> Choice:
     """The mode of a job; every rule in the order in which it is asked."""
+    if given.requested == "sync" and not given.slot_free:
+        return Choice(
+            "async",
+            "no_slot",
+            "Every slot for waiting callers stayed taken, so it went to the queue.",
+            ("sync",),
+        )
     if given.requested != "auto":
         return Choice(given.requested, "requested", f"{given.requested} was asked for.")
     if given.respond_async:

@@ -13,7 +13,8 @@ def given(
 
 CASES = [
     # What was asked for wins over everything.
-    (given("sync", 9999.0, slot_free=False, respond_async=True), "sync", "requested"),
+    (given("sync", 9999.0, respond_async=True), "sync", "requested"),
+    (given("sync", 10.0, slot_free=False), "async", "no_slot"),
     (given("sync", None), "sync", "requested"),
     (given("async", 1.0), "async", "requested"),
     # Then the caller's preference, and what is not known.
