@@ -5,6 +5,7 @@
    a crash between the two is not billed twice.
 3. Every outcome is one call of jobs.lifecycle, made again while the database cannot be reached and the lease
    lasts. Whoever has lost the lease meanwhile (InvalidTransition) leaves nothing but a line in the log.
+4. What nobody foresaw is an attempt that failed, and not the worker's death; only memory that runs out is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from copy import copy
+from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, cast
 
@@ -28,7 +30,8 @@ from jobs.lifecycle import CallReport
 from jobs.models import InvalidTransition, Recording, TranscriptionJob
 from jobs.options import to_query
 from jobs.results import MalformedAnswer, Result, parse
-from routing.backoff import GiveUp, RetryPolicy
+from routing.backoff import ErrorKind, GiveUp, RetryPolicy
+from routing.breaker import breaker_of
 from routing.provider import (
     Answer,
     AudioFile,
@@ -40,12 +43,13 @@ from routing.provider import (
     ProviderUnavailable,
     provider_for,
 )
-from routing.regions import Region, region_named
+from routing.regions import Region, UnknownRegion, region_named
 from routing.transport import Call
 
 logger = logging.getLogger(__name__)
 
 DATABASE_REST_SECONDS = 0.5
+UNKNOWN_REGION_REST_SECONDS = 60.0
 
 Outcome = Callable[[TranscriptionJob], object]
 """What is to be written of an attempt: a function of jobs.lifecycle, but for the job."""
@@ -63,16 +67,30 @@ def execute(job: TranscriptionJob, keeper: LeaseKeeper, call: Call | None = None
             logger.info("The call for job %s was abandoned: its lease is lost.", job.pk)
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the provider answered; `answer_name`: where its own bytes are stored, "" if they could not be."""
+
+    result: Result
+    report: CallReport
+    answer_name: str
+
+
 def _attempt(job: TranscriptionJob, call: Call) -> Outcome:
-    region = region_named(job.region)
     try:
-        body, report = _kept_answer(job) or _ask(job, region, call)
-        result = parse(body)
+        region = region_named(job.region)
+    except UnknownRegion as error:
+        unknown = CallReport(error_code="unknown_region", error_message=str(error))
+        return partial(lifecycle.wait, seconds=UNKNOWN_REGION_REST_SECONDS, report=unknown, counted=False)
+    try:
+        heard = _kept_answer(job) or _ask(job, region, call)
+    except CallAborted:
+        raise
     except ProviderError as error:
         return _after(error, job, region)
     except (AudioUnreadable, OSError) as error:
-        unreadable = ProviderUnavailable("audio_unreadable", f"The stored audio cannot be read: {error}")
-        return _after(unreadable, job, region)
+        unreadable = f"The stored audio cannot be read: {error}"
+        return _after(ProviderUnavailable("audio_unreadable", unreadable), job, region)
     except MalformedAnswer as error:
         _discard_answer(job)
         return _after(ProviderUnavailable(error.code, error.message), job, region)
@@ -80,7 +98,15 @@ def _attempt(job: TranscriptionJob, call: Call) -> Outcome:
         # Nothing was asked yet, so nothing is to be held against the job.
         logger.warning("Job %s could not be begun without the database: %s", job.pk, error)
         return lifecycle.release
-    return partial(lifecycle.complete, result=result, report=report)
+    except MemoryError:
+        raise
+    except Exception as error:
+        logger.exception("An attempt of job %s failed on our side.", job.pk)
+        internal = f"The attempt failed on our side ({type(error).__name__}); the log says more."
+        return _after(ProviderUnavailable("internal_error", internal), job, region)
+    return partial(
+        lifecycle.complete, result=heard.result, report=heard.report, answer_name=heard.answer_name
+    )
 
 
 def _write(outcome: Outcome, job: TranscriptionJob, call: Call) -> None:
@@ -95,14 +121,14 @@ def _write(outcome: Outcome, job: TranscriptionJob, call: Call) -> None:
         except (OperationalError, InterfaceError) as error:
             connection.close()
             if call.aborted:
-                raise
+                raise CallAborted from error
             logger.warning("The outcome of job %s cannot be written yet: %s", job.pk, error)
             time.sleep(DATABASE_REST_SECONDS)
         else:
             return
 
 
-def _ask(job: TranscriptionJob, region: Region, call: Call) -> tuple[bytes, CallReport]:
+def _ask(job: TranscriptionJob, region: Region, call: Call) -> Heard:
     provider = provider_for(ProviderEndpoint(region.base_url, region.api_key))
     with ExitStack() as opened:
         source: AudioFile | AudioURL
@@ -116,28 +142,38 @@ def _ask(job: TranscriptionJob, region: Region, call: Call) -> tuple[bytes, Call
             source = AudioFile(cast(BinaryIO, opened.enter_context(storages["default"].open(name))), size)
         query = [*to_query(job.options), ("mip_opt_out", "false" if may_train else "true")]
         connection.close()
+        began_at = time.monotonic()
         answer: Answer = provider.transcribe(source, query, call=call, content_type=media_type)
-    storages["default"].save(job.answer_name, ContentFile(answer.body))
-    return answer.body, CallReport(status_code=answer.status, request_id=answer.request_id or "")
+    breaker_of(region.name).succeeded(began_at)
+    kept = _keep(job, answer.body)
+    report = CallReport(status_code=answer.status, request_id=answer.request_id or "")
+    return Heard(parse(answer.body), report, kept)
 
 
-def _kept_answer(job: TranscriptionJob) -> tuple[bytes, CallReport] | None:
+def _keep(job: TranscriptionJob, body: bytes) -> str:
+    """Store the answer; "" if that cannot be done: it is better committed than asked for again."""
+    try:
+        return storages["default"].save(job.answer_name, ContentFile(body))
+    except OSError as error:
+        logger.error("The answer to job %s cannot be stored: %s", job.pk, error)
+        return ""
+
+
+def _kept_answer(job: TranscriptionJob) -> Heard | None:
     """What an earlier attempt of this run was answered, if it got as far as storing it."""
     if job.claimed_at == job.started_at:
         # Its first claim in this run.
         return None
     try:
         with storages["default"].open(job.answer_name) as file:
-            body = file.read()
+            result = parse(file.read())
     except FileNotFoundError:
         return None
-    try:
-        result: Result = parse(body)
     except MalformedAnswer:
         # Cut short by the crash that made this attempt necessary.
         _discard_answer(job)
         return None
-    return body, CallReport(request_id=result.request_id or "")
+    return Heard(result, CallReport(request_id=result.request_id), job.answer_name)
 
 
 def _discard_answer(job: TranscriptionJob) -> None:
@@ -151,18 +187,15 @@ def _after(error: ProviderError, job: TranscriptionJob, region: Region) -> Outco
         request_id=error.request_id or "",
         error_code=error.code,
         error_message=error.message,
-        outcome_unknown=getattr(error, "outcome_unknown", False),
+        outcome_unknown=error.outcome_unknown,
     )
     logger.info("Job %s: %s (%s)", job.pk, error.code, error.status)
     policy = RetryPolicy(region.max_attempts, settings.RETRY_BASE_SECONDS, settings.RETRY_MAX_SECONDS)
-    decision = policy.decide(
-        job.attempts + error.kind.counts_as_attempt,
-        error.kind,
-        getattr(error, "retry_after", None),
-        deferrals=job.deferrals,
-    )
+    counts = error.kind.counts_as_attempt
+    decision = policy.decide(job.attempts + counts, error.kind, error.retry_after, deferrals=job.deferrals)
     if isinstance(decision, GiveUp):
         return partial(lifecycle.fail, report=report)
-    return partial(
-        lifecycle.wait, seconds=decision.delay, report=report, counted=error.kind.counts_as_attempt
-    )
+    if error.kind in (ErrorKind.BUSY, ErrorKind.CREDENTIALS):
+        # The next job would be told the same.
+        breaker_of(region.name).open(decision.delay)
+    return partial(lifecycle.wait, seconds=decision.delay, report=report, counted=counts)

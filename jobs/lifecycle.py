@@ -30,8 +30,9 @@ from jobs.models import (
 )
 from jobs.models.job import Mode
 from jobs.models.webhook import as_json, receiver_of
+from jobs.queues import WEBHOOK_QUEUE
 from jobs.results import Result
-from jobs.wakeups import WEBHOOK_QUEUE, wake
+from jobs.wakeups import wake
 from routing.regions import region_named
 
 EVENT_FOR = {
@@ -58,12 +59,15 @@ class CallReport:
 NO_CALL = CallReport()
 
 
-def complete(job: TranscriptionJob, result: Result, report: CallReport = NO_CALL) -> Transcript:
+def complete(
+    job: TranscriptionJob, result: Result, report: CallReport = NO_CALL, answer_name: str = ""
+) -> Transcript:
     """The provider's answer becomes the job's transcript, in a version of its own."""
     with transaction.atomic():
         held = _Held(job)
         job.complete(result.duration)
-        earlier = job.run > 1 and job.transcripts.aggregate(last=Max("version"))["last"]
+        # A first run has none before it: no need to ask.
+        earlier = job.transcripts.aggregate(last=Max("version"))["last"] if job.run > 1 else None
         transcript = Transcript.objects.create(
             job=job,
             run=job.run,
@@ -74,7 +78,7 @@ def complete(job: TranscriptionJob, result: Result, report: CallReport = NO_CALL
             words=result.words,
             utterances=result.utterances,
             channels=result.channels,
-            answer=job.answer_name,
+            answer=answer_name,
         )
         held.end(AttemptOutcome.COMPLETED, report, counted=True)
         _announce(job)
@@ -122,7 +126,9 @@ def lose_lease(job: TranscriptionJob) -> None:
         held = _Held(job)
         job.lose_lease()
         report = CallReport(
-            error_code="lease_lost", error_message=f"{job.worker} stopped renewing its lease."
+            error_code="lease_lost",
+            error_message=f"{job.worker} stopped renewing its lease.",
+            outcome_unknown=True,
         )
         held.end(AttemptOutcome.LOST, report, counted=False)
     transaction.on_commit(partial(wake, job.queue))

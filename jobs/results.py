@@ -104,7 +104,7 @@ def parse(answer: bytes | Mapping[str, object]) -> Result:
         words=words,
         utterances=utterances,
         channels=channels,
-        request_id=_text(metadata.get("request_id")),
+        request_id=_text(metadata.get("request_id"))[:100],  # its column ends there
         models=_model_names(metadata),
     )
 

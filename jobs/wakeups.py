@@ -16,9 +16,10 @@ from collections.abc import Callable
 from celery import current_app
 from kombu.exceptions import OperationalError
 
+from jobs.queues import WEBHOOK_QUEUE
+
 logger = logging.getLogger(__name__)
 
-WEBHOOK_QUEUE = "webhooks"
 WORK_TASK, DELIVER_TASK = "jobs.work", "jobs.deliver"
 SPACING_SECONDS = 0.05
 BROKER_REST_SECONDS = 1.0

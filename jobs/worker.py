@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,8 +28,10 @@ from jobs import isolation, sweeper, webhooks
 from jobs.execution import execute
 from jobs.leases import LeaseKeeper, keeper
 from jobs.models import TranscriptionJob, WorkerProcess
-from jobs.models.job import ISOLATION_QUEUE
-from jobs.wakeups import WEBHOOK_QUEUE, serve_here
+from jobs.queues import ISOLATION_QUEUE, WEBHOOK_QUEUE
+from jobs.wakeups import serve_here
+from routing.breaker import breaker_of
+from routing.regions import region_served_by
 
 logger = logging.getLogger(__name__)
 
@@ -42,23 +45,23 @@ class _Slots:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._taken = 0
+        self.taken = 0
         self._changed = threading.Lock()
 
     @property
     def free(self) -> int:
-        return self._limit - self._taken
+        return self._limit - self.taken
 
     def take(self) -> bool:
         with self._changed:
-            if self._taken == self._limit:
+            if self.taken == self._limit:
                 return False
-            self._taken += 1
+            self.taken += 1
             return True
 
     def give_back(self) -> None:
         with self._changed:
-            self._taken -= 1
+            self.taken -= 1
 
 
 class Worker:
@@ -87,6 +90,8 @@ class Worker:
         slots = self._slots[queue]
         while not self._stopping.is_set() and not self.leases.is_cut_off and slots.take():
             try:
+                if not _may_claim(queue):
+                    return
                 job = TranscriptionJob.objects.claim(queue, self.leases.name, settings.LEASE_SECONDS)
                 if job is None:
                     return
@@ -111,7 +116,11 @@ class Worker:
     def drain(self, grace: float) -> None:
         """Claim nothing more; wait `grace` seconds for what runs here; the rest goes back to the queue."""
         self.stop()
-        self.leases.drain(grace)
+        deadline = monotonic() + grace
+        # Slots and not leases: a job that was claimed this moment has a slot already.
+        while any(slots.taken for slots in self._slots.values()) and monotonic() < deadline:
+            time.sleep(0.05)
+        self.leases.drain(max(0.0, deadline - monotonic()))
         WorkerProcess.objects.filter(pk=self.leases.name).delete()
         connection.close()
 
@@ -170,6 +179,11 @@ class Worker:
                 "seen_at": Now(),
             },
         )
+
+
+def _may_claim(queue: str) -> bool:
+    region = region_served_by(queue)
+    return region is None or breaker_of(region.name).admits()
 
 
 @contextmanager

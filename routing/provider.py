@@ -89,6 +89,7 @@ __all__ = [
 READ_SECONDS = 1260.0
 CHUNK_BYTES = 256 * 1024
 MAX_MESSAGE = 1000
+MAX_REQUEST_ID = 100
 MAX_ERROR_BYTES = 64 * 1024
 
 
@@ -96,14 +97,18 @@ class ProviderError(Exception):
     """Deepgram did not do what it was asked to. See the top of this module."""
 
     kind = ErrorKind.UNAVAILABLE
+    retry_after: float | None = None
+    outcome_unknown = False
 
     def __init__(
         self, code: str, message: str, *, request_id: str | None = None, status: int | None = None
     ) -> None:
+        # What others wrote is to be stored: PostgreSQL has no NUL in text, and the column an end.
+        message = message.replace("\0", "")
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
-        self.request_id = request_id
+        self.request_id = request_id and request_id.replace("\0", "")[:MAX_REQUEST_ID]
         self.status = status
 
 
@@ -330,7 +335,8 @@ class _Exchange:
 
     @property
     def request_id(self) -> str | None:
-        return cast("str | None", self.headers.get("dg-request-id"))
+        sent = cast("str | None", self.headers.get("dg-request-id"))
+        return sent and sent[:MAX_REQUEST_ID]
 
 
 _exchange: ContextVar[_Exchange] = ContextVar("exchange")

@@ -7,6 +7,9 @@ from functools import lru_cache
 
 from django.conf import settings
 
+# For providers of one's own, the sandbox among them, that take any key.
+KEY_WITHOUT_MEANING = "sandbox"
+
 
 class UnknownRegion(Exception):
     """There is no region of this name."""
@@ -34,7 +37,7 @@ def all_regions() -> dict[str, Region]:
         row["name"]: Region(
             name=row["name"],
             base_url=row.get("base_url", settings.DEEPGRAM_BASE_URL),
-            api_key=row.get("api_key", settings.DEEPGRAM_API_KEY) or "sandbox",
+            api_key=row.get("api_key", settings.DEEPGRAM_API_KEY) or KEY_WITHOUT_MEANING,
             queue=row.get("queue", f"transcription.{row['name']}"),
             max_attempts=row.get("max_attempts", settings.MAX_ATTEMPTS),
         )
@@ -48,6 +51,11 @@ def region_named(name: str) -> Region:
         return all_regions()[name]
     except KeyError:
         raise UnknownRegion(name) from None
+
+
+def region_served_by(queue: str) -> Region | None:
+    """The region whose jobs stand in this queue; None for queues that are no region's."""
+    return next((region for region in all_regions().values() if region.queue == queue), None)
 
 
 def choose_region(pinned: str, residency: list[str]) -> Region | None:

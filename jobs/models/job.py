@@ -10,16 +10,16 @@ from django.contrib.auth.models import User
 from django.db import connections, models
 from django.db.models import Case, F, Q, Value, When
 from django.db.models.expressions import RawSQL
-from django.db.models.functions import Now
+from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
 
 from jobs.database_clock import seconds_from_now
 from jobs.ids import uuid7
 from jobs.models.key import ApiKey
 from jobs.models.project import Project
 from jobs.models.recording import Recording
+from jobs.queues import ISOLATION_QUEUE
 
-# Where jobs go that brought their worker down twice: one at a time, each in a process of its own.
-ISOLATION_QUEUE = "isolation"
 CRASHES_TO_ISOLATION = 2
 # A job's place in the queue is told, but not at any price.
 MOST_COUNTED = 10_000
@@ -177,6 +177,23 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
             parameters[3] = f"+{lease}"
         return next(iter(list(self.raw(_CLAIM_FOR[connection.vendor], parameters))), None)
 
+    def claim_one(self, job: TranscriptionJob, worker: str, lease_seconds: float) -> bool:
+        """Claim this very job, whatever stands before it; whether that went well."""
+        now = timezone.now()
+        return bool(
+            self.claimable(job.queue)
+            .filter(pk=job.pk)
+            .update(
+                status=Status.RUNNING,
+                lease_token=uuid4(),
+                lease_until=seconds_from_now(lease_seconds),
+                worker=worker,
+                run_at=None,
+                claimed_at=now,
+                started_at=Coalesce("started_at", now),
+            )
+        )
+
     def renew(self, tokens: list[UUID], lease_seconds: float) -> set[UUID]:
         """Renew these leases; the tokens of those that are lost."""
         held = self.filter(lease_token__in=tokens, status=Status.RUNNING)
@@ -250,7 +267,7 @@ class TranscriptionJob(models.Model):
     error_code = models.CharField(max_length=60, blank=True)
     error_message = models.TextField(blank=True)
     duration = models.FloatField(null=True, help_text="seconds of audio")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
     claimed_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
@@ -331,8 +348,9 @@ class TranscriptionJob(models.Model):
         self.status = Status.RUNNING
         self.lease_token = uuid4()
         self.worker = worker
-        # Expressions, until `insert` has had the database evaluate them.
-        vars(self).update(lease_until=seconds_from_now(lease_seconds), claimed_at=Now(), started_at=Now())
+        self.claimed_at = self.started_at = self.created_at
+        # An expression, until `insert` has had the database evaluate it.
+        vars(self).update(lease_until=seconds_from_now(lease_seconds))
 
     def insert(self) -> None:
         """Save a new job, and read what the database's clock says when it is asked for."""
@@ -374,6 +392,8 @@ class TranscriptionJob(models.Model):
             deferrals=self.deferrals + (not counted),
             error_code=code,
             error_message=message,
+            # An attempt that counts was survived.
+            crashes=0 if counted else self.crashes,
         )
 
     def release(self) -> None:
@@ -406,7 +426,7 @@ class TranscriptionJob(models.Model):
 
     def cancel(self) -> None:
         """End it now, in whatever open status. A call under way is abandoned and its answer dropped."""
-        self._enter(Status.CANCELLED, run_at=None, finished_at=Now())
+        self._enter(Status.CANCELLED, error_code="", error_message="", run_at=None, finished_at=Now())
 
     def pass_deadline(self) -> None:
         self._enter(

@@ -2,6 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from routing.breaker import breaker_of
 from routing.regions import all_regions
 from tests.sandbox_process import SandboxProcess
 
@@ -22,5 +23,7 @@ def provider(running_provider: SandboxProcess, settings) -> Iterator[SandboxProc
     running_provider.reset()
     settings.DEEPGRAM_BASE_URL = running_provider.url
     all_regions.cache_clear()
+    breaker_of.cache_clear()
     yield running_provider
     all_regions.cache_clear()
+    breaker_of.cache_clear()

@@ -13,6 +13,8 @@ from jobs import execution, lifecycle, sweeper
 from jobs.execution import execute
 from jobs.leases import LeaseKeeper
 from jobs.models import Status, Transcript, TranscriptionJob
+from jobs.worker import Worker
+from routing.breaker import breaker_of
 from tests.conditions import wait_until
 from tests.jobs.rows import LEASE_SECONDS, QUEUE, ago, fresh, make_job, make_project, make_recording
 from tests.sandbox.sounds import wav
@@ -280,3 +282,64 @@ def test_a_job_that_could_not_be_begun_without_the_database_is_given_back(claime
         execute(job, leases)
 
     assert (fresh(job).status, fresh(job).crashes) == (Status.QUEUED, 0)
+
+
+def test_what_nobody_foresaw_is_an_attempt_that_failed_and_not_the_workers_death(
+    claimed, leases, monkeypatch, caplog
+):
+    job = claimed()
+    monkeypatch.setattr(execution, "to_query", lambda options: 1 / 0)
+
+    execute(job, leases)
+
+    stored = fresh(job)
+    assert (stored.status, stored.error_code, stored.attempts) == (Status.WAITING, "internal_error", 1)
+    assert "ZeroDivisionError" in stored.error_message
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_region_that_is_gone_costs_no_attempt(claimed, leases):
+    job = claimed(region="renamed")
+
+    execute(job, leases)
+
+    stored = fresh(job)
+    assert (stored.status, stored.error_code, stored.attempts) == (Status.WAITING, "unknown_region", 0)
+
+
+def test_an_answer_that_cannot_be_stored_is_committed_all_the_same(claimed, leases, provider, monkeypatch):
+    job = claimed()
+
+    def full(name, content):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(storages["default"], "save", full)
+
+    execute(job, leases)
+
+    assert fresh(job).status == Status.COMPLETED
+    assert Transcript.objects.get().answer == ""
+    assert provider.requests()["total"] == 1
+
+
+@pytest.mark.parametrize("fault", ["status=429;retry_after=30", "status=401"])
+def test_a_region_that_refuses_everybody_is_left_alone(claimed, leases, provider, fault):
+    provider.set_faults(fault)
+    job = claimed()
+    make_job(project=job.project)
+    worker = Worker([QUEUE], 1, leases)
+
+    execute(job, leases)
+    worker.run_available(QUEUE)
+
+    assert provider.requests()["total"] == 1
+    assert TranscriptionJob.objects.filter(status=Status.QUEUED).count() == 1
+
+
+def test_an_answer_closes_the_breaker_again(claimed, leases, provider):
+    job = claimed()
+    breaker_of("default").open(0)
+
+    execute(job, leases)
+
+    assert breaker_of("default").is_closed

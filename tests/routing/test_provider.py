@@ -582,3 +582,10 @@ assert provider_for(endpoint) is parents
     )
 
     assert done.returncode == 0, done.stderr
+
+
+def test_what_the_provider_wrote_can_be_stored():
+    error = ProviderRejected("provider_rejected", "nul\0inside", request_id="r" * 300)
+
+    assert error.message == "nulinside"
+    assert error.request_id == "r" * 100
