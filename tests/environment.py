@@ -36,7 +36,8 @@ def _names_read(tree: ast.AST) -> Iterator[str]:
         match node:
             case ast.Call(func=ast.Attribute() as method, args=[ast.Constant(value=str(name)), *_]):
                 source = ast.unparse(method)
-                if re.fullmatch(r"env\.\w+", source) or source in {"os.environ.get", "environ.get", "os.getenv"}:
+                asks = source in {"os.environ.get", "environ.get", "os.getenv"}
+                if asks or re.fullmatch(r"env\.\w+", source):
                     yield name
             case ast.Subscript(value=mapping, slice=ast.Constant(value=str(name)), ctx=ast.Load()):
                 if ast.unparse(mapping) in {"env", "os.environ", "environ"}:

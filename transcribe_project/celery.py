@@ -1,18 +1,32 @@
 """The Celery application. A message is a wake-up call without content; jobs/wakeups.py says why."""
 
 import os
+import warnings
 from typing import Any
 
 from celery import Celery, bootsteps
+from celery.exceptions import CPendingDeprecationWarning
 from celery.signals import worker_shutting_down
 from django.conf import settings
 from kombu import Queue
 
+from jobs.queues import ISOLATION_QUEUE, WEBHOOK_QUEUE
+from routing.regions import all_regions
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcribe_project.settings")
+
+# Said at each loss of Redis, of a setting that is left at False on purpose.
+warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
 
 app = Celery("transcribe_project")
 # The pool's threads must never fall back to Celery's default application (reliability: amqp://localhost).
 app.set_default()
+
+
+def queues() -> list[Queue]:
+    """All there are. A worker serves all of them unless told otherwise (-Q)."""
+    names = [*(region.queue for region in all_regions().values()), ISOLATION_QUEUE, WEBHOOK_QUEUE]
+    return [Queue(name, routing_key=name) for name in dict.fromkeys(names)]
 
 
 class Configuration:
@@ -32,6 +46,8 @@ class Configuration:
 
     broker_url = settings.REDIS_URL or "memory://localhost"
     worker_concurrency = settings.WORKER_CONCURRENCY
+    # Named before anybody may send: Celery keeps what it finds at the first sending.
+    task_queues = queues()
     # Only the Redis transport can go without prefetching.
     worker_disable_prefetch = not settings.EMBEDDED
     broker_transport_options = (
@@ -61,16 +77,6 @@ class Jobs(bootsteps.StartStopStep):
         worker.start(queues=list(app.amqp.queues.consume_from), concurrency=parent.concurrency)
 
 
-def queues() -> list[Queue]:
-    """All there are. A worker serves all of them unless told otherwise (-Q)."""
-    from jobs.models.job import ISOLATION_QUEUE
-    from jobs.wakeups import WEBHOOK_QUEUE
-    from routing.regions import all_regions
-
-    names = [*(region.queue for region in all_regions().values()), ISOLATION_QUEUE, WEBHOOK_QUEUE]
-    return [Queue(name, routing_key=name) for name in dict.fromkeys(names)]
-
-
 @worker_shutting_down.connect
 def leave_in_time(**_: Any) -> None:
     """On SIGTERM: threads cannot be ended, so the process ends itself when its grace is over."""
@@ -82,8 +88,3 @@ def leave_in_time(**_: Any) -> None:
 app.config_from_object(Configuration)
 app.steps["worker"].add(Jobs)
 app.autodiscover_tasks()
-
-
-@app.on_after_finalize.connect
-def _declare_queues(sender: Celery, **_: Any) -> None:
-    sender.conf.task_queues = queues()

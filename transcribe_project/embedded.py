@@ -23,8 +23,6 @@ class EmbeddedWorker(threading.Thread):
 
     def run(self) -> None:
         ready = self.ready
-        # As the command line does first: the queues are declared when the application is finalised.
-        app.finalize()
 
         class Controller(WorkController):
             def on_consumer_ready(self, consumer: object) -> None:

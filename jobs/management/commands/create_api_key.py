@@ -8,6 +8,7 @@ from django.contrib.auth import get_user_model
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 
+from jobs.management.database import require_tables
 from jobs.models import ApiKey, Membership, Project, Role
 
 
@@ -20,6 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--name", default="command line", help="what the key is called")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        require_tables()
         with transaction.atomic():
             user = self._user(options["user"])
             named = options["project"]

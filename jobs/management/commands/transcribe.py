@@ -9,17 +9,20 @@ from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from rich.console import Console
 
 from jobs import intake
+from jobs.execution import execute
 from jobs.exports import FORMATS
+from jobs.leases import keeper
+from jobs.management.database import require_tables
 from jobs.models import Project, Status, TranscriptionJob, WorkerProcess
 from jobs.options import InvalidOptions, validate
 from jobs.probe import ProbeError
-from jobs.worker import Worker
 
 LOOK_SECONDS = 0.1
 
@@ -40,6 +43,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
+        require_tables()
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         chosen = self._options(options["option"])
         project = Project.objects.filter(name=options["project"]).first() or Project.objects.create(
@@ -94,14 +98,14 @@ class Command(BaseCommand):
     def _follow(self, source: str, job: TranscriptionJob, *, here: bool) -> bool:
         """Wait until the job has ended and tell how it goes; whether it has a transcript."""
         began, pause = timezone.now(), threading.Event()
-        runner = Worker([job.queue], 1) if here else None
         with self.console.status(f"{source}: {job.status}") as line:
             while not job.is_ended:
                 line.update(f"{source}: {job.status} {(timezone.now() - began).total_seconds():.0f} s")
                 pause.wait(LOOK_SECONDS)
                 job.refresh_from_db()
-                if runner and job.status in (Status.QUEUED, Status.WAITING):
-                    runner.run_available(job.queue)
+                if here and TranscriptionJob.objects.claim_one(job, keeper().name, settings.LEASE_SECONDS):
+                    job.refresh_from_db()
+                    execute(job, keeper())
         took = (timezone.now() - began).total_seconds()
         if job.status == Status.COMPLETED:
             self.console.print(f"[green]{source}[/]: {job.duration or 0:.1f} s of audio in {took:.1f} s")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
-import signal
 import sys
 import threading
 from importlib.util import find_spec
@@ -25,7 +23,7 @@ from jobs.options import DEFAULTS
 from transcribe_project.embedded import EmbeddedWorker
 from transcribe_project.sandbox_child import SandboxChild
 from transcribe_project.secrets_file import kept_secret
-from transcribe_project.server import Server, listen
+from transcribe_project.server import Server, leave, listen
 
 SAMPLE_SECONDS = 120.0
 
@@ -53,12 +51,17 @@ class Command(BaseCommand):
         address = f"http://{options['host']}:{options['port']}"
         self._say(f"Admin     {address}/admin/   {self._first_admin()}")
         self._say(f"API       {address}/api/docs/")
+        usual = settings.DATA_DIR == settings.BASE_DIR / "var"
+        where = "" if usual else f"DATA_DIR={settings.DATA_DIR} "
+        self._say(f"Key       {where}{sys.executable} manage.py create_api_key NAME")
         sandbox = SandboxChild() if settings.USES_SANDBOX else None
         if sandbox is not None:
             self._say(
                 f"Provider  the sandbox at {settings.DEEPGRAM_BASE_URL}, since DEEPGRAM_API_KEY is not set: "
                 "recognition runs on this machine, in English."
             )
+            # Before anything is claimed: a provider that is not there yet would cost a job its attempts.
+            sandbox.wait_until_ready()
         sweeper.reclaim_from_the_dead()
         celery = EmbeddedWorker(settings.WORKER_CONCURRENCY)
         celery.start()
@@ -69,18 +72,13 @@ class Command(BaseCommand):
             worker.current().drain(settings.SHUTDOWN_GRACE_SECONDS)
 
         server = Server(drain)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # uvicorn raises the signal once more when it has stopped; then there is only leaving left to do.
-            signal.signal(number, lambda *_: None)
         if not options["no_sample"] and not TranscriptionJob.objects.exists():
-            threading.Thread(target=self._sample, args=(sandbox, began), name="sample", daemon=True).start()
-        server.run(sockets=[listening])
+            threading.Thread(target=self._sample, args=(began,), name="sample", daemon=True).start()
+        server.serve_until_told(listening)
         if sandbox is not None:
             sandbox.stop()
         lock.close()
-        sys.stdout.flush()
-        # Threads that are still in a call have lost their leases and cannot be joined.
-        os._exit(0)
+        leave()
 
     def _say(self, line: str) -> None:
         self.stdout.write(line)
@@ -107,11 +105,11 @@ class Command(BaseCommand):
             return f"user {admin.get_username()}, password {kept.read_text().strip()} (kept in {kept})"
         return "sign in as you are used to"
 
-    def _sample(self, sandbox: SandboxChild | None, began: float) -> None:
+    def _sample(self, began: float) -> None:
         """Transcribe the recording that comes with moonshine-voice and show what was said."""
         spec = find_spec("moonshine_voice")
         found = list(Path(spec.origin).parent.rglob("two_cities.wav")) if spec and spec.origin else []
-        if not found or (sandbox is not None and not sandbox.wait_until_ready()):
+        if not found:
             return
         admin = get_user_model().objects.filter(is_superuser=True).earliest("pk")
         project = Project.objects.personal(admin)
