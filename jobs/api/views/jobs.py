@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from copy import copy
 from typing import Any, ClassVar
 from uuid import UUID
 
 from django.core.files.storage import storages
+from django.db import InterfaceError, OperationalError
 from django.db.models import QuerySet
 from django.http import HttpResponse, HttpResponseBase
 from django.urls import reverse
@@ -35,7 +38,7 @@ from jobs.api.views.scoped import PROJECT, ScopedViewSet
 from jobs.deletion import delete_job
 from jobs.downloads import recording_file
 from jobs.exports import FORMATS
-from jobs.models import ApiKey, Attempt, Priority, Status, Transcript, TranscriptionJob
+from jobs.models import ApiKey, Attempt, Priority, Recording, Status, Transcript, TranscriptionJob
 from jobs.timeline import timeline
 
 SUBMISSION_PARSERS = (JSONParser, MultiPartParser, AudioParser, VideoParser, OctetStreamParser)
@@ -123,12 +126,13 @@ class JobViewSet(ScopedViewSet):
         # Asked before anything is stored.
         intake.region_for(order)
         recording = intake.keep(order.project, asked["file"]) if "file" in asked else None
-        job = intake.submit(order, recording=recording, url=asked.get("url") or "")
+        # A copy: to the other, a thread of this process may write while this one is shown.
+        job = copy(intake.submit(order, recording=recording, url=asked.get("url") or ""))
         # It runs in this process then, or has by now.
         waited = job.status != Status.QUEUED
         if waited:
             sync.wait(job, order.waits, through_retries=order.mode == "sync")
-        return self._accepted(job, prefers, waited)
+        return self._accepted(_in_hand(job, recording), prefers, waited)
 
     def _accepted(self, job: TranscriptionJob, prefers: Preferences, waited: bool) -> Response:
         headers = {"Location": self.request.build_absolute_uri(reverse("job", args=(job.pk,)))}
@@ -137,7 +141,9 @@ class JobViewSet(ScopedViewSet):
         elif prefers.respond_async and not waited:
             headers["Preference-Applied"] = "respond-async"
         if job.is_ended:
-            return Response(JobDetailSerializer(job).data, status=201, headers=headers)
+            # What was accepted is no error any more, also if the database cannot be asked for the transcript.
+            with suppress(OperationalError, InterfaceError):
+                return Response(JobDetailSerializer(job).data, status=201, headers=headers)
         return Response(JobSerializer(job).data, status=202, headers=headers)
 
     @extend_schema(responses=JobDetailSerializer)
@@ -241,3 +247,15 @@ class JobViewSet(ScopedViewSet):
             raise NotFound("The provider's answer is not kept for this version.", "no_answer") from None
         with file:
             return HttpResponse(file.read(), content_type="application/json")
+
+
+def _in_hand(job: TranscriptionJob, recording: Recording | None) -> TranscriptionJob:
+    """Make showing the job ask the database for nothing, which may be away or have lost it; and return it.
+
+    What could not be read is null.
+    """
+    for name in job.get_deferred_fields():
+        setattr(job, name, None)
+    # Forgotten when the row was read again.
+    job.recording = recording
+    return job

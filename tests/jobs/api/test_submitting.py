@@ -1,14 +1,19 @@
 """POST /api/v1/jobs/: what is accepted in which form, and how it is answered."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 
 from jobs import sync
 from jobs.api import parsers
+from jobs.deletion import delete_job
 from jobs.models import Priority, Recording, Status, TranscriptionJob
 from jobs.options import DEFAULTS
+from tests.conditions import wait_until
 from tests.jobs.api.conftest import JOBS, error_of, run_queued, upload, wav
 
 URL = "https://example.com/a.wav"
@@ -213,6 +218,39 @@ def test_a_client_that_waits_no_longer_than_it_said_is_answered_202(api, provide
     job = TranscriptionJob.objects.get()
     assert sync.wait(job, 10, through_retries=False), "it goes on without its caller"
     assert job.status == Status.COMPLETED
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_is_deleted_while_its_caller_waits_was_accepted_all_the_same(api, provider):
+    provider.set_faults("latency=2")
+
+    def delete() -> None:
+        wait_until(lambda: provider.requests()["active"])
+        delete_job(TranscriptionJob.objects.get())
+        connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        deleted = pool.submit(delete)
+        response = api.post(JOBS, {"file": upload()})
+        deleted.result()
+
+    assert response.status_code == 202, response.content
+    job = response.json()
+    assert (job["status"], job["recording"]["filename"], job["started_at"]) == ("running", "call.wav", None)
+    assert api.get(f"{JOBS}{job['id']}/").status_code == 404
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_job_that_goes_on_is_shown_without_asking_the_database_after_the_wait(api, provider):
+    provider.set_faults("latency=2")
+
+    with CaptureQueriesContext(connection) as queries:
+        response = api.post(JOBS, {"file": upload()}, headers={"Prefer": "wait=1"})
+
+    assert response.status_code == 202, response.content
+    assert response.json()["recording"]["filename"] == "call.wav"
+    assert 'FROM "jobs_transcriptionjob"' in queries[-1]["sql"], "which is the wait's own look"
+    assert sync.wait(TranscriptionJob.objects.get(), 10, through_retries=False)
 
 
 @pytest.mark.parametrize(
