@@ -34,6 +34,8 @@ def held_by(worker):
 class Kills:
     jobs: int
     kills: int
+    job_seconds: float
+    """while workers are killed: long enough that work is left for the last of them"""
     recovered_within: float
     settings: dict
 
@@ -41,12 +43,12 @@ class Kills:
 @pytest.mark.parametrize(
     "load",
     [
-        pytest.param(Kills(150, 4, 25, {}), id="small"),
-        pytest.param(Kills(1000, 12, 90, USUAL_LEASE), id="full", marks=FULL),
+        pytest.param(Kills(150, 4, 5, 45, {}), id="small"),
+        pytest.param(Kills(1000, 12, 1, 90, USUAL_LEASE), id="full", marks=FULL),
     ],
 )
 def test_f1_workers_killed_one_after_the_other_lose_and_double_nothing(stack, provider, tell, load):
-    provider.set_faults("latency=1")
+    provider.set_faults(f"latency={load.job_seconds}")
     with stack.workers(2, **load.settings) as supervisor:
         queue_jobs(load.jobs)
         for worker, _ in zip(cycle(supervisor.workers), range(load.kills), strict=False):
@@ -55,6 +57,7 @@ def test_f1_workers_killed_one_after_the_other_lose_and_double_nothing(stack, pr
             supervisor.wait_until(lambda: since.seconds > 2 and held_by(worker) == CONCURRENCY, 60)  # noqa: B023
             worker.kill()
         last_kill = Stopwatch()
+        provider.set_faults("latency=0.2")
         supervisor.wait_until(lambda: not open_jobs(), load.recovered_within)
 
         re_executed = provider.requests()["total"] - load.jobs
