@@ -16,7 +16,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from jobs.admin.wording import error_in_words, span, until
+from jobs.admin.wording import error_in_words, span, title, until
 from jobs.models import Delivery, DeliveryStatus, Priority, Status, TranscriptionJob, WorkerProcess
 from jobs.models.job import OPEN
 from jobs.wakeups import WEBHOOK_QUEUE
@@ -153,7 +153,9 @@ def _failures() -> list[dict[str, Any]]:
         .order_by("-id")[:SHOWN]
     ]
     latest.sort(key=attrgetter("id"), reverse=True)
-    return [{"job": job, "error": error_in_words(job.error_code)} for job in latest[:SHOWN]]
+    return [
+        {"job": job, "title": title(job), "error": error_in_words(job.error_code)} for job in latest[:SHOWN]
+    ]
 
 
 def _failing_deliveries(now: datetime) -> list[Delivery]:

@@ -11,7 +11,9 @@ from pathlib import PurePath
 from typing import IO
 
 from django.http import HttpResponse, HttpResponseBase
+from django.utils.http import content_disposition_header
 
+from jobs.admin.wording import short_id
 from jobs.downloads import Download, make_harmless
 from jobs.exports import FORMATS, Spoken
 from jobs.models import TranscriptionJob
@@ -22,15 +24,16 @@ _NOT_IN_NAMES = re.compile(r"[^\w-]+")
 
 def stem(job: TranscriptionJob) -> str:
     """A file name for the job without its ending: harmless everywhere, and no two jobs share it."""
-    name = PurePath(job.recording.filename).stem if job.recording else "recording"
-    return f"{_NOT_IN_NAMES.sub('_', name)[:80]}-{job.pk.hex[-8:]}"
+    called = PurePath(job.recording.filename).stem if job.recording else ""
+    return f"{_NOT_IN_NAMES.sub('_', called)[:80].strip('_') or 'recording'}-{short_id(job)}"
 
 
 def transcript_file(job: TranscriptionJob, transcript: Spoken, extension: str) -> HttpResponseBase:
     """KeyError for a format that there is none of."""
     export = FORMATS[extension]
     response = HttpResponse(export.write(transcript), content_type=export.media_type)
-    response["Content-Disposition"] = f'attachment; filename="{_ascii(stem(job))}.{extension}"'
+    filename = f"{stem(job)}.{extension}"
+    response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=filename)
     make_harmless(response)
     return response
 
@@ -57,7 +60,3 @@ def archive(
 def archive_file(file: IO[bytes]) -> HttpResponseBase:
     size = file.seek(0, SEEK_END)
     return Download(file, size, filename="transcripts.zip", content_type="application/zip")
-
-
-def _ascii(name: str) -> str:
-    return name.encode("ascii", "ignore").decode() or "transcript"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import messages
+from django.contrib.admin.models import LogEntry
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
@@ -22,14 +24,15 @@ from jobs.admin.options_form import OptionsForm, fields_of
 from jobs.admin.wording import (
     STATUS_COLOURS,
     advice,
-    error_in_words,
     length,
     line,
+    reason,
     receipt_in_words,
-    span,
+    title,
+    took,
     until,
 )
-from jobs.downloads import recording_file
+from jobs.downloads import RangeNotSatisfiable, recording_file
 from jobs.exports import FORMATS, to_txt
 from jobs.models import InvalidTransition, Status, Transcript, TranscriptionJob
 from jobs.options import to_query
@@ -38,6 +41,9 @@ from routing.regions import UnknownRegion
 
 if TYPE_CHECKING:
     from jobs.admin.jobs import JobAdmin
+
+AUDIO_FETCHED = "Audio played or downloaded."
+LISTENS_FOR = timedelta(hours=1)
 
 
 def find(job_id: str) -> TranscriptionJob | None:
@@ -52,12 +58,12 @@ def job_page(admin: JobAdmin, request: HttpRequest, job: TranscriptionJob) -> Ht
     shown = _chosen_version(job, request)
     context = {
         **admin.admin_site.each_context(request),
-        "title": str(job),
+        "title": title(job),
         "opts": TranscriptionJob._meta,
         "has_delete_permission": admin.has_delete_permission(request, job),
         **_state(job),
         "facts": _facts(job),
-        "receipt": receipt_in_words(job.receipt),
+        "receipt": receipt_in_words(job.receipt, job.run),
         "options": to_query(job.options),
         "metadata": _metadata(job),
         "versions": versions,
@@ -93,7 +99,7 @@ def requeue_page(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpRes
         return admin.page_of(job)
     context = {
         **admin.admin_site.each_context(request),
-        "title": f"Requeue {job}",
+        "title": f"Requeue {title(job)}",
         "opts": TranscriptionJob._meta,
         "job": job,
         "form": form,
@@ -128,11 +134,21 @@ def audio(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpResponseBa
     if job.recording is None:
         raise Http404
     try:
-        response = recording_file(job.recording)
+        response = recording_file(job.recording, request.headers.get("Range"))
     except FileNotFoundError:
         raise Http404("The audio is not stored any more.") from None
-    admin.log_change(request, job, "Audio downloaded.")
+    except RangeNotSatisfiable:
+        return HttpResponse(status=416, headers={"Content-Range": f"bytes */{job.recording.size}"})
+    if not _heard_lately(request.user, job):
+        admin.log_change(request, job, AUDIO_FETCHED)
     return response
+
+
+def _heard_lately(user: Any, job: TranscriptionJob) -> bool:
+    """A player asks for the audio part by part, and again at each jump: that is one entry in the log."""
+    lately = timezone.now() - LISTENS_FOR
+    told = LogEntry.objects.filter(user=user, object_id=str(job.pk), change_message=AUDIO_FETCHED)
+    return told.filter(action_time__gt=lately).exists()
 
 
 def _jobs() -> QuerySet[TranscriptionJob]:
@@ -142,13 +158,14 @@ def _jobs() -> QuerySet[TranscriptionJob]:
 def _state(job: TranscriptionJob) -> dict[str, Any]:
     lines = [line(entry) for entry in timeline(job)]
     several = job.run > 1
+    why = reason(job)
     return {
         "job": job,
         "colour": STATUS_COLOURS[job.status],
-        "error": error_in_words(job.error_code) if job.error_code else "",
-        "advice": advice(job.error_code)
-        if job.error_code and job.status in (Status.FAILED, Status.DEAD)
-        else "",
+        "reason": why,
+        "error_code": job.error_code if why else "",
+        "error_message": job.error_message if why else "",
+        "advice": advice(job.error_code) if why and job.is_ended else "",
         "again": _again(job),
         "lines": [
             (later, several and later.run != earlier.run) for earlier, later in pairwise([lines[0], *lines])
@@ -177,7 +194,7 @@ def _facts(job: TranscriptionJob) -> list[tuple[str, str]]:
         ("Queue", f"{job.queue}, {job.get_priority_display()} priority"),
         ("Run", str(job.run)),
         ("Attempts", str(job.attempts)),
-        ("Took", _took(job)),
+        ("Took", took(job)),
         ("Tags", ", ".join(map(str, job.tags))),
         ("Callback", job.callback_url),
         ("Id", str(job.pk)),
@@ -196,12 +213,6 @@ def _submitter(job: TranscriptionJob) -> str:
     if job.key is not None:
         return f"API key {job.key}"
     return str(job.created_by or "")
-
-
-def _took(job: TranscriptionJob) -> str:
-    if job.started_at is None or job.finished_at is None:
-        return ""
-    return span((job.finished_at - job.started_at).total_seconds())
 
 
 def _chosen_version(job: TranscriptionJob, request: HttpRequest) -> Transcript | None:

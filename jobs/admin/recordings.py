@@ -7,7 +7,7 @@ from django.template.defaultfilters import filesizeformat
 
 from jobs.admin.history import HistoryAdmin, HistoryInline
 from jobs.admin.look import display
-from jobs.admin.wording import STATUS_COLOURS, length
+from jobs.admin.wording import STATUS_COLOURS, length, short_id
 from jobs.models import Recording, TranscriptionJob
 
 
@@ -24,7 +24,8 @@ class JobsOfRecording(HistoryInline):
 
 @admin.register(Recording)
 class RecordingAdmin(HistoryAdmin):
-    list_display = ("filename", "project", "audio", "channels", "codec", "bytes", "created_at")
+    list_display = ("name", "project", "audio", "channels", "codec", "bytes", "created_at")
+    when_empty = "There are no recordings yet: each file that is uploaded or submitted is one."
     list_filter = ("created_at", "project")
     list_select_related = ("project",)
     search_fields = ("filename", "sha256")
@@ -38,6 +39,10 @@ class RecordingAdmin(HistoryAdmin):
         ("sha256", "created_at"),
     )
     inlines = (JobsOfRecording,)
+
+    @display(description="recording")
+    def name(self, recording: Recording) -> str:
+        return recording.filename or f"recording {short_id(recording)}"
 
     @display(description="audio")
     def audio(self, recording: Recording) -> str:

@@ -10,7 +10,7 @@ from django.utils.html import format_html
 
 from jobs.admin.history import HistoryAdmin, HistoryInline
 from jobs.admin.look import display
-from jobs.admin.wording import span
+from jobs.admin.wording import span, title
 from jobs.models import Delivery, DeliveryAttempt
 
 
@@ -28,6 +28,7 @@ class AttemptsOfDelivery(HistoryInline):
 class DeliveryAdmin(HistoryAdmin):
     list_display = ("labelled_status", "type", "job", "url", "attempts", "run_at", "delivered_at")
     list_display_links = ("type",)
+    when_empty = "No webhook was due yet: there is one when a job ends that has a callback or a subscriber."
     list_filter = ("status", "event__type", "event__project")
     list_select_related = ("event__job__recording",)
     search_fields = ("url",)
@@ -59,7 +60,7 @@ class DeliveryAdmin(HistoryAdmin):
         return format_html(
             '<a class="job-link" href="{}">{}</a>',
             reverse("admin:jobs_transcriptionjob_change", args=(job.pk,)),
-            job,
+            title(job),
         )
 
     @display(description="what is sent (data)")

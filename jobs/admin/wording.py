@@ -1,4 +1,4 @@
-"""How states, errors, choices and histories are put to people. Pure: codes in, words out."""
+"""How states, errors, choices and histories are put to people. Pure: rows and codes in, words out."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from jobs.models import Recording, Status, TranscriptionJob
 from jobs.timeline import Entry
 
 # The label's colour in django-unfold.
@@ -19,6 +20,9 @@ STATUS_COLOURS = {
     "cancelled": "default",
     "dead": "danger",
 }
+
+# What the job's error is the reason of; in any other status it is that of an earlier attempt.
+_EXPLAINED_BY_ERROR = (Status.WAITING, Status.FAILED, Status.DEAD)
 
 # What an error code means, and what the reader can do about it.
 ERRORS = {
@@ -112,6 +116,30 @@ def advice(code: str) -> str:
     return ERRORS[code][1] if code in ERRORS else "Requeue the job; if it fails again, change its options."
 
 
+def title(job: TranscriptionJob) -> str:
+    """The recording's file name or the URL; without either, the end of the job's id tells it from others."""
+    called = job.recording.filename if job.recording else job.url
+    return called or f"recording {short_id(job)}"
+
+
+def short_id(row: TranscriptionJob | Recording) -> str:
+    """Its end: the beginning of an id is the time, which rows that came together share."""
+    return row.pk.hex[-8:]
+
+
+def reason(job: TranscriptionJob) -> str:
+    """Why it stands as it does, where its status does not say that."""
+    return error_in_words(job.error_code) if job.error_code and job.status in _EXPLAINED_BY_ERROR else ""
+
+
+def took(job: TranscriptionJob) -> str:
+    """From its first claim to the outcome; nothing where running did not end it."""
+    given_up = job.status == Status.CANCELLED or job.error_code == "deadline_exceeded"
+    if given_up or job.started_at is None or job.finished_at is None:
+        return ""
+    return span((job.finished_at - job.started_at).total_seconds())
+
+
 def length(seconds: float | None) -> str:
     """0:07, 12:34 or 1:02:03; a dash for what is unknown."""
     if seconds is None:
@@ -137,12 +165,17 @@ def until(seconds: float) -> str:
     return f"in {span(seconds)}" if seconds > 0 else "now"
 
 
-def receipt_in_words(receipt: Mapping[str, Any]) -> list[str]:
-    """How mode and region were chosen, in sentences; empty for a job without a receipt."""
+def receipt_in_words(receipt: Mapping[str, Any], run: int) -> list[str]:
+    """How mode and region were chosen, in sentences; empty for a job without a receipt.
+
+    The choice is made when a job is submitted, so it is that of its first run in any later one too.
+    """
     if not receipt:
         return []
     asked = receipt.get("requested_mode", "auto")
+    first = "This is how run 1 was sent its way. What is requeued always goes through the queue."
     sentences = [
+        first if run > 1 else "",
         f"Asked for: {asked}. Chosen: {receipt.get('mode', asked)}, by the rule “{receipt.get('rule', '')}”.",
         str(receipt.get("reason", "")),
     ]

@@ -168,6 +168,26 @@ def test_a_page_that_is_logged_out_leads_to_the_login(new_page, root_client):
     page.wait_for("location.pathname.endsWith('/login/')")
 
 
+def test_the_audio_can_be_listened_to_from_anywhere_in_it(new_page):
+    project = make_project()
+    recording = make_recording(project, wav(seconds=300).getvalue())
+    page = new_page()
+    page.open(
+        reverse(
+            "admin:jobs_transcriptionjob_change", args=(make_job(recording=recording, project=project).pk,)
+        )
+    )
+    player = "document.querySelector('audio')"
+
+    page.evaluate(f"{player}.muted = true; {player}.play()")
+    page.wait_for(f"{player}.currentTime > 0")
+    page.evaluate(f"{player}.currentTime = 280")
+
+    page.wait_for(f"!{player}.seeking && {player}.currentTime > 280.1")
+    assert page.evaluate(f"{player}.duration") == 300
+    assert page.complaints == []
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_every_page_fits_and_loads_nothing_from_elsewhere(new_page, width, dark):

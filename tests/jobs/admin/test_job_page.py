@@ -1,6 +1,9 @@
 """The page of one job and what is reached from it."""
 
+from urllib.parse import quote
+
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.core.files.storage import storages
 from django.test import Client
 from django.urls import reverse
@@ -10,7 +13,7 @@ from jobs import lifecycle
 from jobs.lifecycle import CallReport
 from jobs.models import Delivery, DeliveryAttempt, Recording, Status, Transcript
 from tests.jobs.admin.conftest import said
-from tests.jobs.rows import LEASE_SECONDS, RESULT, WORKER, fresh, make_job, make_project, make_recording
+from tests.jobs.rows import LEASE_SECONDS, RESULT, WORKER, ago, fresh, make_job, make_project, make_recording
 
 REFUSED = CallReport(
     status_code=400, request_id="req-1", error_code="provider_rejected", error_message="Bad Request: corrupt"
@@ -57,6 +60,18 @@ def test_the_timeline_tells_attempts_and_deliveries(staff_client):
     assert WORKER in text
     assert "Transcript stored" in text
     assert "to https://hooks.example.com/, attempt 1, answered 502" in text
+
+
+def test_a_cancelled_job_is_not_explained_by_an_earlier_attempt(staff_client):
+    job = make_job(Status.RUNNING)
+    lifecycle.wait(job, LEASE_SECONDS, CallReport(error_code="provider_unreachable"), counted=True)
+    lifecycle.cancel(job)
+
+    state = staff_client.get(page("state", job)).content.decode().partition("Timeline")[0]
+
+    assert "cancelled" in state
+    assert "provider_unreachable" not in state
+    assert "The provider could not be reached" not in state
 
 
 def test_the_receipt_is_told_in_sentences(staff_client):
@@ -189,6 +204,25 @@ def test_requeueing_what_runs_says_why_not(staff_client):
     assert "only a job that has ended" in said(response)
 
 
+@pytest.mark.parametrize(
+    ("filename", "stem"),
+    [("", "recording"), ("???.wav", "recording"), ("call 1.wav", "call_1"), ("日本.wav", "日本")],
+)
+def test_a_transcript_s_file_is_named_after_the_recording(staff_client, filename, stem):
+    job = job_with_audio(filename)
+    Transcript.objects.create(job=job, run=1, version=1, text="Good bye.")
+
+    disposition = staff_client.get(page("transcript", job, "txt")).headers["Content-Disposition"]
+
+    assert f"{quote(stem)}-{job.pk.hex[-8:]}.txt" in disposition
+
+
+def test_a_job_whose_recording_has_no_name_is_told_by_the_end_of_its_id(staff_client):
+    job = job_with_audio("")
+
+    assert f">recording {job.pk.hex[-8:]}</h2>" in shown(staff_client, job)
+
+
 @pytest.mark.parametrize("extension", ["txt", "srt", "vtt", "json"])
 def test_transcripts_are_downloads_that_no_browser_runs(staff_client, extension):
     response = staff_client.get(page("transcript", completed(), extension))
@@ -218,6 +252,47 @@ def test_audio_is_a_download_that_no_browser_runs(staff_client):
     assert response.headers["Content-Disposition"].startswith("attachment")
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert "sandbox" in response.headers["Content-Security-Policy"]
+
+
+def test_audio_is_served_in_ranges_for_a_player_to_jump(staff_client):
+    job = job_with_audio()
+
+    response = staff_client.get(page("audio", job), headers={"Range": "bytes=1-3"})
+    beyond = staff_client.get(page("audio", job), headers={"Range": "bytes=5-"})
+
+    assert (response.status_code, b"".join(response.streaming_content)) == (206, b"oun")
+    assert response.headers["Content-Range"] == "bytes 1-3/5"
+    assert (beyond.status_code, beyond.headers["Content-Range"]) == (416, "bytes */5")
+
+
+def listen(client, job, first=0):
+    response = client.get(page("audio", job), headers={"Range": f"bytes={first}-"})
+    assert b"".join(response.streaming_content)
+
+
+def test_listening_is_logged_once_however_often_one_jumps(staff_client, staff):
+    job = job_with_audio()
+
+    for first in (0, 3, 1):
+        listen(staff_client, job, first)
+
+    told = LogEntry.objects.filter(object_id=str(job.pk)).values_list("user", "change_message")
+    assert list(told) == [(staff.pk, "Audio played or downloaded.")]
+
+
+def test_listening_anew_is_logged_anew(staff_client):
+    job = job_with_audio()
+    listen(staff_client, job)
+    LogEntry.objects.update(action_time=ago(3601))
+
+    listen(staff_client, job)
+
+    assert LogEntry.objects.count() == 2
+
+
+def test_there_is_a_player_only_where_there_is_audio(staff_client):
+    assert "<audio" in shown(staff_client, job_with_audio())
+    assert "<audio" not in shown(staff_client, make_job())
 
 
 def test_audio_that_is_not_stored_any_more_is_not_found(staff_client):

@@ -1,8 +1,21 @@
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from jobs.admin.options_form import OptionsForm, fields_of
-from jobs.admin.wording import STATUS_COLOURS, advice, error_in_words, length, receipt_in_words, span, until
+from jobs.admin.wording import (
+    STATUS_COLOURS,
+    advice,
+    error_in_words,
+    length,
+    reason,
+    receipt_in_words,
+    span,
+    took,
+    until,
+)
 from jobs.models import Status
+from tests.jobs.rows import build_job
 
 
 @pytest.mark.parametrize(
@@ -44,13 +57,57 @@ def test_every_status_has_a_colour():
 
 
 def test_a_job_without_a_receipt_has_no_sentences():
-    assert receipt_in_words({}) == []
+    assert receipt_in_words({}, run=1) == []
 
 
 def test_a_receipt_names_the_alternatives():
     receipt = {"requested_mode": "auto", "mode": "async", "rule": "no_slot", "alternatives": ["sync"]}
 
-    assert "It could also have run sync." in receipt_in_words(receipt)
+    assert "It could also have run sync." in receipt_in_words(receipt, run=1)
+
+
+def test_a_receipt_is_said_to_be_of_the_first_run_once_there_are_others():
+    receipt = {"requested_mode": "sync", "mode": "sync", "rule": "asked"}
+
+    first, second = receipt_in_words(receipt, run=1), receipt_in_words(receipt, run=2)
+
+    assert second == [
+        "This is how run 1 was sent its way. What is requeued always goes through the queue.",
+        *first,
+    ]
+
+
+def ended(status, **fields):
+    """Claimed at the hour, ended 2.5 s later."""
+    claimed = datetime(2026, 11, 21, 10, tzinfo=UTC)
+    return build_job(status, started_at=claimed, finished_at=claimed + timedelta(seconds=2.5), **fields)
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETED, Status.FAILED, Status.DEAD])
+def test_what_running_ended_took_time(status):
+    assert took(ended(status)) == "2.5 s"
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        ended(Status.CANCELLED),
+        ended(Status.FAILED, error_code="deadline_exceeded"),
+        build_job(Status.CANCELLED),
+        build_job(Status.RUNNING),
+    ],
+)
+def test_what_running_did_not_end_took_none(job):
+    assert took(job) == ""
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_an_error_is_the_reason_only_of_what_came_of_it(status):
+    why = reason(build_job(status, error_code="provider_unreachable"))
+
+    by_error = "The provider could not be reached"
+    expected = {"waiting": by_error, "failed": by_error, "dead": by_error}
+    assert why == expected.get(status, "")
 
 
 @pytest.mark.parametrize(
