@@ -1,7 +1,9 @@
 """The list of jobs: who sees it, what is found, and what its bulk actions do."""
 
 import io
+import tracemalloc
 import zipfile
+from datetime import UTC, datetime
 
 import pytest
 from django.core.files.base import ContentFile
@@ -12,15 +14,17 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from jobs import lifecycle
-from jobs.models import Priority, Recording, Status, TranscriptionJob
+from jobs.admin.downloads import archive
+from jobs.models import Priority, Recording, Status, Transcript, TranscriptionJob
 from tests.jobs.admin.conftest import said
 from tests.jobs.rows import RESULT, fresh, make_job, make_project, make_recording
 
 LIST = reverse("admin:jobs_transcriptionjob_changelist")
 
 
-def act(client, name, *jobs):
-    data = {"action": name, "_selected_action": [str(job.pk) for job in jobs]}
+def act(client, name, *jobs, across=False, **fields):
+    data = {"action": name, "_selected_action": [str(job.pk) for job in jobs], "select_across": int(across)}
+    data |= fields
     return client.post(LIST, data, follow=True)
 
 
@@ -214,6 +218,91 @@ def test_an_export_of_nothing_is_a_page_that_says_so(staff_client):
 
     assert response.headers["Content-Type"].startswith("text/html")
     assert "not exported" in said(response)
+
+
+def test_an_export_holds_one_transcript_in_memory_at_a_time(staff_client):
+    project, megabyte, count = make_project(), 1 << 20, 30
+    for _ in range(count):
+        Transcript.objects.create(
+            job=make_job(Status.COMPLETED, project=project), run=1, version=1, text="a" * megabyte
+        )
+
+    tracemalloc.start()
+    try:
+        file, included, _ = archive(TranscriptionJob.objects.select_related("recording"))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    file.close()
+
+    assert len(included) == count
+    assert peak < count * megabyte / 2
+
+
+@pytest.mark.parametrize("filename", ["", "call.wav"])
+def test_the_list_calls_a_job_by_its_recording(staff_client, filename):
+    project = make_project()
+    recording = make_recording(project)
+    Recording.objects.filter(pk=recording.pk).update(filename=filename)
+    job = make_job(project=project, recording=recording)
+
+    assert f">{filename or f'recording {job.pk.hex[-8:]}'}</a>" in staff_client.get(LIST).content.decode()
+
+
+def test_doing_it_again_to_all_goes_on_where_it_stopped(staff_client, monkeypatch):
+    monkeypatch.setattr("jobs.admin.jobs.BULK_LIMIT", 2)
+    project = make_project()
+    queued = [make_job(project=project) for _ in range(3)]
+    ended = [make_job(Status.FAILED, project=project) for _ in range(2)]
+
+    first = act(staff_client, "cancel_selected", *ended, across=True)
+    second = act(staff_client, "cancel_selected", *ended, across=True)
+
+    assert "Only the first 2 were taken; do it again for the rest." in said(first)
+    assert "1 job was cancelled." in said(second)
+    assert {fresh(job).status for job in queued} == {Status.CANCELLED}
+
+
+def test_deleting_is_the_last_of_the_actions(root_client):
+    make_job()
+
+    choices = root_client.get(LIST).context["action_form"].fields["action"].choices
+
+    assert [name for name, _ in choices if name] == [
+        "requeue_selected",
+        "cancel_selected",
+        "export_selected",
+        "delete_selected",
+    ]
+
+
+def test_deleting_asks_first_and_names_what_will_be_gone(root_client):
+    job = make_job(url="https://example.com/gone.wav")
+    TranscriptionJob.objects.update(created_at=datetime(2026, 11, 21, 10, 33, tzinfo=UTC))
+
+    text = act(root_client, "delete_selected", job).content.decode()
+
+    assert f"https://example.com/gone.wav, of 2026-11-21 10:33, queued, id {job.pk}" in text
+    assert TranscriptionJob.objects.exists()
+
+
+def test_no_more_are_asked_about_than_the_answer_can_hold(root_client, monkeypatch):
+    monkeypatch.setattr("jobs.admin.jobs.DELETE_LIMIT", 2)
+    project = make_project()
+    chosen = [make_job(project=project) for _ in range(3)]
+
+    response = act(root_client, "delete_selected", *chosen)
+
+    assert response.content.decode().count('name="_selected_action"') == 2
+    assert "Only the first 2 were taken" in response.content.decode()
+
+
+def test_staff_may_not_delete_many_either(staff_client):
+    job = make_job()
+
+    act(staff_client, "delete_selected", job, post="yes")
+
+    assert TranscriptionJob.objects.filter(pk=job.pk).exists()
 
 
 def test_staff_may_not_delete(staff_client):
