@@ -203,6 +203,7 @@ LOGIN_URL = "admin:login"
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
+FORMAT_MODULE_PATH = ["transcribe_project.formats"]
 
 # Behind TLS everything that can be is bound to it; PUBLIC_URL tells.
 _tls = PUBLIC_URL.startswith("https://")
@@ -240,7 +241,10 @@ def _to(icon: str, title: str, page: str) -> dict[str, object]:
 UNFOLD = {
     "SITE_TITLE": "Transcription",
     "SITE_HEADER": "Transcription",
+    "SITE_SUBHEADER": "All times are UTC",
     "SITE_SYMBOL": "graphic_eq",
+    # The admin is the site.
+    "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
     "DASHBOARD_CALLBACK": "jobs.admin.dashboard.add_dashboard",
     "SITE_FAVICONS": [

@@ -23,7 +23,12 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 class SeenByStaff(ModelAdmin):
-    """Every member of staff sees it. Who may change it is up to Django's permissions."""
+    """Every member of staff sees it. Who may change it is up to Django's permissions.
+
+    `when_empty` stands where the list would be: what has to happen for there to be something.
+    """
+
+    when_empty = ""
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_active and request.user.is_staff)

@@ -34,6 +34,7 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
 class KeyAdmin(SeenByStaff):
     form = KeyForm
     list_display = ("name", "prefix", "project", "state", "created_at", "expires_at", "last_used_at")
+    when_empty = "There are no keys yet: whoever is to use the API needs one."
     list_filter = ("project",)
     list_select_related = ("project",)
     search_fields = ("name", "prefix")

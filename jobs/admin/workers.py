@@ -25,6 +25,7 @@ class WorkerAdmin(HistoryAdmin):
         "seen_at",
     )
     list_display_links = ("name",)
+    when_empty = "No worker has reported itself yet. Jobs are accepted all the same, and wait for one."
     sortable_by = ()
     ordering = ("-seen_at",)
 
