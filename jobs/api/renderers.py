@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import orjson
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
+from rest_framework.utils.encoders import JSONEncoder
 
 
 class JSONRenderer(BaseRenderer):
@@ -24,7 +26,11 @@ class JSONRenderer(BaseRenderer):
     ) -> bytes:
         if data is None:
             return b""
-        return orjson.dumps(data, default=_plain, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
+        try:
+            return orjson.dumps(data, default=_plain, option=orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS)
+        except TypeError:
+            # An integer beyond 64 bits: PostgreSQL gives back 1e20 as one, and orjson has none.
+            return json.dumps(data, cls=JSONEncoder, separators=(",", ":")).encode()
 
 
 class AlwaysTheFirst(DefaultContentNegotiation):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
@@ -86,16 +87,16 @@ class InvalidTransition(Exception):
 _CLAIM = """
 WITH due AS (
     SELECT id, priority, 0 AS place FROM jobs_transcriptionjob
-    WHERE queue = %s AND status = 'waiting' AND run_at <= {now}
+    WHERE queue = %(queue)s AND status = 'waiting' AND run_at <= {now}
     ORDER BY priority, run_at LIMIT 1 {lock}
 ), fresh AS (
     SELECT id, priority, 1 AS place FROM jobs_transcriptionjob
-    WHERE queue = %s AND status = 'queued'
+    WHERE queue = %(queue)s AND status = 'queued'
     ORDER BY priority, start_tag, id LIMIT 1 {lock}
 )
 UPDATE jobs_transcriptionjob
-SET status = 'running', lease_token = %s, lease_until = {lease_until}, worker = %s, run_at = NULL,
-    claimed_at = {now}, started_at = coalesce(started_at, {now})
+SET status = 'running', lease_token = %(token)s, lease_until = {lease_until}, worker = %(worker)s,
+    run_at = NULL, claimed_at = {now}, started_at = coalesce(started_at, {now})
 WHERE id = (
     SELECT id FROM (SELECT * FROM due UNION ALL SELECT * FROM fresh) AS candidate
     ORDER BY priority, place LIMIT 1
@@ -105,15 +106,12 @@ RETURNING *
 _CLAIM_FOR = {
     "postgresql": _CLAIM.format(
         now="now()",
-        lease_until="now() + %s * interval '1 second'",
+        lease_until="now() + %(lease)s * interval '1 second'",
         lock="FOR UPDATE SKIP LOCKED",
     ),
-    # SQLite has one writer at a time, so there is nothing to skip.
-    "sqlite": _CLAIM.format(
-        now="STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW')",
-        lease_until="STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW', %s || ' seconds')",
-        lock="",
-    ),
+    # One writer at a time, so there is nothing to skip; on our own host, so our clock is the database's, and
+    # finer than the milliseconds that SQLite tells.
+    "sqlite": _CLAIM.format(now="%(now)s", lease_until="%(until)s", lock=""),
 }
 
 
@@ -169,13 +167,15 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
         Priority and then fairness between projects (`start_tag`) decide which. Losing a race costs nothing:
         PostgreSQL skips rows that another is claiming, SQLite claims one after the other.
         """
-        connection = connections[self.db]
-        token, lease = uuid4(), float(lease_seconds)
-        written_token = token if connection.vendor == "postgresql" else token.hex
-        parameters = [queue, queue, written_token, lease, worker]
-        if connection.vendor == "sqlite":
-            parameters[3] = f"+{lease}"
-        return next(iter(list(self.raw(_CLAIM_FOR[connection.vendor], parameters))), None)
+        connection, token, now = connections[self.db], uuid4(), timezone.now()
+        values: dict[str, Any] = {"queue": queue, "worker": worker}
+        if connection.vendor == "postgresql":
+            values |= {"token": token, "lease": lease_seconds}
+        else:
+            written = connection.ops.adapt_datetimefield_value
+            until = now + timedelta(seconds=lease_seconds)
+            values |= {"token": token.hex, "now": written(now), "until": written(until)}
+        return next(iter(list(self.raw(_CLAIM_FOR[connection.vendor], values))), None)
 
     def claim_one(self, job: TranscriptionJob, worker: str, lease_seconds: float) -> bool:
         """Claim this very job, whatever stands before it; whether that went well."""

@@ -422,3 +422,13 @@ def test_audio_that_is_gone_from_storage_is_a_404(api, project):
     response = api.get(f"{JOBS}{add_job(project, recording=recording).pk}/audio/")
 
     assert response.status_code == 404
+
+
+def test_numbers_of_any_size_come_back_in_metadata(api, project):
+    job = add_job(project, metadata={"n": 1e20, "big": 2**70})
+
+    answer = api.get(f"/api/v1/jobs/{job.pk}/")
+
+    assert answer.status_code == 200
+    assert answer.json()["metadata"] == {"n": 1e20, "big": 2**70}
+    assert answer.json()["created_at"].endswith("Z")
