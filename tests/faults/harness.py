@@ -115,6 +115,8 @@ class Worker(Program):
         )
 
     def answers(self) -> bool:
+        if not self.running:
+            return False
         return WorkerProcess.objects.alive().filter(name__contains=f":{self.pid}:").exists()
 
     @property
@@ -177,7 +179,8 @@ class Stack:
         try:
             for worker in workers:
                 worker.spawn()
-            wait_until(lambda: all(worker.answers() for worker in workers), 60)
+            # Looked after from the start: a poison pill may end one before it has said that it is there.
+            supervisor.wait_until(lambda: all(worker.answers() for worker in workers), 60)
             yield supervisor
         except BaseException:
             sys.stderr.write(supervisor.tell_logs())
