@@ -24,11 +24,11 @@ from jobs.models import (
     Delivery,
     Event,
     EventType,
+    Mode,
     Status,
     Transcript,
     TranscriptionJob,
 )
-from jobs.models.job import Mode
 from jobs.models.webhook import as_json, receiver_of
 from jobs.queues import WEBHOOK_QUEUE
 from jobs.results import Result

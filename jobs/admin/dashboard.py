@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from jobs.admin.wording import error_in_words, span, title, until
 from jobs.models import Delivery, DeliveryStatus, Priority, Status, TranscriptionJob, WorkerProcess
-from jobs.models.job import OPEN
+from jobs.models.state import OPEN
 from jobs.queues import WEBHOOK_QUEUE
 
 SHOWN = 8

@@ -24,7 +24,7 @@ from jobs.admin.upload import upload_page
 from jobs.admin.wording import STATUS_COLOURS, length, reason, title, took, until
 from jobs.deletion import delete_job
 from jobs.models import InvalidTransition, Status, TranscriptionJob, WorkerProcess
-from jobs.models.job import ENDED, OPEN
+from jobs.models.state import ENDED, OPEN
 from routing.regions import UnknownRegion, all_regions
 
 # A request should end, and one that moves two thousand jobs takes seconds.

@@ -10,7 +10,7 @@ from django_filters import rest_framework as filters
 from rest_framework.exceptions import ValidationError
 
 from jobs.models import Mode, Priority, Status, TranscriptionJob
-from jobs.models.job import JobQuerySet
+from jobs.models.queue import JobQuerySet
 
 PRIORITIES = {priority.label: priority for priority in Priority}
 

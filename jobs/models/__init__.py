@@ -1,17 +1,11 @@
 """The tables, one module for each thing that the service knows."""
 
-from jobs.models.job import (
-    Attempt,
-    AttemptOutcome,
-    InvalidTransition,
-    Mode,
-    Priority,
-    Status,
-    TranscriptionJob,
-)
+from jobs.models.attempt import Attempt, AttemptOutcome
+from jobs.models.job import TranscriptionJob
 from jobs.models.key import ApiKey, Scope
 from jobs.models.project import Membership, Project, Role
 from jobs.models.recording import Recording
+from jobs.models.state import InvalidTransition, Mode, Priority, Status
 from jobs.models.transcript import Transcript
 from jobs.models.webhook import Delivery, DeliveryAttempt, DeliveryStatus, Event, EventType
 from jobs.models.worker import WorkerProcess

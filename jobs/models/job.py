@@ -2,217 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any, ClassVar
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from django.conf import settings
-from django.contrib.auth.models import User
-from django.db import connections, models
+from django.db import models
 from django.db.models import Case, F, Q, Value, When
-from django.db.models.expressions import RawSQL
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from jobs.database_clock import seconds_from_now
 from jobs.ids import uuid7
 from jobs.models.key import ApiKey
 from jobs.models.project import Project
+from jobs.models.queue import JobQuerySet
 from jobs.models.recording import Recording
+from jobs.models.state import ENDED, ENTERED_FROM, InvalidTransition, Mode, Priority, Status
 from jobs.queues import ISOLATION_QUEUE
 
 CRASHES_TO_ISOLATION = 2
 # A job's place in the queue is told, but not at any price.
 MOST_COUNTED = 10_000
-
-
-class Status(models.TextChoices):
-    QUEUED = "queued"
-    RUNNING = "running"
-    WAITING = "waiting"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    DEAD = "dead"
-
-
-class Mode(models.TextChoices):
-    SYNC = "sync"
-    ASYNC = "async"
-
-
-class Priority(models.IntegerChoices):
-    """Lower goes first."""
-
-    HIGH = 0, "high"
-    NORMAL = 1, "normal"
-    LOW = 2, "low"
-
-
-OPEN = (Status.QUEUED, Status.RUNNING, Status.WAITING)
-ENDED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.DEAD)
-
-ENTERED_FROM: dict[Status, tuple[Status, ...]] = {
-    Status.RUNNING: (Status.QUEUED, Status.WAITING),
-    Status.WAITING: (Status.RUNNING,),
-    Status.QUEUED: (Status.RUNNING, *ENDED),
-    Status.COMPLETED: (Status.RUNNING,),
-    Status.FAILED: OPEN,
-    Status.CANCELLED: OPEN,
-    Status.DEAD: (Status.RUNNING,),
-}
-
-
-# What people ask of a job, by the status that it enters: where from, and how that is told.
-MOVES_OF_PEOPLE = {
-    Status.CANCELLED: (OPEN, "only an open one can be cancelled"),
-    Status.QUEUED: (ENDED, "only one that has ended can be requeued"),
-}
-
-
-class InvalidTransition(Exception):
-    """The job is not (or no longer) in a status that allows the move, or its lease is another's now."""
-
-    def __init__(self, job: TranscriptionJob, status: Status) -> None:
-        allowed, rule = MOVES_OF_PEOPLE.get(status, (tuple(Status), ""))
-        if job.status in allowed:
-            message = f"Job {job.pk} cannot become {status}: it ended or is another's by now."
-        else:
-            message = f"The job is {job.status}; {rule}."
-        super().__init__(message)
-
-
-# One statement claims the next job. Retries that are due stand in an index of their own, so that thousands
-# of them waiting for a region do not have to be stepped over; among equals in priority they go first.
-_CLAIM = """
-WITH due AS (
-    SELECT id, priority, 0 AS place FROM jobs_transcriptionjob
-    WHERE queue = %(queue)s AND status = 'waiting' AND run_at <= {now}
-    ORDER BY priority, run_at LIMIT 1 {lock}
-), fresh AS (
-    SELECT id, priority, 1 AS place FROM jobs_transcriptionjob
-    WHERE queue = %(queue)s AND status = 'queued'
-    ORDER BY priority, start_tag, id LIMIT 1 {lock}
-)
-UPDATE jobs_transcriptionjob
-SET status = 'running', lease_token = %(token)s, lease_until = {lease_until}, worker = %(worker)s,
-    run_at = NULL, claimed_at = {now}, started_at = coalesce(started_at, {now})
-WHERE id = (
-    SELECT id FROM (SELECT * FROM due UNION ALL SELECT * FROM fresh) AS candidate
-    ORDER BY priority, place LIMIT 1
-)
-RETURNING *
-"""
-_CLAIM_FOR = {
-    "postgresql": _CLAIM.format(
-        now="now()",
-        lease_until="now() + %(lease)s * interval '1 second'",
-        lock="FOR UPDATE SKIP LOCKED",
-    ),
-    # One writer at a time, so there is nothing to skip; on our own host, so our clock is the database's, and
-    # finer than the milliseconds that SQLite tells.
-    "sqlite": _CLAIM.format(now="%(now)s", lease_until="%(until)s", lock=""),
-}
-
-
-# Two reads of an index's end each; the ORM would go through all that is queued.
-_NEXT_START_TAG = """
-SELECT coalesce(max(tag), 0) FROM (
-    SELECT min(start_tag) AS tag FROM jobs_transcriptionjob
-    WHERE queue = %s AND priority = %s AND status = 'queued'
-    UNION ALL
-    SELECT max(start_tag) + 1 FROM jobs_transcriptionjob
-    WHERE queue = %s AND priority = %s AND project_id = %s AND status = 'queued'
-) AS tags
-"""
-
-
-class JobQuerySet(models.QuerySet["TranscriptionJob"]):
-    def visible_to(self, user: User) -> JobQuerySet:
-        return self.filter(project__in=Project.objects.visible_to(user))
-
-    def open(self) -> JobQuerySet:
-        return self.filter(status__in=OPEN)
-
-    def claimable(self, queue: str) -> JobQuerySet:
-        """What `claim` chooses from."""
-        due = Q(status=Status.WAITING, run_at__lte=Now())
-        return self.filter(Q(status=Status.QUEUED) | due, queue=queue)
-
-    def before(self, job: TranscriptionJob) -> JobQuerySet:
-        """What `claim` chooses before `job`, which is queued."""
-        due = Q(status=Status.WAITING, run_at__lte=Now(), priority__lte=job.priority)
-        same = Q(priority=job.priority)
-        earlier = same & (Q(start_tag__lt=job.start_tag) | Q(start_tag=job.start_tag, id__lt=job.pk))
-        fresh = Q(status=Status.QUEUED) & (Q(priority__lt=job.priority) | earlier)
-        return self.filter(due | fresh, queue=job.queue)
-
-    def tagged(self, tag: str) -> JobQuerySet:
-        if connections[self.db].features.supports_json_field_contains:
-            return self.filter(tags__contains=[tag])
-        among_tags = "EXISTS (SELECT 1 FROM json_each(jobs_transcriptionjob.tags) WHERE value = %s)"
-        return self.filter(RawSQL(among_tags, (tag,), output_field=models.BooleanField()))  # noqa: S611
-
-    def stalled(self) -> JobQuerySet:
-        """Running, but nobody has renewed the lease."""
-        return self.filter(status=Status.RUNNING, lease_until__lt=Now())
-
-    def overdue(self) -> JobQuerySet:
-        """Still to be begun after their deadline."""
-        return self.filter(status__in=(Status.QUEUED, Status.WAITING), deadline_at__lt=Now())
-
-    def claim(self, queue: str, worker: str, lease_seconds: float) -> TranscriptionJob | None:
-        """The next job that this queue may run, leased to `worker`; None when there is none.
-
-        Priority and then fairness between projects (`start_tag`) decide which. Losing a race costs nothing:
-        PostgreSQL skips rows that another is claiming, SQLite claims one after the other.
-        """
-        connection, token, now = connections[self.db], uuid4(), timezone.now()
-        values: dict[str, Any] = {"queue": queue, "worker": worker}
-        if connection.vendor == "postgresql":
-            values |= {"token": token, "lease": lease_seconds}
-        else:
-            written = connection.ops.adapt_datetimefield_value
-            until = now + timedelta(seconds=lease_seconds)
-            values |= {"token": token.hex, "now": written(now), "until": written(until)}
-        return next(iter(list(self.raw(_CLAIM_FOR[connection.vendor], values))), None)
-
-    def claim_one(self, job: TranscriptionJob, worker: str, lease_seconds: float) -> bool:
-        """Claim this very job, whatever stands before it; whether that went well."""
-        now = timezone.now()
-        return bool(
-            self.claimable(job.queue)
-            .filter(pk=job.pk)
-            .update(
-                status=Status.RUNNING,
-                lease_token=uuid4(),
-                lease_until=seconds_from_now(lease_seconds),
-                worker=worker,
-                run_at=None,
-                claimed_at=now,
-                started_at=Coalesce("started_at", now),
-            )
-        )
-
-    def renew(self, tokens: list[UUID], lease_seconds: float) -> set[UUID]:
-        """Renew these leases; the tokens of those that are lost."""
-        held = self.filter(lease_token__in=tokens, status=Status.RUNNING)
-        if held.update(lease_until=seconds_from_now(lease_seconds)) == len(tokens):
-            return set()
-        return set(tokens) - set(held.values_list("lease_token", flat=True))
-
-    def next_start_tag(self, project: Project, queue: str, priority: int) -> int:
-        """The start tag of the project's next job in this queue.
-
-        Start-time fair queueing: a job goes one place behind its project's last queued one, but never before
-        what the queue serves now. A project with 10,000 files in line so delays another's single file by at
-        most one of its own. Two submissions at once may get the same tag, which only makes them equals.
-        """
-        connection = connections[self.db]
-        project_id = project.pk if connection.vendor == "postgresql" else project.pk.hex
-        with connection.cursor() as cursor:
-            cursor.execute(_NEXT_START_TAG, [queue, priority, queue, priority, project_id])
-            return int(cursor.fetchone()[0])
 
 
 class TranscriptionJob(models.Model):
@@ -474,44 +284,3 @@ class TranscriptionJob(models.Model):
                 vars(self).pop(name, None)
             else:
                 setattr(self, name, value)
-
-
-class AttemptOutcome(models.TextChoices):
-    COMPLETED = "completed"
-    RETRIED = "retried"
-    DEFERRED = "deferred"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    RELEASED = "released"
-    LOST = "lost"
-    CRASHED = "crashed"
-
-
-class Attempt(models.Model):
-    """One time that somebody held the job's lease, written when it ended.
-
-    `outcome_unknown` marks a call whose answer never came although the request had gone out: it may be
-    billed.
-    """
-
-    job = models.ForeignKey(TranscriptionJob, on_delete=models.CASCADE, related_name="history")
-    run = models.PositiveIntegerField()
-    lease_token = models.UUIDField()
-    region = models.CharField(max_length=50)
-    worker = models.CharField(max_length=120)
-    outcome = models.CharField(max_length=10, choices=AttemptOutcome)
-    outcome_unknown = models.BooleanField(default=False)
-    counted = models.BooleanField()
-    status_code = models.PositiveSmallIntegerField(null=True, help_text="The provider's.")
-    request_id = models.CharField(max_length=100, blank=True, help_text="The provider's.")
-    error_code = models.CharField(max_length=60, blank=True)
-    error_message = models.TextField(blank=True)
-    started_at = models.DateTimeField()
-    ended_at = models.DateTimeField(db_default=Now())
-
-    class Meta:
-        ordering = ("id",)
-        constraints = (models.UniqueConstraint(fields=("job", "lease_token"), name="attempt_once"),)
-
-    def __str__(self) -> str:
-        return f"{self.outcome} in {self.region}"

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from jobs.ids import uuid7
 from jobs.models import Project, Recording, Status, TranscriptionJob
-from jobs.models.job import ENDED
+from jobs.models.state import ENDED
 from jobs.results import Result
 
 QUEUE = "transcription.default"

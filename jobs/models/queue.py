@@ -1,0 +1,149 @@
+"""The table of jobs as a queue: what is in it, in which order it is served, and how it is claimed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from django.db import connections, models
+from django.db.models import Q
+from django.db.models.expressions import RawSQL
+from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
+
+from jobs.database_clock import seconds_from_now
+from jobs.models.project import Project
+from jobs.models.state import OPEN, Status
+
+if TYPE_CHECKING:  # it imports this module
+    from jobs.models.job import TranscriptionJob
+
+# One statement claims the next job. Retries that are due stand in an index of their own, so that thousands
+# of them waiting for a region do not have to be stepped over; among equals in priority they go first.
+_CLAIM = """
+WITH due AS (
+    SELECT id, priority, 0 AS place FROM jobs_transcriptionjob
+    WHERE queue = %(queue)s AND status = 'waiting' AND run_at <= {now}
+    ORDER BY priority, run_at LIMIT 1 {lock}
+), fresh AS (
+    SELECT id, priority, 1 AS place FROM jobs_transcriptionjob
+    WHERE queue = %(queue)s AND status = 'queued'
+    ORDER BY priority, start_tag, id LIMIT 1 {lock}
+)
+UPDATE jobs_transcriptionjob
+SET status = 'running', lease_token = %(token)s, lease_until = {lease_until}, worker = %(worker)s,
+    run_at = NULL, claimed_at = {now}, started_at = coalesce(started_at, {now})
+WHERE id = (
+    SELECT id FROM (SELECT * FROM due UNION ALL SELECT * FROM fresh) AS candidate
+    ORDER BY priority, place LIMIT 1
+)
+RETURNING *
+"""
+_CLAIM_FOR = {
+    "postgresql": _CLAIM.format(
+        now="now()",
+        lease_until="now() + %(lease)s * interval '1 second'",
+        lock="FOR UPDATE SKIP LOCKED",
+    ),
+    # One writer at a time, so there is nothing to skip; on our own host, so our clock is the database's, and
+    # finer than the milliseconds that SQLite tells.
+    "sqlite": _CLAIM.format(now="%(now)s", lease_until="%(until)s", lock=""),
+}
+
+
+# Two reads of an index's end each; the ORM would go through all that is queued.
+_NEXT_START_TAG = """
+SELECT coalesce(max(tag), 0) FROM (
+    SELECT min(start_tag) AS tag FROM jobs_transcriptionjob
+    WHERE queue = %s AND priority = %s AND status = 'queued'
+    UNION ALL
+    SELECT max(start_tag) + 1 FROM jobs_transcriptionjob
+    WHERE queue = %s AND priority = %s AND project_id = %s AND status = 'queued'
+) AS tags
+"""
+
+
+class JobQuerySet(models.QuerySet["TranscriptionJob"]):
+    def open(self) -> JobQuerySet:
+        return self.filter(status__in=OPEN)
+
+    def claimable(self, queue: str) -> JobQuerySet:
+        """What `claim` chooses from."""
+        due = Q(status=Status.WAITING, run_at__lte=Now())
+        return self.filter(Q(status=Status.QUEUED) | due, queue=queue)
+
+    def before(self, job: TranscriptionJob) -> JobQuerySet:
+        """What `claim` chooses before `job`, which is queued."""
+        due = Q(status=Status.WAITING, run_at__lte=Now(), priority__lte=job.priority)
+        same = Q(priority=job.priority)
+        earlier = same & (Q(start_tag__lt=job.start_tag) | Q(start_tag=job.start_tag, id__lt=job.pk))
+        fresh = Q(status=Status.QUEUED) & (Q(priority__lt=job.priority) | earlier)
+        return self.filter(due | fresh, queue=job.queue)
+
+    def tagged(self, tag: str) -> JobQuerySet:
+        if connections[self.db].features.supports_json_field_contains:
+            return self.filter(tags__contains=[tag])
+        among_tags = "EXISTS (SELECT 1 FROM json_each(jobs_transcriptionjob.tags) WHERE value = %s)"
+        return self.filter(RawSQL(among_tags, (tag,), output_field=models.BooleanField()))  # noqa: S611
+
+    def stalled(self) -> JobQuerySet:
+        """Running, but nobody has renewed the lease."""
+        return self.filter(status=Status.RUNNING, lease_until__lt=Now())
+
+    def overdue(self) -> JobQuerySet:
+        """Still to be begun after their deadline."""
+        return self.filter(status__in=(Status.QUEUED, Status.WAITING), deadline_at__lt=Now())
+
+    def claim(self, queue: str, worker: str, lease_seconds: float) -> TranscriptionJob | None:
+        """The next job that this queue may run, leased to `worker`; None when there is none.
+
+        Priority and then fairness between projects (`start_tag`) decide which. Losing a race costs nothing:
+        PostgreSQL skips rows that another is claiming, SQLite claims one after the other.
+        """
+        connection, token, now = connections[self.db], uuid4(), timezone.now()
+        values: dict[str, Any] = {"queue": queue, "worker": worker}
+        if connection.vendor == "postgresql":
+            values |= {"token": token, "lease": lease_seconds}
+        else:
+            written = connection.ops.adapt_datetimefield_value
+            until = now + timedelta(seconds=lease_seconds)
+            values |= {"token": token.hex, "now": written(now), "until": written(until)}
+        return next(iter(list(self.raw(_CLAIM_FOR[connection.vendor], values))), None)
+
+    def claim_one(self, job: TranscriptionJob, worker: str, lease_seconds: float) -> bool:
+        """Claim this very job, whatever stands before it; whether that went well."""
+        now = timezone.now()
+        return bool(
+            self.claimable(job.queue)
+            .filter(pk=job.pk)
+            .update(
+                status=Status.RUNNING,
+                lease_token=uuid4(),
+                lease_until=seconds_from_now(lease_seconds),
+                worker=worker,
+                run_at=None,
+                claimed_at=now,
+                started_at=Coalesce("started_at", now),
+            )
+        )
+
+    def renew(self, tokens: list[UUID], lease_seconds: float) -> set[UUID]:
+        """Renew these leases; the tokens of those that are lost."""
+        held = self.filter(lease_token__in=tokens, status=Status.RUNNING)
+        if held.update(lease_until=seconds_from_now(lease_seconds)) == len(tokens):
+            return set()
+        return set(tokens) - set(held.values_list("lease_token", flat=True))
+
+    def next_start_tag(self, project: Project, queue: str, priority: int) -> int:
+        """The start tag of the project's next job in this queue.
+
+        Start-time fair queueing: a job goes one place behind its project's last queued one, but never before
+        what the queue serves now. A project with 10,000 files in line so delays another's single file by at
+        most one of its own. Two submissions at once may get the same tag, which only makes them equals.
+        """
+        connection = connections[self.db]
+        project_id = project.pk if connection.vendor == "postgresql" else project.pk.hex
+        with connection.cursor() as cursor:
+            cursor.execute(_NEXT_START_TAG, [queue, priority, queue, priority, project_id])
+            return int(cursor.fetchone()[0])

@@ -1,0 +1,66 @@
+"""The states of a job, and which may follow which."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import models
+
+if TYPE_CHECKING:  # it imports this module
+    from jobs.models.job import TranscriptionJob
+
+
+class Status(models.TextChoices):
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    DEAD = "dead"
+
+
+class Mode(models.TextChoices):
+    SYNC = "sync"
+    ASYNC = "async"
+
+
+class Priority(models.IntegerChoices):
+    """Lower goes first."""
+
+    HIGH = 0, "high"
+    NORMAL = 1, "normal"
+    LOW = 2, "low"
+
+
+OPEN = (Status.QUEUED, Status.RUNNING, Status.WAITING)
+ENDED = (Status.COMPLETED, Status.FAILED, Status.CANCELLED, Status.DEAD)
+
+ENTERED_FROM: dict[Status, tuple[Status, ...]] = {
+    Status.RUNNING: (Status.QUEUED, Status.WAITING),
+    Status.WAITING: (Status.RUNNING,),
+    Status.QUEUED: (Status.RUNNING, *ENDED),
+    Status.COMPLETED: (Status.RUNNING,),
+    Status.FAILED: OPEN,
+    Status.CANCELLED: OPEN,
+    Status.DEAD: (Status.RUNNING,),
+}
+
+
+# What people ask of a job, by the status that it enters: where from, and how that is told.
+MOVES_OF_PEOPLE = {
+    Status.CANCELLED: (OPEN, "only an open one can be cancelled"),
+    Status.QUEUED: (ENDED, "only one that has ended can be requeued"),
+}
+
+
+class InvalidTransition(Exception):
+    """The job is not (or no longer) in a status that allows the move, or its lease is another's now."""
+
+    def __init__(self, job: TranscriptionJob, status: Status) -> None:
+        allowed, rule = MOVES_OF_PEOPLE.get(status, (tuple(Status), ""))
+        if job.status in allowed:
+            message = f"Job {job.pk} cannot become {status}: it ended or is another's by now."
+        else:
+            message = f"The job is {job.status}; {rule}."
+        super().__init__(message)
