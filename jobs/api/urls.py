@@ -1,7 +1,7 @@
 """URLs below /api/."""
 
 from django.urls import include, path, re_path
-from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from jobs.api.views.jobs import SUBMISSION_PARSERS, JobViewSet
 from jobs.api.views.projects import KeyViewSet, ProjectViewSet, WebhookSecretViewSet
@@ -40,7 +40,6 @@ v1 = [
 urlpatterns = [
     path("v1/", include(v1)),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerView.as_view(url_name="schema")),
-    path("redoc/", SpectacularRedocView.as_view(url_name="schema")),
+    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema")),
     re_path("", Nothing.as_view()),
 ]
