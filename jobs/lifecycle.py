@@ -18,31 +18,17 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
+from jobs import events
 from jobs.models import (
     Attempt,
     AttemptOutcome,
-    Delivery,
-    Event,
-    EventType,
     Mode,
-    Status,
     Transcript,
     TranscriptionJob,
 )
-from jobs.models.webhook import as_json, receiver_of
-from jobs.queues import WEBHOOK_QUEUE
 from jobs.results import Result
 from jobs.wakeups import wake
 from routing.regions import region_named
-
-EVENT_FOR = {
-    Status.COMPLETED: EventType.JOB_COMPLETED,
-    Status.FAILED: EventType.JOB_FAILED,
-    Status.DEAD: EventType.JOB_FAILED,
-    Status.CANCELLED: EventType.JOB_CANCELLED,
-}
-# With what surrounds it, a message stays under the 20 kB that Standard Webhooks 1.0.0 recommends.
-MOST_EVENT_BYTES = 19_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +67,7 @@ def complete(
             answer=answer_name,
         )
         held.end(AttemptOutcome.COMPLETED, report, counted=True)
-        _announce(job)
+        events.job_ended(job)
     return transcript
 
 
@@ -90,7 +76,7 @@ def fail(job: TranscriptionJob, report: CallReport, *, counted: bool = True) -> 
         held = _Held(job)
         job.fail(report.error_code, report.error_message, counted=counted)
         held.end(AttemptOutcome.FAILED, report, counted=counted)
-        _announce(job)
+        events.job_ended(job)
 
 
 def wait(job: TranscriptionJob, seconds: float, report: CallReport, *, counted: bool) -> None:
@@ -117,7 +103,7 @@ def bury(job: TranscriptionJob, message: str) -> None:
         job.bury(message)
         report = CallReport(error_code="killed_its_worker", error_message=message)
         held.end(AttemptOutcome.CRASHED, report, counted=True)
-        _announce(job)
+        events.job_ended(job)
 
 
 def lose_lease(job: TranscriptionJob) -> None:
@@ -137,7 +123,7 @@ def lose_lease(job: TranscriptionJob) -> None:
 def pass_deadline(job: TranscriptionJob) -> None:
     with transaction.atomic():
         job.pass_deadline()
-        _announce(job)
+        events.job_ended(job)
 
 
 def cancel(job: TranscriptionJob) -> None:
@@ -148,7 +134,7 @@ def cancel(job: TranscriptionJob) -> None:
         job.cancel()
         if held.token is not None:
             held.end(AttemptOutcome.CANCELLED, NO_CALL, counted=False)
-        _announce(job)
+        events.job_ended(job)
 
 
 def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> None:
@@ -191,37 +177,3 @@ class _Held:
             error_message=report.error_message,
             started_at=self.started_at or timezone.now(),
         )
-
-
-def _announce(job: TranscriptionJob) -> None:
-    """Write the event of the run's end and its deliveries."""
-    data = {
-        "id": str(job.pk),
-        "project": str(job.project_id),
-        "status": job.status,
-        "run": job.run,
-        "sequence": job.run,
-        "attempts": job.attempts,
-        "duration": job.duration,
-        "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
-        "metadata": job.metadata,
-        "tags": job.tags,
-        "truncated": False,
-        "url": f"{settings.PUBLIC_URL}/api/v1/jobs/{job.pk}/",
-        "transcript_url": f"{settings.PUBLIC_URL}/api/v1/jobs/{job.pk}/transcript.json"
-        if job.status == Status.COMPLETED
-        else None,
-    }
-    if len(as_json(data)) > MOST_EVENT_BYTES:
-        data |= {"metadata": None, "tags": None, "truncated": True}
-    event = Event.objects.create(
-        project_id=job.project_id,
-        type=EVENT_FOR[Status(job.status)],
-        job=job,
-        sequence=job.run,
-        data=data,
-    )
-    if job.callback_url:
-        url = job.callback_url
-        Delivery.objects.create(event=event, url=url, receiver=receiver_of(url))
-        transaction.on_commit(partial(wake, WEBHOOK_QUEUE))

@@ -16,6 +16,7 @@ import random
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from datetime import UTC
 from functools import cache
 from threading import Event as Signal
 from time import monotonic
@@ -144,7 +145,8 @@ def _after_refusal(outcome: Outcome) -> None:
 
 def payload(event: Event) -> bytes:
     """The body: `{type, timestamp, data}`; the same bytes in every attempt."""
-    return as_json({"type": event.type, "timestamp": event.created_at.isoformat(), "data": event.data})
+    happened = event.created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return as_json({"type": event.type, "timestamp": happened, "data": event.data})
 
 
 def signed_headers(event: Event, body: bytes) -> dict[str, str]:

@@ -27,19 +27,23 @@ class EventType(models.TextChoices):
     JOB_COMPLETED = "job.completed"
     JOB_FAILED = "job.failed"
     JOB_CANCELLED = "job.cancelled"
+    BATCH_COMPLETED = "batch.completed"
+    STREAM_ENDED = "stream.ended"
+    TEST = "test"
 
 
 class Event(models.Model):
     """Something that happened, written in the transaction in which it did.
 
-    A run ends once, so each run of a job has one event, and the run's number is the event's sequence.
+    A run ends once, so each run of a job has one event, and the run's number is the event's sequence. What
+    other events tell of has a number of its own, or happens once.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="events")
     type = models.CharField(max_length=30, choices=EventType)
     job = models.ForeignKey(TranscriptionJob, null=True, on_delete=models.CASCADE, related_name="events")
-    sequence = models.PositiveIntegerField()
+    sequence = models.PositiveIntegerField(default=1)
     data = models.JSONField(default=dict)
     created_at = models.DateTimeField(auto_now_add=True)
 

@@ -1,0 +1,84 @@
+"""Telling the world that something has happened: an event, and a delivery for each address that hears of it.
+
+What is told is written in the transaction in which it happens, and webhook workers are woken once that is
+committed; nothing here waits for a receiver.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+
+from jobs.models import Delivery, Event, EventType, Status, TranscriptionJob
+from jobs.models.webhook import as_json, receiver_of
+from jobs.queues import WEBHOOK_QUEUE
+from jobs.wakeups import wake
+
+TYPE_FOR = {
+    Status.COMPLETED: EventType.JOB_COMPLETED,
+    Status.FAILED: EventType.JOB_FAILED,
+    Status.DEAD: EventType.JOB_FAILED,
+    Status.CANCELLED: EventType.JOB_CANCELLED,
+}
+# With what surrounds it, a message stays under the 20 kB that Standard Webhooks 1.0.0 recommends.
+MOST_EVENT_BYTES = 19_000
+# What users may make as large as they like, and find at the event's `url` as well.
+OF_USERS = ("metadata", "tags")
+
+
+def job_ended(job: TranscriptionJob) -> Event:
+    """Tell of the end of the job's run: once, since the run's number is the event's sequence."""
+    completed = job.status == Status.COMPLETED
+    url = f"{settings.PUBLIC_URL}/api/v1/jobs/{job.pk}/"
+    data = {
+        "id": str(job.pk),
+        "project": str(job.project_id),
+        "status": job.status,
+        "run": job.run,
+        "sequence": job.run,
+        "attempts": job.attempts,
+        "duration": job.duration,
+        "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
+        "metadata": job.metadata,
+        "tags": job.tags,
+        "url": url,
+        "transcript_url": f"{url}transcript.json" if completed else None,
+    }
+    return emit(
+        job.project_id,
+        TYPE_FOR[Status(job.status)],
+        data,
+        job=job,
+        sequence=job.run,
+        callback_url=job.callback_url,
+    )
+
+
+def emit(
+    project_id: UUID,
+    kind: EventType,
+    data: dict[str, Any],
+    *,
+    job: TranscriptionJob | None = None,
+    sequence: int = 1,
+    callback_url: str = "",
+) -> Event:
+    """Write an event of the project, with its deliveries. Call it in the transaction of what it tells of.
+
+    `data` goes to receivers as it is, with `truncated` added: where a message would be too large, `metadata`
+    and `tags` are null in it. Keep what else it has well below 19 kB of JSON, with links to the rest.
+    `callback_url` is told beside those who subscribed. IntegrityError if this `sequence` of the job has been
+    told.
+    """
+    data = {**data, "truncated": False}
+    if len(as_json(data)) > MOST_EVENT_BYTES:
+        data |= {name: None for name in OF_USERS if name in data} | {"truncated": True}
+    event = Event.objects.create(project_id=project_id, type=kind, job=job, sequence=sequence, data=data)
+    if callback_url:
+        Delivery.objects.create(event=event, url=callback_url, receiver=receiver_of(callback_url))
+        transaction.on_commit(partial(wake, WEBHOOK_QUEUE))
+    return event
