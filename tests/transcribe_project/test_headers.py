@@ -80,7 +80,7 @@ def test_the_documentation_works_under_the_strict_policy(page):
         page.wait_for(f"document.querySelector('{button}') !== null")
         page.evaluate(f"document.querySelector('{button}').click()")
     answer = page.wait_for(
-        "document.querySelector('.live-responses-table td.response-col_status')?.textContent"
+        "document.querySelector('.live-responses-table tbody .response-col_status')?.textContent"
     )
 
     assert answer.startswith("401")
