@@ -1,22 +1,16 @@
 """Real sockets on loopback throughout; only name resolution is scripted, as attackers script it."""
 
 import contextlib
-import datetime
 import inspect
 import itertools
 import logging
 import socket
-import ssl
 import threading
 import time
 
 import httpcore
 import httpx
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from routing import transport
 from routing.addresses import ForbiddenURL
@@ -33,6 +27,7 @@ from routing.transport import (
     peer_address,
     read_limited,
 )
+from tests.certificates import make_certificate
 from tests.routing.corpus import FORBIDDEN_ADDRESSES, FORBIDDEN_URLS
 from tests.routing.peer import (
     Connection,
@@ -564,34 +559,10 @@ def test_our_own_ends_of_a_call_are_no_errors_of_httpx():
 
 @pytest.fixture(scope="session")
 def certificate_files(tmp_path_factory):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "receiver.example")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("receiver.example")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    directory = tmp_path_factory.mktemp("tls")
-    (directory / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (directory / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    return directory
+    return make_certificate(tmp_path_factory.mktemp("tls"), "receiver.example")
 
 
 @pytest.fixture
 def certificate(certificate_files):
     """(the server's context, a client's context that trusts it), for receiver.example."""
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate_files / "certificate.pem", certificate_files / "key.pem")
-    return server, ssl.create_default_context(cafile=str(certificate_files / "certificate.pem"))
+    return certificate_files.of_server(), certificate_files.of_client()
