@@ -6,9 +6,12 @@ code are brought in by tests/faults/sabotage.py, so that the product knows nothi
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from time import monotonic
 from uuid import uuid4
 
@@ -16,7 +19,7 @@ import httpx
 import psutil
 from django.db import connection
 
-from jobs.models import Attempt, Project, TranscriptionJob, WorkerProcess
+from jobs.models import ApiKey, Attempt, Project, TranscriptionJob, WorkerProcess
 from tests.conditions import wait_until
 from tests.environment import ROOT
 from tests.jobs.rows import ago, build_job, make_project, make_recording
@@ -196,6 +199,67 @@ class Stack:
             yield web
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """`status` is None where no answer came."""
+
+    status: int | None
+    retry_after: str | None
+    text: str
+
+
+class Submitter:
+    """Submits recordings at a steady rate from a thread of its own, with the fields of `queries` in turn."""
+
+    def __init__(self, url: str, rate: float, queries: Iterable[str] = repeat("mode=async")) -> None:
+        _, key = ApiKey.objects.issue(make_project("API"), "key")
+        self._client = httpx.Client(
+            base_url=url, headers={"authorization": f"Token {key}"}, trust_env=False, timeout=20
+        )
+        self._audio = wav(1.0)
+        self._rate = rate
+        self._queries = iter(queries)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.accepted: list[str] = []
+        self.seconds: list[float] = []
+        self.refused: list[Refusal] = []
+
+    @property
+    def p99(self) -> float:
+        return percentile(self.seconds, 0.99)
+
+    def submit(self, query: str = "mode=async") -> None:
+        begun = monotonic()
+        try:
+            answer = self._client.post(
+                f"/api/v1/jobs/?{query}", content=self._audio, headers={"content-type": "audio/wav"}
+            )
+        except httpx.HTTPError as error:
+            self.refused.append(Refusal(None, None, repr(error)))
+            return
+        if answer.is_success:
+            self.seconds.append(monotonic() - begun)
+            self.accepted.append(answer.json()["id"])
+        else:
+            refusal = Refusal(answer.status_code, answer.headers.get("retry-after"), answer.text)
+            self.refused.append(refusal)
+
+    def _run(self) -> None:
+        with ThreadPoolExecutor(8) as pool:
+            while not self._stop.wait(1 / self._rate):
+                pool.submit(self.submit, next(self._queries))
+
+    def __enter__(self) -> "Submitter":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._client.close()
+
+
 def queue_jobs(count: int, project: Project | None = None, **fields: object) -> list[TranscriptionJob]:
     """That many jobs of one short recording, accepted."""
     project = project or make_project()
@@ -233,6 +297,10 @@ def outcomes() -> dict[str, int]:
     for outcome in Attempt.objects.values_list("outcome", flat=True):
         counted[outcome] = counted.get(outcome, 0) + 1
     return counted
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    return sorted(values)[int(share * (len(values) - 1))]
 
 
 class Stopwatch:

@@ -1,23 +1,16 @@
 """A broker that forgets, dies, or says everything five times."""
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from time import monotonic
 
-import httpx
 import pytest
 import redis
 from celery import Celery
 
-from jobs.models import ApiKey
-from tests.faults.harness import Stopwatch, ended_jobs, open_jobs, promises_kept, queue_jobs
-from tests.jobs.rows import QUEUE, make_project
-from tests.sandbox.sounds import wav
+from tests.faults.harness import Stopwatch, Submitter, ended_jobs, open_jobs, promises_kept, queue_jobs
+from tests.jobs.rows import QUEUE
 
 FULL = [pytest.mark.full_load, pytest.mark.timeout(1800)]
 SMALL = pytest.mark.postgresql
-AUDIO = wav(1.0)
 
 
 @dataclass(frozen=True)
@@ -145,53 +138,6 @@ def is_consumed(broker):
     """Whether somebody waits for messages there."""
     with redis.Redis.from_url(broker.url) as client:
         return any(connected["cmd"] == "brpop" for connected in client.client_list())
-
-
-class Submitter:
-    """Submits recordings at a steady rate from a thread of its own."""
-
-    def __init__(self, url: str, rate: float) -> None:
-        _, key = ApiKey.objects.issue(make_project("API"), "key")
-        self._client = httpx.Client(
-            base_url=url, headers={"authorization": f"Token {key}"}, trust_env=False, timeout=10
-        )
-        self._rate = rate
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.seconds: list[float] = []
-        self.refused: list[object] = []
-
-    @property
-    def p99(self) -> float:
-        return sorted(self.seconds)[int(0.99 * (len(self.seconds) - 1))]
-
-    def submit(self) -> None:
-        begun = monotonic()
-        try:
-            answer = self._client.post(
-                "/api/v1/jobs/?mode=async", content=AUDIO, headers={"content-type": "audio/wav"}
-            )
-        except httpx.HTTPError as error:
-            self.refused.append(error)
-            return
-        if answer.is_success:
-            self.seconds.append(monotonic() - begun)
-        else:
-            self.refused.append(answer.text)
-
-    def _run(self) -> None:
-        with ThreadPoolExecutor(8) as pool:
-            while not self._stop.wait(1 / self._rate):
-                pool.submit(self.submit)
-
-    def __enter__(self) -> "Submitter":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._client.close()
 
 
 @dataclass(frozen=True)
