@@ -6,8 +6,9 @@ from typing import Any
 
 from celery import Celery, bootsteps
 from celery.exceptions import CPendingDeprecationWarning
-from celery.signals import worker_shutting_down
+from celery.signals import setup_logging, worker_shutting_down
 from django.conf import settings
+from django.utils.log import configure_logging
 from kombu import Queue
 
 from jobs.queues import ISOLATION_QUEUE, WEBHOOK_QUEUE
@@ -75,6 +76,12 @@ class Jobs(bootsteps.StartStopStep):
         from jobs import worker
 
         worker.start(queues=list(app.amqp.queues.consume_from), concurrency=parent.concurrency)
+
+
+@setup_logging.connect
+def log_as_all_processes_do(**_: Any) -> None:
+    """Celery's own handlers would write past the redaction of secrets; its levels give way to LOG_LEVEL."""
+    configure_logging(settings.LOGGING_CONFIG, settings.LOGGING)
 
 
 @worker_shutting_down.connect

@@ -214,10 +214,17 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _tls
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 X_FRAME_OPTIONS = "DENY"
 
+DEFAULT_EXCEPTION_REPORTER_FILTER = "transcribe_project.redaction.ReportFilter"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name} {message}", "style": "{"}},
+    "formatters": {
+        "line": {
+            "()": "transcribe_project.redaction.RedactingFormatter",
+            "format": "{asctime} {levelname} {name} {message}",
+            "style": "{",
+        }
+    },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {
@@ -225,6 +232,9 @@ LOGGING = {
         "httpx": {"level": "WARNING"},
         "celery": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
+        # Django's own handlers would write past the formatter, and mail requests to people.
+        "django": {"handlers": []},
+        "django.server": {"handlers": [], "propagate": True},
     },
 }
 

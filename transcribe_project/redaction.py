@@ -1,0 +1,95 @@
+"""What never reaches a log: secrets that we know, and whatever looks like one.
+
+It works on the finished line, traceback included, so that no logger has to think of it: ours, Django's,
+Celery's, uvicorn's, those of libraries. It cannot know what is secret in a text of its own: transcripts and
+metadata are kept out of logs by not logging them.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from functools import lru_cache
+from urllib.parse import unquote, urlsplit
+
+from django.conf import settings
+from django.views.debug import SafeExceptionReporterFilter
+
+REDACTED = "[redacted]"
+# Shorter ones would be found in innocent words.
+SHORTEST_KNOWN = 8
+
+# Each in time that grows with the line and no faster: whoever sends us a long one must not stop us.
+_PATTERNS = [
+    # A header with its value, as it is sent and as Python shows pairs and mappings.
+    (
+        r"""\b(authorization|sec-websocket-protocol|cookie)(b?["']?\s{0,3}[:=,]\s{0,3}b?["']?)[^"'\r\n]+""",
+        rf"\1\2{REDACTED}",
+    ),
+    (r"\b(token|bearer|basic)(,? )[\w.~+/=-]{16,}", rf"\1\2{REDACTED}"),
+    (r"\bwhsec_[\w+/=-]+", f"whsec_{REDACTED}"),
+    # Our keys: the prefix tells which it was.
+    (r"\b([a-z0-9]{8})\.[a-z0-9]{43}\b", rf"\1.{REDACTED}"),
+    # Deepgram's keys.
+    (r"\b[0-9a-f]{40}\b", REDACTED),
+    # What is called a secret, in a query, a mapping or a call.
+    (
+        r"""((?:token|secret|passw(?:or)?d|api[_-]?key|signature|credential)[\w-]{0,20}["']?\s{0,3}[=:]"""
+        r"""\s{0,3}b?["']?)(?!\[redacted\]|None\b)[^\s"'&,;)}\]]+""",
+        rf"\1{REDACTED}",
+    ),
+]
+_AFTER_SCHEME = re.compile(r"://[^\s\"'<>]+")
+_COMPILED = [(re.compile(pattern, re.IGNORECASE), instead) for pattern, instead in _PATTERNS]
+
+
+def redact(text: str) -> str:
+    """The text without secrets."""
+    for secret in _known_secrets():
+        text = text.replace(secret, REDACTED)
+    text = _AFTER_SCHEME.sub(_bare, text)
+    for pattern, instead in _COMPILED:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def _bare(url: re.Match[str]) -> str:
+    """Without user and password, and without the query, which is the signature of a signed one."""
+    location, asked, _ = url[0].removeprefix("://").partition("?")
+    authority, slash, path = location.partition("/")
+    if "@" in authority:
+        authority = f"{REDACTED}@{authority.rpartition('@')[2]}"
+    return f"://{authority}{slash}{path}{asked}{REDACTED if asked else ''}"
+
+
+@lru_cache(maxsize=1)
+def _known_secrets() -> tuple[str, ...]:
+    """Those of the settings, the longest first, since one may be a part of another."""
+    passwords = [
+        urlsplit(url).password or "" for url in (settings.DATABASE_URL, settings.REDIS_URL) if "@" in url
+    ]
+    candidates = {
+        settings.SECRET_KEY,
+        settings.DEEPGRAM_API_KEY,
+        *settings.ENCRYPTION_KEYS,
+        *passwords,
+        *map(unquote, passwords),
+        *(str(region.get("api_key", "")) for region in settings.REGIONS if isinstance(region, dict)),
+    }
+    return tuple(sorted((each for each in candidates if len(each) >= SHORTEST_KNOWN), key=len, reverse=True))
+
+
+class RedactingFormatter(logging.Formatter):
+    """Each line without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+class ReportFilter(SafeExceptionReporterFilter):
+    """What the pages of DEBUG hide, beside what Django does: settings whose values have passwords in them."""
+
+    hidden_settings = re.compile(
+        f"{SafeExceptionReporterFilter.hidden_settings.pattern}|_URL|DATABASES|REGIONS|CHANNEL_LAYERS|CACHES",
+        re.IGNORECASE,
+    )
