@@ -32,10 +32,16 @@ def delete_job(job: TranscriptionJob) -> None:
         answers |= set(locked.transcripts.exclude(answer="").values_list("answer", flat=True))
         locked.delete()
         transaction.on_commit(partial(_remove, sorted(answers)))
-        if recording is not None and not recording.jobs.exists():
-            stored = recording.file.name
-            recording.delete()
-            transaction.on_commit(partial(_remove, [stored]))
+        if recording is not None:
+            _delete_if_unused(recording)
+
+
+def delete_if_unused(recording: Recording) -> None:
+    """Delete the recording and its audio unless a job has it."""
+    with transaction.atomic():
+        locked = Recording.objects.select_for_update().filter(pk=recording.pk).first()
+        if locked is not None:
+            _delete_if_unused(locked)
 
 
 def _locked_recording(job: TranscriptionJob) -> Recording | None:
@@ -43,6 +49,14 @@ def _locked_recording(job: TranscriptionJob) -> Recording | None:
     if job.recording_id is None:
         return None
     return Recording.objects.select_for_update().filter(pk=job.recording_id).first()
+
+
+def _delete_if_unused(locked: Recording) -> None:
+    if locked.jobs.exists():
+        return
+    stored = locked.file.name
+    locked.delete()
+    transaction.on_commit(partial(_remove, [stored]))
 
 
 def _remove(names: Iterable[str | None]) -> None:

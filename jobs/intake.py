@@ -21,6 +21,7 @@ from django.db import transaction
 
 from jobs import sync
 from jobs.database_clock import seconds_from_now
+from jobs.deletion import delete_if_unused
 from jobs.ids import uuid7
 from jobs.leases import keeper
 from jobs.models import ApiKey, Mode, Priority, Project, Recording, TranscriptionJob
@@ -41,6 +42,17 @@ class NotAccepted(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class TooManyOpenJobs(NotAccepted):
+    """The key's limit is reached until one of its jobs ends."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            "too_many_open_jobs",
+            f"The key may have {limit} jobs that have not ended, and has them. Submit again when one has.",
+        )
+        self.limit = limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +97,13 @@ def region_for(order: Order) -> Region:
     return region
 
 
+def check_room(key: ApiKey | None) -> None:
+    """TooManyOpenJobs if the key has as many open jobs as it may."""
+    limit = None if key is None else key.open_jobs_limit
+    if limit is not None and TranscriptionJob.objects.open().filter(key=key).reach(limit):
+        raise TooManyOpenJobs(limit)
+
+
 def keep(project: Project, upload: TemporaryUploadedFile) -> Recording:
     """Probe and store an upload; ProbeError, and nothing kept, if it is no audio that can be transcribed."""
     digest = hashlib.sha256()
@@ -118,7 +137,8 @@ def keep(project: Project, upload: TemporaryUploadedFile) -> Recording:
 def submit(order: Order, *, recording: Recording | None = None, url: str = "") -> TranscriptionJob:
     """Make the job. One that runs sync is running when this returns, in a thread of this process.
 
-    NotAccepted if no region may take it.
+    NotAccepted if no region may take it, or its key has too many open jobs; the recording, if it is not
+    another job's, is deleted then.
     """
     region = region_for(order)
     duration = recording.duration if recording else None
@@ -160,9 +180,25 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
         job.start_tag = TranscriptionJob.objects.next_start_tag(order.project, job.queue, job.priority)
         if runs_here:
             job.lease_to(keeper().name, settings.LEASE_SECONDS)
-            job.insert()
+            _insert(job)
             slot.run(job)
         else:
-            job.insert()
+            _insert(job)
             transaction.on_commit(partial(wake, job.queue))
     return job
+
+
+def _insert(job: TranscriptionJob) -> None:
+    """Save the job. Those of a key with a limit go one after the other, so that none is let in too many."""
+    if job.key is None or job.key.open_jobs_limit is None:
+        job.insert()
+        return
+    try:
+        with transaction.atomic():
+            ApiKey.objects.select_for_update(no_key=True).get(pk=job.key.pk)
+            check_room(job.key)
+            job.insert()
+    except TooManyOpenJobs:
+        if job.recording is not None:
+            delete_if_unused(job.recording)
+        raise

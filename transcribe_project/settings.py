@@ -160,6 +160,10 @@ RETRY_MAX_SECONDS = env.float("RETRY_MAX_SECONDS", default=60)
 JOB_DEADLINE_SECONDS = env.float("JOB_DEADLINE_SECONDS", default=24 * 3600)
 SHUTDOWN_GRACE_SECONDS = env.float("SHUTDOWN_GRACE_SECONDS", default=25)
 
+# Limits of API keys that have none of their own; 0: none
+KEY_REQUESTS_PER_MINUTE = env.int("KEY_REQUESTS_PER_MINUTE", default=0)
+KEY_OPEN_JOBS = env.int("KEY_OPEN_JOBS", default=0)
+
 # Webhooks
 WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=EMBEDDED)
 WEBHOOK_CONCURRENCY = env.int("WEBHOOK_CONCURRENCY", default=10)

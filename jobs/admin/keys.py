@@ -15,6 +15,16 @@ from jobs.admin.look import Checkboxes, action, display
 from jobs.admin.options_form import LinesField
 from jobs.models import ApiKey, Scope
 
+ASKED_FOR = (
+    "project",
+    "name",
+    "scopes",
+    "expires_at",
+    "allowed_origins",
+    "requests_per_minute",
+    "max_open_jobs",
+)
+
 
 class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
     scopes = forms.MultipleChoiceField(
@@ -27,7 +37,7 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = ApiKey
-        fields = ("project", "name", "scopes", "expires_at", "allowed_origins")
+        fields = ASKED_FOR
 
 
 @admin.register(ApiKey)
@@ -44,8 +54,7 @@ class KeyAdmin(SeenByStaff):
     actions_submit_line = ("revoke_this",)
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
-        asked_for = ("project", "name", "scopes", "expires_at", "allowed_origins")
-        return (*asked_for, *self.readonly_fields) if obj else asked_for
+        return (*ASKED_FOR, *self.readonly_fields) if obj else ASKED_FOR
 
     def get_readonly_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Any:
         return (*self.readonly_fields, "project") if obj else ()
@@ -64,14 +73,8 @@ class KeyAdmin(SeenByStaff):
         if change:
             super().save_model(request, obj, form, change)
             return
-        issued, text = ApiKey.objects.issue(
-            obj.project,
-            obj.name,
-            expires_at=obj.expires_at,
-            scopes=obj.scopes,
-            allowed_origins=obj.allowed_origins,
-            created_by=request.user,
-        )
+        asked = {name: getattr(obj, name) for name in ASKED_FOR}
+        issued, text = ApiKey.objects.issue(**asked, created_by=request.user)
         obj.__dict__.update(issued.__dict__)
         # Only for the answer to this request.
         request.issued_key = text  # type: ignore[attr-defined]

@@ -10,7 +10,9 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
-from jobs.models import ApiKey
+from jobs.api.errors import RateLimited
+from jobs.api.limits import rate_limit
+from jobs.models import ApiKey, TooManyRequests
 
 
 class KeyAuthentication(BaseAuthentication):
@@ -26,7 +28,11 @@ class KeyAuthentication(BaseAuthentication):
         origin = request.headers.get("Origin")
         if origin and not _is_ours(origin, request) and origin not in key.allowed_origins:
             raise PermissionDenied("The key does not allow this origin.", "origin_not_allowed")
-        key.note_use()
+        try:
+            # Kept for the answer's headers.
+            key.allowance = key.use()
+        except TooManyRequests as error:
+            raise RateLimited(str(error), rate_limit(error.allowance, error.wait)) from None
         return AnonymousUser(), key
 
     def authenticate_header(self, request: Request) -> str:

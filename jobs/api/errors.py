@@ -17,9 +17,10 @@ from django.views import defaults
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
+from jobs.api.limits import open_jobs_limit
 from jobs.downloads import RangeNotSatisfiable
-from jobs.intake import NotAccepted
-from jobs.models import InvalidTransition
+from jobs.intake import NotAccepted, TooManyOpenJobs
+from jobs.models import InvalidTransition, KeyNotUsable
 from jobs.options import InvalidOptions
 from jobs.probe import ProbeError
 from routing.regions import UnknownRegion
@@ -48,6 +49,15 @@ class LengthRequired(exceptions.APIException):
     default_detail = "Send the body with a Content-Length, not in chunks."
 
 
+class RateLimited(exceptions.APIException):
+    status_code = status.HTTP_429_TOO_MANY_REQUESTS
+    default_code = "rate_limited"
+
+    def __init__(self, detail: str, headers: Mapping[str, str]) -> None:
+        super().__init__(detail)
+        self.headers = headers
+
+
 class BadRequest(exceptions.APIException):
     status_code = status.HTTP_400_BAD_REQUEST
     default_code = "bad_request"
@@ -74,6 +84,9 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
         case InvalidOptions():
             details = {name: [message] for name, message in error.errors.items()}
             return answer(400, error.code, _summary(details), details)
+        case TooManyOpenJobs():
+            headers = open_jobs_limit(error.limit, RETRY_AFTER_SECONDS)
+            return answer(429, error.code, error.message, headers=headers)
         case NotAccepted():
             return answer(400, error.code, error.message)
         case RangeNotSatisfiable():
@@ -82,6 +95,8 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
             return answer(400, "unknown_region", str(error))
         case InvalidTransition():
             return answer(409, "invalid_transition", str(error))
+        case KeyNotUsable():
+            return answer(409, "key_not_usable", str(error))
         case ProbeError(code="probe_unavailable"):
             return _unavailable(error.code, error.message)
         case ProbeError():
@@ -151,7 +166,7 @@ def _code(error: exceptions.APIException) -> str:
 
 
 def _headers(error: exceptions.APIException) -> dict[str, str]:
-    headers = {}
+    headers = dict(getattr(error, "headers", {}))
     if getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = error.auth_header  # type: ignore[attr-defined]
     if getattr(error, "wait", None):

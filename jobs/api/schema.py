@@ -13,11 +13,12 @@ ERRORS = {
     401: "not_authenticated: the key is missing, unknown, expired or revoked.",
     403: "permission_denied: neither the key's scopes nor the role allow it.",
     404: "not_found: there is none, or it is another project's.",
-    409: "invalid_transition: the job is not in a status that allows it.",
+    409: "invalid_transition, key_not_usable and others: it is not in a state that allows it.",
     411: "length_required: the body has no Content-Length.",
     413: "too_large: the body is larger than is accepted.",
     415: "unsupported_media_type, unsupported_media, corrupt_media and others: it is no audio we read.",
     416: "range_not_satisfiable: the file has no such range.",
+    429: "rate_limited, too_many_open_jobs: the key's limit is reached; Retry-After says when to try again.",
     503: "service_unavailable: try again after the seconds in Retry-After.",
 }
 
@@ -62,4 +63,4 @@ class Schema(AutoSchema):
         special = view.refuses.get(view.action, ())
         asked = [400] if self.method in ("POST", "PATCH") else []
         named = [404] if "{" in self.path else []
-        return sorted({401, 403, 503, *asked, *named, *special})
+        return sorted({401, 403, 429, 503, *asked, *named, *special})

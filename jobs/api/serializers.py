@@ -204,6 +204,21 @@ class KeySerializer(serializers.ModelSerializer[ApiKey]):
         default=list,
         help_text="Whose pages may use the key in a browser.",
     )
+    # Up to what every database's integers hold.
+    requests_per_minute = serializers.IntegerField(
+        min_value=1,
+        max_value=1_000_000,
+        allow_null=True,
+        default=None,
+        help_text="Null: the setting KEY_REQUESTS_PER_MINUTE holds.",
+    )
+    max_open_jobs = serializers.IntegerField(
+        min_value=1,
+        max_value=1_000_000,
+        allow_null=True,
+        default=None,
+        help_text="Null: the setting KEY_OPEN_JOBS holds.",
+    )
     expires_at = serializers.DateTimeField(allow_null=True, default=None)
 
     class Meta:
@@ -215,6 +230,8 @@ class KeySerializer(serializers.ModelSerializer[ApiKey]):
             "prefix",
             "scopes",
             "allowed_origins",
+            "requests_per_minute",
+            "max_open_jobs",
             "created_at",
             "expires_at",
             "last_used_at",
@@ -227,6 +244,12 @@ class KeyChangesSerializer(KeySerializer):
     """What a key may do is settled when it is made."""
 
     scopes = serializers.ListField(child=serializers.ChoiceField(choices=Scope.choices), read_only=True)
+
+
+class RotationSerializer(serializers.Serializer[Any]):
+    overlap_seconds = serializers.IntegerField(
+        min_value=0, max_value=30 * 86400, default=86400, help_text="How long the old key works on."
+    )
 
 
 class IssuedKeySerializer(KeySerializer):

@@ -32,6 +32,7 @@ v1 = [
         "keys/<uuid:pk>/",
         KeyViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
     ),
+    path("keys/<uuid:pk>/rotate/", KeyViewSet.as_view({"post": "rotate"})),
     path("webhooks/secret/", WebhookSecretViewSet.as_view({"get": "retrieve"})),
     path("webhooks/secret/rotate/", WebhookSecretViewSet.as_view({"post": "rotate"})),
     path("regions/", RegionViewSet.as_view({"get": "list"})),

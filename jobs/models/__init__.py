@@ -2,7 +2,7 @@
 
 from jobs.models.attempt import Attempt, AttemptOutcome
 from jobs.models.job import TranscriptionJob
-from jobs.models.key import ApiKey, Scope
+from jobs.models.key import ApiKey, KeyNotUsable, Scope, TooManyRequests
 from jobs.models.project import Membership, Project, Role
 from jobs.models.recording import Recording
 from jobs.models.state import InvalidTransition, Mode, Priority, Status
@@ -20,6 +20,7 @@ __all__ = [
     "Event",
     "EventType",
     "InvalidTransition",
+    "KeyNotUsable",
     "Membership",
     "Mode",
     "Priority",
@@ -28,6 +29,7 @@ __all__ = [
     "Role",
     "Scope",
     "Status",
+    "TooManyRequests",
     "Transcript",
     "TranscriptionJob",
     "WorkerProcess",

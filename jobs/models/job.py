@@ -17,7 +17,7 @@ from jobs.models.key import ApiKey
 from jobs.models.project import Project
 from jobs.models.queue import JobQuerySet
 from jobs.models.recording import Recording
-from jobs.models.state import ENDED, ENTERED_FROM, InvalidTransition, Mode, Priority, Status
+from jobs.models.state import ENDED, ENTERED_FROM, OPEN, InvalidTransition, Mode, Priority, Status
 from jobs.queues import ISOLATION_QUEUE
 
 CRASHES_TO_ISOLATION = 2
@@ -44,7 +44,9 @@ class TranscriptionJob(models.Model):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, editable=False, on_delete=models.SET_NULL
     )
-    key = models.ForeignKey(ApiKey, null=True, editable=False, on_delete=models.SET_NULL)
+    key = models.ForeignKey(
+        ApiKey, null=True, editable=False, on_delete=models.SET_NULL, db_index=False, related_name="jobs"
+    )
 
     # What is to be done
     recording = models.ForeignKey(Recording, null=True, on_delete=models.CASCADE, related_name="jobs")
@@ -130,7 +132,10 @@ class TranscriptionJob(models.Model):
                 condition=Q(status__in=(Status.QUEUED, Status.WAITING)),
                 name="job_deadline",
             ),
+            # intake.check_room
+            models.Index(fields=("key",), condition=Q(status__in=OPEN), name="job_open_of_key"),
             # The API's and the admin's lists, newest first
+            models.Index(fields=("key", "-id"), name="job_of_key"),
             models.Index(fields=("project", "-id"), name="job_of_project"),
             models.Index(fields=("status", "-id"), name="job_by_status"),
         )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
+from math import ceil
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.db import models
-from django.db.models.functions import Now
+from django.core.validators import MinValueValidator
+from django.db import models, transaction
+from django.db.models import ExpressionWrapper, F, Q
+from django.db.models.functions import Coalesce, Greatest, Least, Now
 from django.utils import timezone
 from rest_framework_api_key.crypto import KeyGenerator
 
@@ -17,6 +21,7 @@ from jobs.models.project import Project
 # 43 letters and digits hold 256 bits. A fast hash is right for that much randomness: nobody can try them all.
 _generator = KeyGenerator(prefix_length=8, secret_key_length=43)
 _USE_NOTED_EVERY = timedelta(minutes=1)
+_MINUTE = timedelta(minutes=1)
 
 
 class Scope(models.TextChoices):
@@ -27,11 +32,53 @@ class Scope(models.TextChoices):
     MANAGE = "manage"
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a key with a limit has left of its requests: `limit` a minute, `remaining` of them now.
+
+    `full_in`: seconds until all of them are there again.
+    """
+
+    limit: int
+    remaining: int
+    full_in: int
+
+
+class TooManyRequests(Exception):
+    """The key has no request left; there is one again in `wait` seconds."""
+
+    def __init__(self, allowance: Allowance, wait: int) -> None:
+        super().__init__(f"The key has {allowance.limit} requests a minute. Try again in {wait} s.")
+        self.allowance = allowance
+        self.wait = wait
+
+
+class KeyNotUsable(Exception):
+    """It is revoked or expired."""
+
+
 class ApiKeyManager(models.Manager["ApiKey"]):
     def issue(self, project: Project, name: str, **fields: Any) -> tuple[ApiKey, str]:
         """A new key and its secret text, which is shown this once and never stored."""
         text, prefix, hashed = _generator.generate()
         return self.create(project=project, name=name, prefix=prefix, hash=hashed, **fields), text
+
+    def rotate(self, key: ApiKey, overlap: timedelta, **fields: Any) -> tuple[ApiKey, str]:
+        """A successor that may do what `key` may, for as long as `key` was made to live, and its text.
+
+        The old one expires after `overlap`, or when it would have. KeyNotUsable if it is of no use already.
+        """
+        with transaction.atomic():
+            key.expire_in(overlap)
+            lives = key.expires_at and key.expires_at - key.created_at
+            copied = ("scopes", "allowed_origins", "requests_per_minute", "max_open_jobs")
+            return self.issue(
+                key.project,
+                key.name,
+                expires_at=lives and timezone.now() + lives,
+                **{name: getattr(key, name) for name in copied},
+                **fields,
+            )
 
     def authenticate(self, text: str) -> ApiKey | None:
         """The usable key with this text, its project along. None: unknown, revoked and expired look alike."""
@@ -53,6 +100,17 @@ class ApiKey(models.Model):
     allowed_origins = models.JSONField(
         default=list, blank=True, help_text="Origins whose pages may use this key in a browser."
     )
+    requests_per_minute = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="None given: KEY_REQUESTS_PER_MINUTE holds.",
+    )
+    max_open_jobs = models.PositiveIntegerField(
+        null=True, blank=True, validators=[MinValueValidator(1)], help_text="None given: KEY_OPEN_JOBS holds."
+    )
+    # The generic cell rate algorithm's theoretical arrival time: until then its requests are spent.
+    spent_until = models.DateTimeField(null=True, editable=False)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, null=True, editable=False, on_delete=models.SET_NULL
     )
@@ -60,6 +118,9 @@ class ApiKey(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, editable=False)
     revoked_at = models.DateTimeField(null=True, editable=False)
+
+    # What this request left of them, once it is counted.
+    allowance: Allowance | None = None
 
     objects: ClassVar[ApiKeyManager] = ApiKeyManager()
 
@@ -83,7 +144,47 @@ class ApiKey(models.Model):
         """Make the key useless for good."""
         ApiKey.objects.filter(pk=self.pk, revoked_at=None).update(revoked_at=Now())
 
-    def note_use(self) -> None:
+    @property
+    def request_limit(self) -> int | None:
+        """Requests a minute; None if it has no such limit."""
+        return self.requests_per_minute or settings.KEY_REQUESTS_PER_MINUTE or None
+
+    @property
+    def open_jobs_limit(self) -> int | None:
+        """Jobs that it submitted and that have not ended yet; None if it has no such limit."""
+        return self.max_open_jobs or settings.KEY_OPEN_JOBS or None
+
+    def expire_in(self, overlap: timedelta) -> None:
+        """Expire then, or earlier if it is to anyway; `expires_at` stays what it was. KeyNotUsable."""
+        until = Least(Coalesce("expires_at", Now() + overlap), Now() + overlap)
+        usable = Q(expires_at=None) | Q(expires_at__gt=Now())
+        if not ApiKey.objects.filter(usable, pk=self.pk, revoked_at=None).update(expires_at=until):
+            raise KeyNotUsable(f"{self} is revoked or expired: issue a new key instead.")
+
+    def use(self) -> Allowance | None:
+        """Count a request: what is left, or None for a key without a limit. TooManyRequests if nothing is.
+
+        The generic cell rate algorithm (ITU-T I.371, annex A) in one conditional UPDATE by the database's
+        clock, so that it is exact however many processes ask: as many requests at once as a minute has, and
+        after that one for each part of the minute.
+        """
+        limit = self.request_limit
+        if limit is None:
+            self._note_use()
+            return None
+        each = _MINUTE / limit
+        row = ApiKey.objects.filter(pk=self.pk)
+        one_left = Q(spent_until=None) | Q(spent_until__lte=Now() + (_MINUTE - each))
+        spent = Greatest(Coalesce("spent_until", Now()), Now()) + each
+        counted = row.filter(one_left).update(spent_until=spent, last_used_at=Now())
+        owed = ExpressionWrapper(F("spent_until") - Now(), output_field=models.DurationField())
+        ahead = max(row.values_list(owed, flat=True).first() or timedelta(), timedelta())
+        allowance = Allowance(limit, max(0, (_MINUTE - ahead) // each), ceil(ahead.total_seconds()))
+        if not counted:
+            raise TooManyRequests(allowance, max(1, ceil((ahead + each - _MINUTE).total_seconds())))
+        return allowance
+
+    def _note_use(self) -> None:
         """Remember when the key was last used, writing at most once a minute."""
         now = timezone.now()
         if self.last_used_at is None or now - self.last_used_at > _USE_NOTED_EVERY:

@@ -68,6 +68,10 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
     def open(self) -> JobQuerySet:
         return self.filter(status__in=OPEN)
 
+    def reach(self, limit: int) -> bool:
+        """Whether there are so many, without counting further."""
+        return self[:limit].count() == limit
+
     def claimable(self, queue: str) -> JobQuerySet:
         """What `claim` chooses from."""
         due = Q(status=Status.WAITING, run_at__lte=Now())

@@ -79,6 +79,12 @@ class JobViewSet(ScopedViewSet):
     serializer_class = JobDetailSerializer
     filterset_class = JobFilter
 
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if self.action == "create" and isinstance(request.auth, ApiKey):
+            # Before the body is read; exactly, when the job is inserted.
+            intake.check_room(request.auth)
+
     def get_queryset(self) -> QuerySet[TranscriptionJob]:
         return self.in_projects(TranscriptionJob.objects.select_related("recording"))
 

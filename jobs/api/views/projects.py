@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -16,6 +18,7 @@ from jobs.api.serializers import (
     KeyChangesSerializer,
     KeySerializer,
     ProjectSerializer,
+    RotationSerializer,
     SecretSerializer,
 )
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
@@ -51,7 +54,9 @@ class KeyViewSet(ScopedViewSet):
         "retrieve": MANAGING,
         "partial_update": MANAGING,
         "destroy": MANAGING,
+        "rotate": MANAGING,
     }
+    refuses: ClassVar = {"rotate": (409,)}
     queryset = ApiKey.objects.none()
     serializer_class = KeySerializer
 
@@ -68,14 +73,8 @@ class KeyViewSet(ScopedViewSet):
         wanted = KeySerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
         fields: dict[str, Any] = wanted.validated_data
-        by = request.auth
-        if isinstance(by, ApiKey) and not by.covers(*fields["scopes"]):
-            raise PermissionDenied("A key cannot issue one that may do more than itself.")
-        key, text = ApiKey.objects.issue(
-            self.project_to_act_in(),
-            created_by=None if isinstance(by, ApiKey) else request.user,
-            **fields,
-        )
+        self._check_covered(fields["scopes"])
+        key, text = ApiKey.objects.issue(self.project_to_act_in(), created_by=self._person(), **fields)
         return Response({**KeySerializer(key).data, "key": text}, status=201)
 
     def retrieve(self, request: Request, pk: UUID) -> Response:
@@ -87,6 +86,25 @@ class KeyViewSet(ScopedViewSet):
         changes.is_valid(raise_exception=True)
         changes.save()
         return Response(changes.data)
+
+    @extend_schema(request=RotationSerializer, responses={201: IssuedKeySerializer})
+    def rotate(self, request: Request, pk: UUID) -> Response:
+        """A new key in place of this one, which works on for `overlap_seconds`; `key` is shown this once."""
+        old = self.get_object()
+        self._check_covered(old.scopes)
+        wanted = RotationSerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        overlap = timedelta(seconds=wanted.validated_data["overlap_seconds"])
+        key, text = ApiKey.objects.rotate(old, overlap, created_by=self._person())
+        return Response({**KeySerializer(key).data, "key": text}, status=201)
+
+    def _check_covered(self, scopes: Sequence[str]) -> None:
+        by = self.request.auth
+        if isinstance(by, ApiKey) and not by.covers(*scopes):
+            raise PermissionDenied("A key cannot issue one that may do more than itself.")
+
+    def _person(self) -> Any:
+        return None if isinstance(self.request.auth, ApiKey) else self.request.user
 
     def destroy(self, request: Request, pk: UUID) -> Response:
         """Revokes it; it stays in the list, since jobs name it."""

@@ -15,6 +15,7 @@ from rest_framework.serializers import UUIDField
 from rest_framework.viewsets import GenericViewSet
 
 from jobs.api.filters import check_parameters
+from jobs.api.limits import rate_limit
 from jobs.api.parsers import check_length
 from jobs.api.permissions import Needs, may
 from jobs.api.schema import Schema
@@ -40,6 +41,13 @@ class ScopedViewSet(GenericViewSet[Any]):
         check_length(request)
         if self.action in self.lists:
             check_parameters(request.query_params, self._list_parameters())
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = super().finalize_response(request, response, *args, **kwargs)
+        if isinstance(request.auth, ApiKey) and request.auth.allowance is not None:
+            for name, value in rate_limit(request.auth.allowance).items():
+                answer.headers.setdefault(name, value)
+        return answer
 
     def _list_parameters(self) -> set[str]:
         filters: Any = getattr(self, "filterset_class", None) if self.action == "list" else None

@@ -1,6 +1,9 @@
 """Projects, keys, the webhook secret and regions."""
 
+from datetime import datetime, timedelta
+
 import pytest
+from django.utils import timezone
 
 from jobs.models import ApiKey, Role
 from tests.jobs.api.conftest import JOBS, add_job, client_for, error_of
@@ -136,3 +139,56 @@ def test_regions_tell_how_much_is_queued_and_nothing_secret(api, project):
     page = api.get("/api/v1/regions/").json()
 
     assert page == {"next": None, "previous": None, "results": [{"name": "default", "queued": 2}]}
+
+
+def test_a_key_is_rotated_into_one_that_may_do_the_same(api, project):
+    old, text = ApiKey.objects.issue(
+        project, "phone", scopes=["read"], allowed_origins=["https://a.example"], max_open_jobs=5
+    )
+
+    response = post(api, f"{KEYS}{old.pk}/rotate/", {"overlap_seconds": 3600})
+
+    made = response.json()
+    assert response.status_code == 201
+    same = ("name", "scopes", "allowed_origins", "max_open_jobs", "expires_at")
+    assert [made[name] for name in same] == ["phone", ["read"], ["https://a.example"], 5, None]
+    assert client_for(made["key"]).get(JOBS).status_code == 200
+    assert client_for(text).get(JOBS).status_code == 200
+    old.refresh_from_db()
+    assert 3590 < (old.expires_at - timezone.now()).total_seconds() <= 3600
+
+
+def test_a_key_rotated_without_overlap_opens_nothing_any_more(api, project):
+    old, text = ApiKey.objects.issue(project, "lost")
+
+    post(api, f"{KEYS}{old.pk}/rotate/", {"overlap_seconds": 0})
+
+    assert client_for(text).get(JOBS).status_code == 401
+
+
+def test_rotating_does_not_let_a_key_live_longer(api, project):
+    soon = timezone.now() + timedelta(minutes=1)
+    old = ApiKey.objects.issue(project, "short", expires_at=soon)[0]
+
+    made = post(api, f"{KEYS}{old.pk}/rotate/", {}).json()
+
+    old.refresh_from_db()
+    assert old.expires_at == soon
+    assert 50 < (datetime.fromisoformat(made["expires_at"]) - timezone.now()).total_seconds() <= 61
+
+
+def test_a_revoked_key_has_no_successor(api, project):
+    key = ApiKey.objects.issue(project, "lost")[0]
+    key.revoke()
+
+    response = post(api, f"{KEYS}{key.pk}/rotate/", {})
+
+    assert (response.status_code, error_of(response)["code"]) == (409, "key_not_usable")
+    assert project.keys.filter(name="lost").count() == 1
+
+
+def test_a_key_rotates_none_that_may_do_more_than_itself(project):
+    manager = client_for(ApiKey.objects.issue(project, "manager", scopes=["manage"])[1])
+    key = ApiKey.objects.issue(project, "all")[0]
+
+    assert post(manager, f"{KEYS}{key.pk}/rotate/", {}).status_code == 403
