@@ -23,6 +23,7 @@ from time import monotonic
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from jobs import isolation, sweeper, webhooks
 from jobs.execution import execute
@@ -79,6 +80,7 @@ class Worker:
         self._pool = ThreadPoolExecutor(concurrency + 1, thread_name_prefix="job")
         self._stopping = threading.Event()
         self._deliveries_asked = threading.Event()
+        self._clock_was_off = False
 
     def start(self) -> None:
         threading.Thread(target=self._mind, name="worker", daemon=True).start()
@@ -170,15 +172,30 @@ class Worker:
                 webhooks.deliver_due(self._deliveries_asked)
 
     def _report(self) -> None:
-        WorkerProcess.objects.update_or_create(
+        reported, _ = WorkerProcess.objects.update_or_create(
             name=self.leases.name,
             defaults={
                 "queues": [*self.queues, *([WEBHOOK_QUEUE] if self.delivers else [])],
                 "concurrency": self.concurrency,
                 "running": len(self.leases),
                 "seen_at": Now(),
+                "clock_at": timezone.now(),
             },
         )
+        reported.refresh_from_db(fields=["seen_at"])
+        self._watch_clock(reported)
+
+    def _watch_clock(self, reported: WorkerProcess) -> None:
+        """Leases go by the database's clock; what is signed and dated here goes by this host's."""
+        ahead = reported.clock_ahead
+        if ahead is not None and not self._clock_was_off:
+            seconds = ahead.total_seconds()
+            logger.warning(
+                "This host's clock is %.0f s %s the database's: set it. Receivers may refuse its webhooks.",
+                abs(seconds),
+                "ahead of" if seconds > 0 else "behind",
+            )
+        self._clock_was_off = ahead is not None
 
 
 def _may_claim(queue: str) -> bool:

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 
 from jobs.admin.history import HistoryAdmin
 from jobs.admin.look import display
+from jobs.admin.wording import span
 from jobs.models import WorkerProcess
 from jobs.models.worker import ALIVE_FOR
 
@@ -23,6 +24,7 @@ class WorkerAdmin(HistoryAdmin):
         "concurrency",
         "started_at",
         "seen_at",
+        "clock",
     )
     list_display_links = ("name",)
     when_empty = "No worker has reported itself yet. Jobs are accepted all the same, and wait for one."
@@ -43,3 +45,11 @@ class WorkerAdmin(HistoryAdmin):
     @display(description="queues")
     def all_queues(self, worker: WorkerProcess) -> str:
         return ", ".join(worker.queues)
+
+    @display(description="clock")
+    def clock(self, worker: WorkerProcess) -> str:
+        ahead = worker.clock_ahead
+        if ahead is None:
+            return "right"
+        seconds = ahead.total_seconds()
+        return f"{span(abs(seconds))} {'ahead' if seconds > 0 else 'behind'}: set it"

@@ -10,6 +10,8 @@ from django.db.models.functions import Now
 
 ALIVE_FOR = timedelta(seconds=15)
 FORGOTTEN_AFTER = timedelta(minutes=10)
+# A receiver refuses a webhook that was signed five minutes off by its own clock (Standard Webhooks).
+CLOCK_TOLERANCE = timedelta(seconds=30)
 
 
 class WorkerProcessManager(models.Manager["WorkerProcess"]):
@@ -30,8 +32,18 @@ class WorkerProcess(models.Model):
     running = models.PositiveIntegerField(default=0)
     started_at = models.DateTimeField(auto_now_add=True)
     seen_at = models.DateTimeField()
+    clock_at = models.DateTimeField(null=True, help_text="What its own clock showed at seen_at.")
 
     objects: ClassVar[WorkerProcessManager] = WorkerProcessManager()
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def clock_ahead(self) -> timedelta | None:
+        """How far its host's clock is ahead of the database's, negative if it is behind.
+
+        None while it is as good as right: within CLOCK_TOLERANCE, which the way to the database is part of.
+        """
+        ahead = timedelta() if self.clock_at is None else self.clock_at - self.seen_at
+        return ahead if abs(ahead) > CLOCK_TOLERANCE else None

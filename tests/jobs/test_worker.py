@@ -1,9 +1,11 @@
 """A worker in this process, with a provider on loopback."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from jobs import isolation, leases, webhooks
 from jobs.leases import LeaseKeeper
@@ -200,3 +202,33 @@ def test_jobs_in_isolation_run_one_at_a_time_beside_the_others(worker, queue_job
 
     wait_until(lambda: not open_jobs())
     assert peak == [1, 1, 1]
+
+
+def test_a_worker_reports_what_its_clock_shows(worker, caplog):
+    worker()._report()
+
+    reported = WorkerProcess.objects.get()
+    assert abs(reported.clock_at - reported.seen_at) < timedelta(seconds=10)
+    assert reported.clock_ahead is None
+    assert "clock" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("shows", "ahead"), [(-601, -601), (-31, -31), (-29, None), (0, None), (29, None), (31, 31)]
+)
+def test_a_clock_is_right_within_half_a_minute_of_the_databases(shows, ahead):
+    seen = timezone.now()
+    reported = WorkerProcess(seen_at=seen, clock_at=seen + timedelta(seconds=shows))
+
+    assert reported.clock_ahead == (None if ahead is None else timedelta(seconds=ahead))
+
+
+def test_a_clock_that_is_off_is_told_once_until_it_is_right_again(worker, caplog):
+    looking, seen = worker(), timezone.now()
+    off = WorkerProcess(seen_at=seen, clock_at=seen - timedelta(minutes=10))
+    right = WorkerProcess(seen_at=seen, clock_at=seen)
+
+    for reported in (off, off, right, off):
+        looking._watch_clock(reported)
+
+    assert caplog.text.count("600 s behind the database's") == 2
