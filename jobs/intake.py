@@ -1,22 +1,19 @@
 """Accepting work: an upload becomes a Recording, a recording or a URL becomes a job with a routing receipt.
 
-upload -> hashed -> probed -> stored -> Recording
+file (jobs.received, hashed on its way) -> probed -> stored -> Recording
 Recording or URL -> region -> mode -> TranscriptionJob: queued, or running here (jobs.sync)
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import PurePosixPath
 from time import monotonic
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.files.storage import storages
-from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db import transaction
 
 from jobs import sync
@@ -26,12 +23,12 @@ from jobs.ids import uuid7
 from jobs.leases import keeper
 from jobs.models import ApiKey, Mode, Priority, Project, Recording, TranscriptionJob
 from jobs.probe import probe
+from jobs.received import ReceivedFile
 from jobs.speed import estimated_seconds
 from jobs.wakeups import wake
 from routing.modes import Conditions, RequestedMode, Thresholds, choose_mode, receipt
 from routing.regions import Region, choose_region
 
-HASHED_AT_A_TIME = 1 << 20
 REGION_REASONS = {True: "It was asked for.", False: "It is the first that may take the job."}
 
 
@@ -104,17 +101,14 @@ def check_room(key: ApiKey | None) -> None:
         raise TooManyOpenJobs(limit)
 
 
-def keep(project: Project, upload: TemporaryUploadedFile) -> Recording:
-    """Probe and store an upload; ProbeError, and nothing kept, if it is no audio that can be transcribed."""
-    digest = hashlib.sha256()
-    for chunk in upload.chunks(HASHED_AT_A_TIME):
-        digest.update(chunk)
+def keep(project: Project, upload: ReceivedFile) -> Recording:
+    """Probe and store a file; ProbeError, and nothing kept, if it is no audio that can be transcribed."""
     found = probe(upload.temporary_file_path())
     recording = Recording(
         id=uuid7(),
         project=project,
-        filename=PurePosixPath(upload.name or "").name[:255],
-        sha256=digest.hexdigest(),
+        filename=upload.name or "",
+        sha256=upload.sha256,
         size=upload.size or 0,
         media_type=found.media_type,
         codec=found.codec,
@@ -122,9 +116,7 @@ def keep(project: Project, upload: TemporaryUploadedFile) -> Recording:
         channels=found.channels,
         sample_rate=found.sample_rate,
     )
-    upload.seek(0)
     recording.file.name = storages["default"].save(Recording.stored_name(recording.id), upload)
-    # Storing may have moved the temporary file away.
     upload.close()
     try:
         recording.save(force_insert=True)

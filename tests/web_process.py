@@ -26,6 +26,7 @@ class WebProcess:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = {**os.environ, **environment, "PORT": str(self.port)}
+        self.data_dir = self._environment["DATA_DIR"]
         self._command = [sys.executable, *command]
         self.process: subprocess.Popen[str] | None = None
         self.output = ""

@@ -1,4 +1,5 @@
-"""Django's ASGI handler, with one thread for a whole request and threads that are used again.
+"""Django's ASGI handler, with one thread for a whole request, threads that are used again, and large bodies
+that are received as they are read (transcribe_project/body.py).
 
 Django adapts each middleware for itself, and a synchronous one costs a change of thread each way. All of ours
 and all of our views are synchronous, so the chain is built synchronous and entered once. Django also makes a
@@ -18,12 +19,27 @@ from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 
+from transcribe_project.body import Body, is_large
+
 IDLE_THREADS = 32
 VIEW_RUNS = "transcribe_project.view_runs"
 
 
+class Request(ASGIRequest):
+    def parse_file_upload(self, META: Any, post_data: Any) -> Any:
+        """As Django does, but what had come of a file is not kept until the garbage is collected."""
+        try:
+            return super().parse_file_upload(META, post_data)
+        except BaseException:
+            for handler in self.upload_handlers:
+                handler.upload_interrupted()
+            raise
+
+
 class OneThreadHandler(ASGIHandler):
     """Serves each request in a thread of its own from first to last."""
+
+    request_class = Request
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,6 +50,9 @@ class OneThreadHandler(ASGIHandler):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         thread = self._idle.pop() if self._idle else ThreadPoolExecutor(1, thread_name_prefix="request")
+        if is_large(scope):
+            receive = Body(scope, receive)
+            send = receive.answering(send)
         try:
             async with ThreadSensitiveContext(executor=thread):
                 await self.handle(scope, receive, send)
@@ -43,6 +62,15 @@ class OneThreadHandler(ASGIHandler):
                 thread.submit(_nothing).add_done_callback(lambda _: self._free(thread))
             else:
                 self._free(thread)
+
+    async def read_body(self, receive: Any) -> Any:
+        return receive.as_file() if isinstance(receive, Body) else await super().read_body(receive)
+
+    async def listen_for_disconnect(self, receive: Any) -> None:
+        if isinstance(receive, Body):
+            await receive.feed()
+        else:
+            await super().listen_for_disconnect(receive)
 
     def _free(self, thread: ThreadPoolExecutor) -> None:
         if len(self._idle) < IDLE_THREADS:

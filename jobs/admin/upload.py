@@ -14,7 +14,6 @@ from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
@@ -26,6 +25,7 @@ from jobs.admin.look import Choices, Url
 from jobs.admin.options_form import OptionsForm
 from jobs.models import Priority, Project, TranscriptionJob
 from jobs.probe import ProbeError
+from jobs.received import ReceivedFile
 from routing.regions import all_regions
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class ManyFilesInput(forms.ClearableFileInput):
 class ManyFilesField(forms.FileField):
     widget = ManyFilesInput
 
-    def clean(self, data: Any, initial: Any = None) -> list[TemporaryUploadedFile]:
+    def clean(self, data: Any, initial: Any = None) -> list[ReceivedFile]:
         # Each file is judged by itself, later: one that is empty refuses none of the others.
         return [file for file in data or () if file]
 
@@ -155,7 +155,7 @@ def _take_all(form: UploadForm) -> list[Outcome]:
     return outcomes
 
 
-def _take(order: intake.Order, name: str, upload: TemporaryUploadedFile | None = None) -> Outcome:
+def _take(order: intake.Order, name: str, upload: ReceivedFile | None = None) -> Outcome:
     try:
         if upload is None:
             return Outcome(name, intake.submit(order, url=name))

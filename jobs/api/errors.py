@@ -6,13 +6,14 @@ option.
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.views import defaults
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -23,6 +24,7 @@ from jobs.intake import NotAccepted, TooManyOpenJobs
 from jobs.models import InvalidTransition, KeyNotUsable
 from jobs.options import InvalidOptions
 from jobs.probe import ProbeError
+from jobs.received import InsufficientStorage
 from routing.regions import UnknownRegion
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ BELOW = "/api/"
 NOT_FOUND = "There is nothing at this address, or nothing that is yours."
 PERMISSION_DENIED = "You may not do this."
 INTERNAL_ERROR = "Something is wrong on our side. It has been logged."
+NO_ROOM = "There is no room left to store it. Try again later, or ask whoever runs the service to make room."
 WRONG_HOST = "The Host header names another server; ALLOWED_HOSTS lists the names that this one goes by."
 ACCEPTED = "JSON is accepted; for a recording also a form, or its own type, such as audio/wav."
 
@@ -104,6 +107,13 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
         case OperationalError() | InterfaceError():
             logger.warning("The database cannot be used: %s", error)
             return _unavailable("service_unavailable", "The service cannot work just now. Try again soon.")
+        case InsufficientStorage() | OSError(errno=errno.ENOSPC):
+            logger.error("There is no room left for what is sent.")
+            return answer(507, "insufficient_storage", NO_ROOM)
+        case UnreadablePostError(__cause__=TimeoutError()):
+            return answer(408, "body_timed_out", "The rest of the body did not come in time. Send it again.")
+        case UnreadablePostError():
+            return answer(400, "body_incomplete", "The body ended before its Content-Length.")
         case RequestDataTooBig():
             return answer(413, "too_large", str(TooLarge.default_detail))
         case SuspiciousOperation():

@@ -7,18 +7,19 @@ from typing import IO, Any
 
 import orjson
 from django.conf import settings
-from django.core.files.uploadedfile import TemporaryUploadedFile
+from django.http import HttpRequest
+from django.http.multipartparser import MultiPartParserError
 from django.utils.datastructures import MultiValueDict
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser, DataAndFiles
 from rest_framework.request import Request
 
 from jobs.api.errors import LengthRequired, TooLarge
+from jobs.received import READ_BYTES, ReceivedFile, check_disk
 
 JSON_BYTES = 1 << 20
 # What a form may hold beside its file.
 FORM_BYTES = 1 << 20
-READ_BYTES = 1 << 18
 
 
 def check_length(request: Request) -> None:
@@ -49,6 +50,21 @@ class JSONParser(BaseParser):
         return parsed
 
 
+class FormParser(BaseParser):
+    """A form with files, as Django reads it."""
+
+    media_type = "multipart/form-data"
+
+    def parse(
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> DataAndFiles[Any, Any]:
+        request: HttpRequest = (parser_context or {})["request"]._request
+        try:
+            return DataAndFiles(request.POST, request.FILES)
+        except MultiPartParserError as error:
+            raise ParseError(f"The form cannot be read: {error}") from None
+
+
 class RecordingParser(BaseParser):
     """The body is the file; the fields are in the query. Streamed to disk in constant memory."""
 
@@ -56,15 +72,19 @@ class RecordingParser(BaseParser):
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> DataAndFiles[Any, Any]:
         request: Request = (parser_context or {})["request"]
-        upload = TemporaryUploadedFile("recording", media_type or "", 0, None)
-        upload.name = None
+        check_disk(_length(request))
+        upload = ReceivedFile(content_type=media_type or "")
         files = MultiValueDict({"file": [upload]})
         # Django closes these when the request is over.
         request._request._files = files  # type: ignore[attr-defined]
-        while chunk := stream.read(READ_BYTES):
-            upload.write(chunk)
-        upload.size = upload.tell()
-        upload.seek(0)
+        try:
+            while part := stream.read(READ_BYTES):
+                upload.receive(part)
+            upload.complete()
+        except BaseException:
+            # Django does so only when there is somebody to be answered.
+            upload.close()
+            raise
         return DataAndFiles(request.query_params, files)
 
 

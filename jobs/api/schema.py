@@ -13,6 +13,7 @@ ERRORS = {
     401: "not_authenticated: the key is missing, unknown, expired or revoked.",
     403: "permission_denied: neither the key's scopes nor the role allow it.",
     404: "not_found: there is none, or it is another project's.",
+    408: "body_timed_out: the rest of the body did not come in time.",
     409: "invalid_transition, key_not_usable and others: it is not in a state that allows it.",
     411: "length_required: the body has no Content-Length.",
     413: "too_large: the body is larger than is accepted.",
@@ -20,6 +21,7 @@ ERRORS = {
     416: "range_not_satisfiable: the file has no such range.",
     429: "rate_limited, too_many_open_jobs: the key's limit is reached; Retry-After says when to try again.",
     503: "service_unavailable: try again after the seconds in Retry-After.",
+    507: "insufficient_storage: there is no room left for what is sent.",
 }
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.utils.datastructures import MultiValueDict
 from rest_framework import serializers
 from rest_framework.utils import html
@@ -14,6 +13,7 @@ from rest_framework.utils import html
 from jobs.api.filters import PRIORITIES
 from jobs.api.parsers import too_large
 from jobs.options import validate
+from jobs.received import ReceivedFile
 from routing.addresses import ForbiddenURL, check_url
 from routing.regions import UnknownRegion, region_named
 
@@ -28,10 +28,10 @@ class UploadField(serializers.FileField):
         given = dictionary.getlist(self.field_name) if html.is_html_input(dictionary) else []
         return given if len(given) > 1 else super().get_value(dictionary)
 
-    def to_internal_value(self, data: Any) -> TemporaryUploadedFile:
+    def to_internal_value(self, data: Any) -> ReceivedFile:
         if isinstance(data, list):
             raise serializers.ValidationError("A job has one file: submit each by itself.")
-        if not isinstance(data, TemporaryUploadedFile):
+        if not isinstance(data, ReceivedFile):
             raise serializers.ValidationError("This must be a file, in a form or as the body.")
         if (data.size or 0) > settings.MAX_UPLOAD_BYTES:
             raise too_large()

@@ -11,7 +11,6 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -20,318 +19,654 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Delivery',
+            name="Delivery",
             fields=[
-                ('id', models.UUIDField(default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('url', models.URLField(max_length=2000)),
-                ('status', models.CharField(choices=[('pending', 'Pending'), ('delivered', 'Delivered'), ('failed', 'Failed')], default='pending', max_length=10)),
-                ('attempts', models.PositiveIntegerField(default=0)),
-                ('run_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('lease_token', models.UUIDField(editable=False, null=True)),
-                ('lease_until', models.DateTimeField(editable=False, null=True)),
-                ('delivered_at', models.DateTimeField(null=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("url", models.URLField(max_length=2000)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("pending", "Pending"), ("delivered", "Delivered"), ("failed", "Failed")],
+                        default="pending",
+                        max_length=10,
+                    ),
+                ),
+                ("attempts", models.PositiveIntegerField(default=0)),
+                ("run_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("lease_token", models.UUIDField(editable=False, null=True)),
+                ("lease_until", models.DateTimeField(editable=False, null=True)),
+                ("delivered_at", models.DateTimeField(null=True)),
             ],
             options={
-                'verbose_name_plural': 'deliveries',
+                "verbose_name_plural": "deliveries",
             },
         ),
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.UUIDField(default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('type', models.CharField(choices=[('job.completed', 'Job Completed'), ('job.failed', 'Job Failed'), ('job.cancelled', 'Job Cancelled')], max_length=30)),
-                ('sequence', models.PositiveIntegerField()),
-                ('data', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                (
+                    "type",
+                    models.CharField(
+                        choices=[
+                            ("job.completed", "Job Completed"),
+                            ("job.failed", "Job Failed"),
+                            ("job.cancelled", "Job Cancelled"),
+                        ],
+                        max_length=30,
+                    ),
+                ),
+                ("sequence", models.PositiveIntegerField()),
+                ("data", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ('-id',),
+                "ordering": ("-id",),
             },
         ),
         migrations.CreateModel(
-            name='WorkerProcess',
+            name="WorkerProcess",
             fields=[
-                ('name', models.CharField(max_length=120, primary_key=True, serialize=False)),
-                ('queues', models.JSONField(default=list)),
-                ('concurrency', models.PositiveIntegerField()),
-                ('running', models.PositiveIntegerField(default=0)),
-                ('started_at', models.DateTimeField(auto_now_add=True)),
-                ('seen_at', models.DateTimeField()),
+                ("name", models.CharField(max_length=120, primary_key=True, serialize=False)),
+                ("queues", models.JSONField(default=list)),
+                ("concurrency", models.PositiveIntegerField()),
+                ("running", models.PositiveIntegerField(default=0)),
+                ("started_at", models.DateTimeField(auto_now_add=True)),
+                ("seen_at", models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(
-            name='DeliveryAttempt',
+            name="DeliveryAttempt",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('started_at', models.DateTimeField()),
-                ('duration', models.FloatField(help_text='seconds')),
-                ('status_code', models.PositiveSmallIntegerField(null=True)),
-                ('error', models.CharField(blank=True, max_length=200)),
-                ('response', models.TextField(blank=True, help_text='The first 4 kB of what the receiver answered.')),
-                ('delivery', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='log', to='jobs.delivery')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("number", models.PositiveIntegerField()),
+                ("started_at", models.DateTimeField()),
+                ("duration", models.FloatField(help_text="seconds")),
+                ("status_code", models.PositiveSmallIntegerField(null=True)),
+                ("error", models.CharField(blank=True, max_length=200)),
+                (
+                    "response",
+                    models.TextField(blank=True, help_text="The first 4 kB of what the receiver answered."),
+                ),
+                (
+                    "delivery",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="log", to="jobs.delivery"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('number',),
-            },
-        ),
-        migrations.AddField(
-            model_name='delivery',
-            name='event',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='deliveries', to='jobs.event'),
-        ),
-        migrations.CreateModel(
-            name='Membership',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('reader', 'Reader'), ('uploader', 'Uploader'), ('reviewer', 'Reviewer'), ('operator', 'Operator')], default='uploader', max_length=10)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL)),
-            ],
-        ),
-        migrations.CreateModel(
-            name='Project',
-            fields=[
-                ('id', models.UUIDField(default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=100)),
-                ('residency', models.JSONField(blank=True, default=list, help_text='Regions that its audio may go to; none named means any.')),
-                ('improve_provider_models', models.BooleanField(default=False, help_text='Let the provider keep the audio to train its models (mip_opt_out=false).')),
-                ('webhook_secret', jobs.encryption.EncryptedTextField(default=jobs.models.project.new_webhook_secret, editable=False, help_text="Signs what goes to a job's callback_url.")),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('members', models.ManyToManyField(related_name='projects', through='jobs.Membership', to=settings.AUTH_USER_MODEL)),
-                ('personal_to', models.OneToOneField(blank=True, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL)),
-            ],
-            options={
-                'ordering': ('name',),
-            },
-        ),
-        migrations.AddField(
-            model_name='membership',
-            name='project',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to='jobs.project'),
-        ),
-        migrations.AddField(
-            model_name='event',
-            name='project',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='events', to='jobs.project'),
-        ),
-        migrations.CreateModel(
-            name='ApiKey',
-            fields=[
-                ('id', models.UUIDField(default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(max_length=50)),
-                ('prefix', models.CharField(editable=False, max_length=8, unique=True)),
-                ('hash', models.CharField(editable=False, max_length=150)),
-                ('scopes', models.JSONField(blank=True, default=list, help_text='None named means all.')),
-                ('allowed_origins', models.JSONField(blank=True, default=list, help_text='Origins whose pages may use this key in a browser.')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('expires_at', models.DateTimeField(blank=True, null=True)),
-                ('last_used_at', models.DateTimeField(editable=False, null=True)),
-                ('revoked_at', models.DateTimeField(editable=False, null=True)),
-                ('created_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='keys', to='jobs.project')),
-            ],
-            options={
-                'verbose_name': 'API key',
-                'ordering': ('-created_at',),
-            },
-        ),
-        migrations.CreateModel(
-            name='Recording',
-            fields=[
-                ('id', models.UUIDField(default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('filename', models.CharField(blank=True, max_length=255)),
-                ('file', models.FileField(editable=False, max_length=200, upload_to='')),
-                ('sha256', models.CharField(editable=False, max_length=64)),
-                ('size', models.BigIntegerField(editable=False, help_text='bytes')),
-                ('media_type', models.CharField(editable=False, max_length=100)),
-                ('codec', models.CharField(editable=False, max_length=50)),
-                ('duration', models.FloatField(editable=False, help_text='seconds', null=True)),
-                ('channels', models.PositiveSmallIntegerField(editable=False, null=True)),
-                ('sample_rate', models.PositiveIntegerField(editable=False, help_text='Hz', null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='recordings', to='jobs.project')),
-            ],
-            options={
-                'ordering': ('-id',),
-            },
-        ),
-        migrations.CreateModel(
-            name='TranscriptionJob',
-            fields=[
-                ('id', models.UUIDField(default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('url', models.URLField(blank=True, max_length=2000)),
-                ('options', models.JSONField(default=dict)),
-                ('metadata', models.JSONField(blank=True, default=dict)),
-                ('tags', models.JSONField(blank=True, default=list)),
-                ('callback_url', models.URLField(blank=True, max_length=2000)),
-                ('mode', models.CharField(choices=[('sync', 'Sync'), ('async', 'Async')], default='async', max_length=5)),
-                ('receipt', models.JSONField(default=dict, help_text='How mode and region were chosen.')),
-                ('region', models.CharField(max_length=50)),
-                ('pinned', models.BooleanField(default=False, help_text='The region was asked for and is binding.')),
-                ('queue', models.CharField(max_length=60)),
-                ('priority', models.PositiveSmallIntegerField(choices=[(0, 'high'), (1, 'normal'), (2, 'low')], default=1)),
-                ('start_tag', models.BigIntegerField(default=0)),
-                ('run_at', models.DateTimeField(null=True)),
-                ('deadline_at', models.DateTimeField(null=True)),
-                ('status', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('waiting', 'Waiting'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled'), ('dead', 'Dead')], default='queued', max_length=10)),
-                ('run', models.PositiveIntegerField(default=1)),
-                ('attempts', models.PositiveIntegerField(default=0, help_text='Counted ones, in this run.')),
-                ('deferrals', models.PositiveIntegerField(default=0, help_text='Waits that were no attempts, in this run.')),
-                ('crashes', models.PositiveIntegerField(default=0, help_text='Leases lost in a row.')),
-                ('lease_token', models.UUIDField(null=True)),
-                ('lease_until', models.DateTimeField(null=True)),
-                ('worker', models.CharField(blank=True, help_text='Who holds the lease.', max_length=120)),
-                ('error_code', models.CharField(blank=True, max_length=60)),
-                ('error_message', models.TextField(blank=True)),
-                ('duration', models.FloatField(help_text='seconds of audio', null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('claimed_at', models.DateTimeField(null=True)),
-                ('started_at', models.DateTimeField(null=True)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('created_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL)),
-                ('key', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to='jobs.apikey')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='jobs', to='jobs.project')),
-                ('recording', models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='jobs', to='jobs.recording')),
-            ],
-            options={
-                'ordering': ('-id',),
-            },
-        ),
-        migrations.CreateModel(
-            name='Transcript',
-            fields=[
-                ('id', models.UUIDField(default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('run', models.PositiveIntegerField()),
-                ('version', models.PositiveIntegerField()),
-                ('text', models.TextField(blank=True)),
-                ('confidence', models.FloatField(null=True)),
-                ('language', models.CharField(blank=True, max_length=20)),
-                ('words', models.JSONField(default=list)),
-                ('utterances', models.JSONField(default=list)),
-                ('channels', models.JSONField(default=list)),
-                ('answer', models.CharField(blank=True, help_text="Stored name of the provider's answer.", max_length=200)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('corrected_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL)),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='transcripts', to='jobs.transcriptionjob')),
-            ],
-            options={
-                'ordering': ('version',),
+                "ordering": ("number",),
             },
         ),
         migrations.AddField(
-            model_name='event',
-            name='job',
-            field=models.ForeignKey(null=True, on_delete=django.db.models.deletion.CASCADE, related_name='events', to='jobs.transcriptionjob'),
+            model_name="delivery",
+            name="event",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="deliveries", to="jobs.event"
+            ),
         ),
         migrations.CreateModel(
-            name='Attempt',
+            name="Membership",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('run', models.PositiveIntegerField()),
-                ('lease_token', models.UUIDField()),
-                ('region', models.CharField(max_length=50)),
-                ('worker', models.CharField(max_length=120)),
-                ('outcome', models.CharField(choices=[('completed', 'Completed'), ('retried', 'Retried'), ('deferred', 'Deferred'), ('failed', 'Failed'), ('cancelled', 'Cancelled'), ('released', 'Released'), ('lost', 'Lost'), ('crashed', 'Crashed')], max_length=10)),
-                ('outcome_unknown', models.BooleanField(default=False)),
-                ('counted', models.BooleanField()),
-                ('status_code', models.PositiveSmallIntegerField(help_text="The provider's.", null=True)),
-                ('request_id', models.CharField(blank=True, help_text="The provider's.", max_length=100)),
-                ('error_code', models.CharField(blank=True, max_length=60)),
-                ('error_message', models.TextField(blank=True)),
-                ('started_at', models.DateTimeField()),
-                ('ended_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='history', to='jobs.transcriptionjob')),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("reader", "Reader"),
+                            ("uploader", "Uploader"),
+                            ("reviewer", "Reviewer"),
+                            ("operator", "Operator"),
+                        ],
+                        default="uploader",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+            ],
+        ),
+        migrations.CreateModel(
+            name="Project",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=100)),
+                (
+                    "residency",
+                    models.JSONField(
+                        blank=True,
+                        default=list,
+                        help_text="Regions that its audio may go to; none named means any.",
+                    ),
+                ),
+                (
+                    "improve_provider_models",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Let the provider keep the audio to train its models (mip_opt_out=false).",
+                    ),
+                ),
+                (
+                    "webhook_secret",
+                    jobs.encryption.EncryptedTextField(
+                        default=jobs.models.project.new_webhook_secret,
+                        editable=False,
+                        help_text="Signs what goes to a job's callback_url.",
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "members",
+                    models.ManyToManyField(
+                        related_name="projects", through="jobs.Membership", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "personal_to",
+                    models.OneToOneField(
+                        blank=True,
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ('id',),
+                "ordering": ("name",),
+            },
+        ),
+        migrations.AddField(
+            model_name="membership",
+            name="project",
+            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, to="jobs.project"),
+        ),
+        migrations.AddField(
+            model_name="event",
+            name="project",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="events", to="jobs.project"
+            ),
+        ),
+        migrations.CreateModel(
+            name="ApiKey",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(max_length=50)),
+                ("prefix", models.CharField(editable=False, max_length=8, unique=True)),
+                ("hash", models.CharField(editable=False, max_length=150)),
+                ("scopes", models.JSONField(blank=True, default=list, help_text="None named means all.")),
+                (
+                    "allowed_origins",
+                    models.JSONField(
+                        blank=True,
+                        default=list,
+                        help_text="Origins whose pages may use this key in a browser.",
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("expires_at", models.DateTimeField(blank=True, null=True)),
+                ("last_used_at", models.DateTimeField(editable=False, null=True)),
+                ("revoked_at", models.DateTimeField(editable=False, null=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="keys", to="jobs.project"
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "API key",
+                "ordering": ("-created_at",),
+            },
+        ),
+        migrations.CreateModel(
+            name="Recording",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("filename", models.CharField(blank=True, max_length=255)),
+                ("file", models.FileField(editable=False, max_length=200, upload_to="")),
+                ("sha256", models.CharField(editable=False, max_length=64)),
+                ("size", models.BigIntegerField(editable=False, help_text="bytes")),
+                ("media_type", models.CharField(editable=False, max_length=100)),
+                ("codec", models.CharField(editable=False, max_length=50)),
+                ("duration", models.FloatField(editable=False, help_text="seconds", null=True)),
+                ("channels", models.PositiveSmallIntegerField(editable=False, null=True)),
+                ("sample_rate", models.PositiveIntegerField(editable=False, help_text="Hz", null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="recordings",
+                        to="jobs.project",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("-id",),
+            },
+        ),
+        migrations.CreateModel(
+            name="TranscriptionJob",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("url", models.URLField(blank=True, max_length=2000)),
+                ("options", models.JSONField(default=dict)),
+                ("metadata", models.JSONField(blank=True, default=dict)),
+                ("tags", models.JSONField(blank=True, default=list)),
+                ("callback_url", models.URLField(blank=True, max_length=2000)),
+                (
+                    "mode",
+                    models.CharField(
+                        choices=[("sync", "Sync"), ("async", "Async")], default="async", max_length=5
+                    ),
+                ),
+                ("receipt", models.JSONField(default=dict, help_text="How mode and region were chosen.")),
+                ("region", models.CharField(max_length=50)),
+                (
+                    "pinned",
+                    models.BooleanField(default=False, help_text="The region was asked for and is binding."),
+                ),
+                ("queue", models.CharField(max_length=60)),
+                (
+                    "priority",
+                    models.PositiveSmallIntegerField(
+                        choices=[(0, "high"), (1, "normal"), (2, "low")], default=1
+                    ),
+                ),
+                ("start_tag", models.BigIntegerField(default=0)),
+                ("run_at", models.DateTimeField(null=True)),
+                ("deadline_at", models.DateTimeField(null=True)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("waiting", "Waiting"),
+                            ("completed", "Completed"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                            ("dead", "Dead"),
+                        ],
+                        default="queued",
+                        max_length=10,
+                    ),
+                ),
+                ("run", models.PositiveIntegerField(default=1)),
+                ("attempts", models.PositiveIntegerField(default=0, help_text="Counted ones, in this run.")),
+                (
+                    "deferrals",
+                    models.PositiveIntegerField(
+                        default=0, help_text="Waits that were no attempts, in this run."
+                    ),
+                ),
+                ("crashes", models.PositiveIntegerField(default=0, help_text="Leases lost in a row.")),
+                ("lease_token", models.UUIDField(null=True)),
+                ("lease_until", models.DateTimeField(null=True)),
+                ("worker", models.CharField(blank=True, help_text="Who holds the lease.", max_length=120)),
+                ("error_code", models.CharField(blank=True, max_length=60)),
+                ("error_message", models.TextField(blank=True)),
+                ("duration", models.FloatField(help_text="seconds of audio", null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("claimed_at", models.DateTimeField(null=True)),
+                ("started_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "key",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        to="jobs.apikey",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="jobs", to="jobs.project"
+                    ),
+                ),
+                (
+                    "recording",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="jobs",
+                        to="jobs.recording",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("-id",),
+            },
+        ),
+        migrations.CreateModel(
+            name="Transcript",
+            fields=[
+                (
+                    "id",
+                    models.UUIDField(
+                        default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("run", models.PositiveIntegerField()),
+                ("version", models.PositiveIntegerField()),
+                ("text", models.TextField(blank=True)),
+                ("confidence", models.FloatField(null=True)),
+                ("language", models.CharField(blank=True, max_length=20)),
+                ("words", models.JSONField(default=list)),
+                ("utterances", models.JSONField(default=list)),
+                ("channels", models.JSONField(default=list)),
+                (
+                    "answer",
+                    models.CharField(
+                        blank=True, help_text="Stored name of the provider's answer.", max_length=200
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "corrected_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="transcripts",
+                        to="jobs.transcriptionjob",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("version",),
+            },
+        ),
+        migrations.AddField(
+            model_name="event",
+            name="job",
+            field=models.ForeignKey(
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="events",
+                to="jobs.transcriptionjob",
+            ),
+        ),
+        migrations.CreateModel(
+            name="Attempt",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("run", models.PositiveIntegerField()),
+                ("lease_token", models.UUIDField()),
+                ("region", models.CharField(max_length=50)),
+                ("worker", models.CharField(max_length=120)),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[
+                            ("completed", "Completed"),
+                            ("retried", "Retried"),
+                            ("deferred", "Deferred"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                            ("released", "Released"),
+                            ("lost", "Lost"),
+                            ("crashed", "Crashed"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("outcome_unknown", models.BooleanField(default=False)),
+                ("counted", models.BooleanField()),
+                ("status_code", models.PositiveSmallIntegerField(help_text="The provider's.", null=True)),
+                ("request_id", models.CharField(blank=True, help_text="The provider's.", max_length=100)),
+                ("error_code", models.CharField(blank=True, max_length=60)),
+                ("error_message", models.TextField(blank=True)),
+                ("started_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="history",
+                        to="jobs.transcriptionjob",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ("id",),
             },
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('status', 'pending')), fields=['run_at'], name='delivery_due'),
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("status", "pending")), fields=["run_at"], name="delivery_due"
+            ),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('lease_token__isnull', False)), fields=['lease_token'], name='delivery_leased'),
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("lease_token__isnull", False)),
+                fields=["lease_token"],
+                name="delivery_leased",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.UniqueConstraint(fields=('event', 'url'), name='one_delivery_per_address'),
+            model_name="delivery",
+            constraint=models.UniqueConstraint(fields=("event", "url"), name="one_delivery_per_address"),
         ),
         migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['pending', 'delivered', 'failed'])), name='delivery_status_is_known'),
+            model_name="delivery",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("status__in", ["pending", "delivered", "failed"])),
+                name="delivery_status_is_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='membership',
-            constraint=models.UniqueConstraint(fields=('project', 'user'), name='membership_once'),
+            model_name="membership",
+            constraint=models.UniqueConstraint(fields=("project", "user"), name="membership_once"),
         ),
         migrations.AddIndex(
-            model_name='recording',
-            index=models.Index(fields=['project', 'sha256'], name='recording_duplicates'),
+            model_name="recording",
+            index=models.Index(fields=["project", "sha256"], name="recording_duplicates"),
         ),
         migrations.AddIndex(
-            model_name='transcriptionjob',
-            index=models.Index(condition=models.Q(('status', 'queued')), fields=['queue', 'priority', 'start_tag', 'id'], name='job_queued'),
+            model_name="transcriptionjob",
+            index=models.Index(
+                condition=models.Q(("status", "queued")),
+                fields=["queue", "priority", "start_tag", "id"],
+                name="job_queued",
+            ),
         ),
         migrations.AddIndex(
-            model_name='transcriptionjob',
-            index=models.Index(condition=models.Q(('status', 'waiting')), fields=['queue', 'priority', 'run_at'], name='job_waiting'),
+            model_name="transcriptionjob",
+            index=models.Index(
+                condition=models.Q(("status", "waiting")),
+                fields=["queue", "priority", "run_at"],
+                name="job_waiting",
+            ),
         ),
         migrations.AddIndex(
-            model_name='transcriptionjob',
-            index=models.Index(condition=models.Q(('status', 'queued')), fields=['queue', 'priority', 'project', 'start_tag'], name='job_last_of_project'),
+            model_name="transcriptionjob",
+            index=models.Index(
+                condition=models.Q(("status", "queued")),
+                fields=["queue", "priority", "project", "start_tag"],
+                name="job_last_of_project",
+            ),
         ),
         migrations.AddIndex(
-            model_name='transcriptionjob',
-            index=models.Index(condition=models.Q(('status', 'running')), fields=['lease_until'], name='job_leased'),
+            model_name="transcriptionjob",
+            index=models.Index(
+                condition=models.Q(("status", "running")), fields=["lease_until"], name="job_leased"
+            ),
         ),
         migrations.AddIndex(
-            model_name='transcriptionjob',
-            index=models.Index(condition=models.Q(('status', 'running')), fields=['lease_token'], name='job_held'),
+            model_name="transcriptionjob",
+            index=models.Index(
+                condition=models.Q(("status", "running")), fields=["lease_token"], name="job_held"
+            ),
         ),
         migrations.AddIndex(
-            model_name='transcriptionjob',
-            index=models.Index(condition=models.Q(('status__in', ('queued', 'waiting'))), fields=['deadline_at'], name='job_deadline'),
+            model_name="transcriptionjob",
+            index=models.Index(
+                condition=models.Q(("status__in", ("queued", "waiting"))),
+                fields=["deadline_at"],
+                name="job_deadline",
+            ),
         ),
         migrations.AddIndex(
-            model_name='transcriptionjob',
-            index=models.Index(fields=['project', '-id'], name='job_of_project'),
+            model_name="transcriptionjob",
+            index=models.Index(fields=["project", "-id"], name="job_of_project"),
         ),
         migrations.AddIndex(
-            model_name='transcriptionjob',
-            index=models.Index(fields=['status', '-id'], name='job_by_status'),
+            model_name="transcriptionjob",
+            index=models.Index(fields=["status", "-id"], name="job_by_status"),
         ),
         migrations.AddConstraint(
-            model_name='transcriptionjob',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['queued', 'running', 'waiting', 'completed', 'failed', 'cancelled', 'dead'])), name='job_status_is_known'),
+            model_name="transcriptionjob",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "status__in",
+                        ["queued", "running", "waiting", "completed", "failed", "cancelled", "dead"],
+                    )
+                ),
+                name="job_status_is_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='transcriptionjob',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease_token__isnull', False), ('lease_until__isnull', False), ('status', 'running')), models.Q(models.Q(('status', 'running'), _negated=True), ('lease_token', None), ('lease_until', None)), _connector='OR'), name='job_is_leased_while_running'),
+            model_name="transcriptionjob",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("lease_token__isnull", False), ("lease_until__isnull", False), ("status", "running")
+                    ),
+                    models.Q(
+                        models.Q(("status", "running"), _negated=True),
+                        ("lease_token", None),
+                        ("lease_until", None),
+                    ),
+                    _connector="OR",
+                ),
+                name="job_is_leased_while_running",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='transcriptionjob',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'waiting'), _negated=True), ('run_at__isnull', False), _connector='OR'), name='job_waits_until_an_instant'),
+            model_name="transcriptionjob",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status", "waiting"), _negated=True), ("run_at__isnull", False), _connector="OR"
+                ),
+                name="job_waits_until_an_instant",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='transcriptionjob',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('status__in', ('completed', 'failed', 'cancelled', 'dead'))), models.Q(models.Q(('status__in', ('completed', 'failed', 'cancelled', 'dead')), _negated=True), ('finished_at', None)), _connector='OR'), name='job_is_finished_once_ended'),
+            model_name="transcriptionjob",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("finished_at__isnull", False),
+                        ("status__in", ("completed", "failed", "cancelled", "dead")),
+                    ),
+                    models.Q(
+                        models.Q(("status__in", ("completed", "failed", "cancelled", "dead")), _negated=True),
+                        ("finished_at", None),
+                    ),
+                    _connector="OR",
+                ),
+                name="job_is_finished_once_ended",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='transcript',
-            constraint=models.UniqueConstraint(fields=('job', 'version'), name='transcript_version_once'),
+            model_name="transcript",
+            constraint=models.UniqueConstraint(fields=("job", "version"), name="transcript_version_once"),
         ),
         migrations.AddConstraint(
-            model_name='transcript',
-            constraint=models.UniqueConstraint(condition=models.Q(('corrected_by', None)), fields=('job', 'run'), name='one_result_per_run'),
+            model_name="transcript",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("corrected_by", None)), fields=("job", "run"), name="one_result_per_run"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='event',
-            constraint=models.UniqueConstraint(fields=('job', 'sequence'), name='one_event_per_run'),
+            model_name="event",
+            constraint=models.UniqueConstraint(fields=("job", "sequence"), name="one_event_per_run"),
         ),
         migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.UniqueConstraint(fields=('job', 'lease_token'), name='attempt_once'),
+            model_name="attempt",
+            constraint=models.UniqueConstraint(fields=("job", "lease_token"), name="attempt_once"),
         ),
     ]

@@ -13,25 +13,30 @@ def fill(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0001_initial'),
+        ("jobs", "0001_initial"),
     ]
 
     operations = [
         migrations.RemoveIndex(
-            model_name='delivery',
-            name='delivery_leased',
+            model_name="delivery",
+            name="delivery_leased",
         ),
         migrations.AddField(
-            model_name='delivery',
-            name='receiver',
-            field=models.CharField(default='', editable=False, help_text='Its scheme, host and port.', max_length=300),
+            model_name="delivery",
+            name="receiver",
+            field=models.CharField(
+                default="", editable=False, help_text="Its scheme, host and port.", max_length=300
+            ),
             preserve_default=False,
         ),
         migrations.RunPython(fill, migrations.RunPython.noop, elidable=True),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('lease_token__isnull', False)), fields=['receiver'], name='delivery_leased'),
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("lease_token__isnull", False)),
+                fields=["receiver"],
+                name="delivery_leased",
+            ),
         ),
     ]

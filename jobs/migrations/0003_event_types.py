@@ -4,20 +4,29 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0002_delivery_receiver'),
+        ("jobs", "0002_delivery_receiver"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='event',
-            name='sequence',
+            model_name="event",
+            name="sequence",
             field=models.PositiveIntegerField(default=1),
         ),
         migrations.AlterField(
-            model_name='event',
-            name='type',
-            field=models.CharField(choices=[('job.completed', 'Job Completed'), ('job.failed', 'Job Failed'), ('job.cancelled', 'Job Cancelled'), ('batch.completed', 'Batch Completed'), ('stream.ended', 'Stream Ended'), ('test', 'Test')], max_length=30),
+            model_name="event",
+            name="type",
+            field=models.CharField(
+                choices=[
+                    ("job.completed", "Job Completed"),
+                    ("job.failed", "Job Failed"),
+                    ("job.cancelled", "Job Cancelled"),
+                    ("batch.completed", "Batch Completed"),
+                    ("stream.ended", "Stream Ended"),
+                    ("test", "Test"),
+                ],
+                max_length=30,
+            ),
         ),
     ]

@@ -7,39 +7,59 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0003_event_types'),
+        ("jobs", "0003_event_types"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='apikey',
-            name='max_open_jobs',
-            field=models.PositiveIntegerField(blank=True, help_text='None given: KEY_OPEN_JOBS holds.', null=True, validators=[django.core.validators.MinValueValidator(1)]),
+            model_name="apikey",
+            name="max_open_jobs",
+            field=models.PositiveIntegerField(
+                blank=True,
+                help_text="None given: KEY_OPEN_JOBS holds.",
+                null=True,
+                validators=[django.core.validators.MinValueValidator(1)],
+            ),
         ),
         migrations.AddField(
-            model_name='apikey',
-            name='requests_per_minute',
-            field=models.PositiveIntegerField(blank=True, help_text='None given: KEY_REQUESTS_PER_MINUTE holds.', null=True, validators=[django.core.validators.MinValueValidator(1)]),
+            model_name="apikey",
+            name="requests_per_minute",
+            field=models.PositiveIntegerField(
+                blank=True,
+                help_text="None given: KEY_REQUESTS_PER_MINUTE holds.",
+                null=True,
+                validators=[django.core.validators.MinValueValidator(1)],
+            ),
         ),
         migrations.AddField(
-            model_name='apikey',
-            name='spent_until',
+            model_name="apikey",
+            name="spent_until",
             field=models.DateTimeField(editable=False, null=True),
         ),
         migrations.AlterField(
-            model_name='transcriptionjob',
-            name='key',
-            field=models.ForeignKey(db_index=False, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='jobs', to='jobs.apikey'),
+            model_name="transcriptionjob",
+            name="key",
+            field=models.ForeignKey(
+                db_index=False,
+                editable=False,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="jobs",
+                to="jobs.apikey",
+            ),
         ),
         migrations.AddIndex(
-            model_name='transcriptionjob',
-            index=models.Index(condition=models.Q(('status__in', ('queued', 'running', 'waiting'))), fields=['key'], name='job_open_of_key'),
+            model_name="transcriptionjob",
+            index=models.Index(
+                condition=models.Q(("status__in", ("queued", "running", "waiting"))),
+                fields=["key"],
+                name="job_open_of_key",
+            ),
         ),
         migrations.AddIndex(
-            model_name='transcriptionjob',
-            index=models.Index(fields=['key', '-id'], name='job_of_key'),
+            model_name="transcriptionjob",
+            index=models.Index(fields=["key", "-id"], name="job_of_key"),
         ),
     ]

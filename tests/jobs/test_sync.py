@@ -4,12 +4,12 @@ import threading
 from time import monotonic
 
 import pytest
-from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.db import connection
 
 from jobs import intake, sync
 from jobs.models import TranscriptionJob
 from jobs.options import DEFAULTS
+from jobs.received import ReceivedFile
 from tests.conditions import wait_until
 from tests.jobs.rows import make_job, make_project
 from tests.sandbox.sounds import wav
@@ -31,10 +31,9 @@ def submit(provider, one_slot):
     project = make_project()
 
     def submit(**fields):
-        with TemporaryUploadedFile("a.wav", "audio/wav", 0, None) as upload:
-            upload.write(wav(1.0))
-            upload.size = upload.tell()
-            upload.seek(0)
+        with ReceivedFile("a.wav", "audio/wav") as upload:
+            upload.receive(wav(1.0))
+            upload.complete()
             recording = intake.keep(project, upload)
         order = intake.Order(project=project, options=dict(DEFAULTS), **fields)
         return order, intake.submit(order, recording=recording)

@@ -15,7 +15,6 @@ from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import NotFound
-from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -23,7 +22,7 @@ from jobs import intake, lifecycle, sync
 from jobs.api.errors import BadRequest
 from jobs.api.filters import PRIORITIES, JobFilter
 from jobs.api.pagination import OldestFirst, one_page
-from jobs.api.parsers import AudioParser, JSONParser, OctetStreamParser, VideoParser
+from jobs.api.parsers import AudioParser, FormParser, JSONParser, OctetStreamParser, VideoParser
 from jobs.api.permissions import OPERATING, READING, SUBMITTING
 from jobs.api.preferences import Preferences, parse_prefer
 from jobs.api.serializers import (
@@ -41,7 +40,7 @@ from jobs.exports import FORMATS
 from jobs.models import ApiKey, Attempt, Priority, Recording, Status, Transcript, TranscriptionJob
 from jobs.timeline import timeline
 
-SUBMISSION_PARSERS = (JSONParser, MultiPartParser, AudioParser, VideoParser, OctetStreamParser)
+SUBMISSION_PARSERS = (JSONParser, FormParser, AudioParser, VideoParser, OctetStreamParser)
 
 PREFER = OpenApiParameter(
     "Prefer", str, OpenApiParameter.HEADER, description="RFC 7240: `respond-async`, `wait=SECONDS`."
@@ -68,7 +67,7 @@ class JobViewSet(ScopedViewSet):
     }
     refuses: ClassVar = {
         "list": (400,),
-        "create": (404, 411, 413, 415),
+        "create": (404, 408, 411, 413, 415, 507),
         "cancel": (409,),
         "requeue": (409,),
         "audio": (416,),

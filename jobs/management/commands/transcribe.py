@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import threading
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from rich.console import Console
@@ -23,6 +21,7 @@ from jobs.management.database import require_tables
 from jobs.models import Project, Status, TranscriptionJob, WorkerProcess
 from jobs.options import InvalidOptions, validate
 from jobs.probe import ProbeError
+from jobs.received import received
 
 LOOK_SECONDS = 0.1
 
@@ -82,10 +81,7 @@ class Command(BaseCommand):
             return intake.submit(order, url=source)
         path = Path(source)
         try:
-            with path.open("rb") as file, TemporaryUploadedFile(path.name, "", 0, None) as upload:
-                shutil.copyfileobj(file, cast(IO[bytes], upload.file))
-                upload.size = upload.tell()
-                upload.seek(0)
+            with received(path) as upload:
                 recording = intake.keep(order.project, upload)
         except OSError as error:
             self.console.print(f"[red]{source}[/]: {error.strerror}")

@@ -13,13 +13,13 @@ from typing import IO, Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.core.files.uploadedfile import TemporaryUploadedFile
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from jobs import intake, sweeper, worker
 from jobs.models import Project, TranscriptionJob
 from jobs.options import DEFAULTS
+from jobs.received import received
 from transcribe_project.embedded import EmbeddedWorker
 from transcribe_project.sandbox_child import SandboxChild
 from transcribe_project.secrets_file import kept_secret
@@ -113,10 +113,7 @@ class Command(BaseCommand):
             return
         admin = get_user_model().objects.filter(is_superuser=True).earliest("pk")
         project = Project.objects.personal(admin)
-        upload = TemporaryUploadedFile("two_cities.wav", "audio/wav", found[0].stat().st_size, None)
-        with upload:
-            upload.write(found[0].read_bytes())
-            upload.seek(0)
+        with received(found[0]) as upload:
             recording = intake.keep(project, upload)
         job = intake.submit(
             intake.Order(project=project, options=dict(DEFAULTS), mode="async", user=admin),

@@ -1,0 +1,102 @@
+"""Files as they come in: written once, below FILE_UPLOAD_TEMP_DIR, and hashed on the way.
+
+That directory is on the file system of the recordings, where storing one is a rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import PurePath
+from typing import Any
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler
+
+READ_BYTES = 1 << 18
+
+
+class InsufficientStorage(Exception):
+    """There is no room left for what is to be received (HTTP 507)."""
+
+
+def check_disk(size: int) -> None:
+    """InsufficientStorage unless `size` bytes fit, and DISK_RESERVE_BYTES beside them."""
+    if shutil.disk_usage(settings.FILE_UPLOAD_TEMP_DIR).free < size + settings.DISK_RESERVE_BYTES:
+        raise InsufficientStorage
+
+
+class ReceivedFile(UploadedFile):  # type: ignore[type-arg]  # not generic at run time
+    """A file that somebody sent, or is still sending. Closed, it is gone, unless it was stored by then."""
+
+    def __init__(self, name: str = "", content_type: str = "") -> None:
+        # Under a name with nothing of the user's in it, which what reads it might heed.
+        self._written = tempfile.NamedTemporaryFile(suffix=".upload", dir=settings.FILE_UPLOAD_TEMP_DIR)  # noqa: SIM115
+        super().__init__(self._written, name or None, content_type, 0)
+        self._digest = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Of what has been received so far, in hexadecimal digits."""
+        return self._digest.hexdigest()
+
+    def receive(self, part: bytes) -> None:
+        """Append what came."""
+        self._written.write(part)
+        self._digest.update(part)
+        self.size = (self.size or 0) + len(part)
+
+    def complete(self) -> None:
+        """All of it has come, and outlives the power: what is accepted is not lost."""
+        self._written.flush()
+        os.fsync(self._written.fileno())
+        self._written.seek(0)
+
+    def temporary_file_path(self) -> str:
+        """Where it lies. Storing moves it away from there."""
+        return self._written.name
+
+    def close(self) -> None:
+        # Not there to be removed if it was stored.
+        with contextlib.suppress(FileNotFoundError):
+            super().close()
+
+
+def received(path: PurePath) -> ReceivedFile:
+    """A copy of a file of this machine, as if it had been sent."""
+    file = ReceivedFile(path.name)
+    with open(path, "rb") as source:
+        while part := source.read(READ_BYTES):
+            file.receive(part)
+    file.complete()
+    return file
+
+
+class ReceiveFiles(FileUploadHandler):
+    """How Django takes the files of a form. InsufficientStorage before the first byte if they do not fit."""
+
+    chunk_size = READ_BYTES
+
+    def handle_raw_input(
+        self, input_data: Any, META: Any, content_length: int, boundary: Any, encoding: Any = None
+    ) -> None:
+        check_disk(content_length)
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        super().new_file(*args, **kwargs)
+        self.file = ReceivedFile(self.file_name or "", self.content_type or "")
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        self.file.receive(raw_data)
+
+    def file_complete(self, file_size: int) -> ReceivedFile:
+        self.file.complete()
+        return self.file
+
+    def upload_interrupted(self) -> None:
+        if hasattr(self, "file"):
+            self.file.close()
