@@ -44,8 +44,10 @@ class ScopedViewSet(GenericViewSet[Any]):
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         answer = super().finalize_response(request, response, *args, **kwargs)
-        if isinstance(request.auth, ApiKey) and request.auth.allowance is not None:
-            for name, value in rate_limit(request.auth.allowance).items():
+        # Not `auth`, which would ask once more if asking who it is has failed.
+        key = getattr(request, "_auth", None)
+        if isinstance(key, ApiKey) and key.allowance is not None:
+            for name, value in rate_limit(key.allowance).items():
                 answer.headers.setdefault(name, value)
         return answer
 
