@@ -90,6 +90,10 @@ class Program(Server):
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
+    @property
+    def memory_bytes(self) -> int:
+        return psutil.Process(self.pid).memory_info().rss
+
 
 class Web(Program):
     prefix = "web"
@@ -121,10 +125,6 @@ class Worker(Program):
         if not self.running:
             return False
         return WorkerProcess.objects.alive().filter(name__contains=f":{self.pid}:").exists()
-
-    @property
-    def memory_bytes(self) -> int:
-        return psutil.Process(self.pid).memory_info().rss
 
 
 class Supervisor:

@@ -1,15 +1,17 @@
-"""Faults within our own code, for processes whose settings are tests.faults.settings.
+"""Faults within our own code, and a look at it, for processes whose settings are tests.faults.settings.
 
 SABOTAGE names one:
 
     dies_before_commit  a process is killed when a job's first answer in a run is kept and not yet committed
     poison              jobs that name a poison in their metadata take it in place of calling the provider
+    times_claims        no fault: how many seconds each claim that found a job took is written to CLAIMS
 """
 
 import ctypes
 import os
 import resource
 import signal
+from time import monotonic
 
 from django.apps import AppConfig
 
@@ -19,12 +21,14 @@ WORKER_MEMORY_BYTES = 6 * 1024**3
 CHILD_CPU_SECONDS = 6
 STUCK_AFTER_SECONDS = 1.0
 
+SABOTAGED = {"DJANGO_SETTINGS_MODULE": "tests.faults.settings"}
+
 
 class Sabotage(AppConfig):
     name = "tests.faults"
 
     def ready(self):
-        {"dies_before_commit": die_before_commit, "poison": take_poison}[os.environ["SABOTAGE"]]()
+        SABOTAGES[os.environ["SABOTAGE"]]()
 
 
 def die_before_commit():
@@ -56,6 +60,21 @@ def take_poison():
     execution._ask = taste
 
 
+def time_claims():
+    from jobs.models.queue import JobQuerySet
+
+    claim, log = JobQuerySet.claim, open(os.environ["CLAIMS"], "a", buffering=1)  # noqa: SIM115 (till the end)
+
+    def timed(*arguments):
+        begun = monotonic()
+        job = claim(*arguments)
+        if job is not None:
+            log.write(f"{monotonic() - begun}\n")
+        return job
+
+    JobQuerySet.claim = timed
+
+
 def loop():
     while True:
         pass
@@ -69,3 +88,4 @@ POISONS = {
     "loop": loop,
     "memory": lambda: bytearray(2 * WORKER_MEMORY_BYTES),
 }
+SABOTAGES = {"dies_before_commit": die_before_commit, "poison": take_poison, "times_claims": time_claims}

@@ -8,11 +8,10 @@ import pytest
 from jobs.models import AttemptOutcome, Status, TranscriptionJob
 from jobs.worker import STUCK_EXIT_CODE
 from tests.faults.harness import open_jobs, outcomes, promises_kept, queue_jobs
-from tests.faults.sabotage import POISONS
+from tests.faults.sabotage import POISONS, SABOTAGED
 from tests.jobs.rows import make_project
 
 FULL = [pytest.mark.full_load, pytest.mark.timeout(1800)]
-SABOTAGED = {"DJANGO_SETTINGS_MODULE": "tests.faults.settings"}
 POISONED = SABOTAGED | {
     "SABOTAGE": "poison",
     "PROVIDER_DEADLINE_SECONDS": "2",
