@@ -2,22 +2,32 @@
 
 import base64
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from cryptography.fernet import Fernet, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.apps import apps
 from django.conf import settings
 from django.db import models
 from django.db.models.query_utils import DeferredAttribute
 
+ROTATED_AT_A_TIME = 500
+
 
 @lru_cache(maxsize=1)
+def _keys() -> list[Fernet]:
+    """ENCRYPTION_KEYS, and one derived from SECRET_KEY: the first encrypts, all decrypt.
+
+    The derived one is what there is before ENCRYPTION_KEYS is set; it stays, so that it can be set later.
+    """
+    derived = base64.urlsafe_b64encode(hashlib.sha256(settings.SECRET_KEY.encode()).digest())
+    return [Fernet(key) for key in (*settings.ENCRYPTION_KEYS, derived)]
+
+
 def _fernet() -> MultiFernet:
-    """ENCRYPTION_KEYS: the first encrypts, all decrypt. Without any, a key derived from SECRET_KEY."""
-    keys = settings.ENCRYPTION_KEYS or [
-        base64.urlsafe_b64encode(hashlib.sha256(settings.SECRET_KEY.encode()).digest())
-    ]
-    return MultiFernet([Fernet(key) for key in keys])
+    return MultiFernet(_keys())
 
 
 class _Token(str):
@@ -43,7 +53,59 @@ class EncryptedTextField(models.TextField):  # type: ignore[type-arg]  # not gen
     descriptor_class = _OpenedWhenAskedFor
 
     def get_prep_value(self, value: Any) -> Any:
-        return _fernet().encrypt(value.encode()).decode() if value else value
+        if not value or isinstance(value, _Token):
+            return value
+        return _fernet().encrypt(value.encode()).decode()
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         return _Token(value) if value else value
+
+
+@dataclass(slots=True)
+class Rotation:
+    """Secrets that the first key had already, those moved to it, and those that no key opens."""
+
+    current: int = 0
+    rotated: int = 0
+    unreadable: list[str] = field(default_factory=list)
+
+
+def rotate(*, dry_run: bool = False) -> Rotation:
+    """Encrypt all secrets of the database with the first key, so that the others can be taken away.
+
+    Can be stopped and repeated at any time, and run while the service does: a secret that is replaced
+    meanwhile is left alone.
+    """
+    rotation = Rotation()
+    for model in apps.get_models():
+        for column in model._meta.local_concrete_fields:
+            if isinstance(column, EncryptedTextField):
+                _rotate_column(model._base_manager.all(), column.name, rotation, dry_run)
+    return rotation
+
+
+def _rotate_column(rows: models.QuerySet[Any], name: str, rotation: Rotation, dry_run: bool) -> None:
+    first, rest = _keys()[0], _fernet()
+    for pk, token in _tokens(rows, name):
+        try:
+            first.decrypt(token)
+        except InvalidToken:
+            try:
+                moved = _Token(rest.rotate(token).decode())
+            except InvalidToken:
+                rotation.unreadable.append(f"{rows.model._meta.label} {pk}: {name}")
+                continue
+            if not dry_run:
+                rows.filter(pk=pk, **{name: token}).update(**{name: moved})
+            rotation.rotated += 1
+        else:
+            rotation.current += 1
+
+
+def _tokens(rows: models.QuerySet[Any], name: str) -> Iterator[tuple[Any, _Token]]:
+    """Read a page at a time: nothing stays open while rows are changed."""
+    pages = rows.exclude(**{name: ""}).exclude(**{name: None}).order_by("pk").values_list("pk", name)
+    page = list(pages[:ROTATED_AT_A_TIME])
+    while page:
+        yield from page
+        page = list(pages.filter(pk__gt=page[-1][0])[:ROTATED_AT_A_TIME])

@@ -32,6 +32,7 @@ PRODUCTION = {
     "DATABASE_URL": "postgres://user@database.example.com/transcribe",
     "REDIS_URL": "redis://redis.example.com/0",
     "DEEPGRAM_API_KEY": "a-key",
+    "ENCRYPTION_KEYS": "b25seSBmb3IgdGhlIGRlcGxveW1lbnQgY2hlY2sgb2s=",
 }
 
 
@@ -103,6 +104,33 @@ def test_a_production_environment_passes_the_deployment_check(tmp_path):
     )
 
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"DEBUG": "1"}, "security.W018"),
+        ({"SECRET_KEY": "short"}, "security.W009"),
+        ({"SECRET_KEY": ""}, "transcribe.W004"),
+        ({"PUBLIC_URL": "http://transcribe.example.com"}, "security.W008"),
+        ({"ALLOWED_HOSTS": "*"}, "transcribe.W003"),
+        ({"DATABASE_URL": "sqlite:////tmp/db.sqlite3"}, "transcribe.W002"),
+        ({"DEEPGRAM_API_KEY": "", "DEEPGRAM_BASE_URL": ""}, "transcribe.W001"),
+        ({"ENCRYPTION_KEYS": ""}, "transcribe.W005"),
+        ({"ENCRYPTION_KEYS": "short"}, "transcribe.E006"),
+        ({"WEBHOOK_ALLOW_PRIVATE": "1"}, "transcribe.W006"),
+        ({"TRUSTED_PROXIES": "*"}, "transcribe.W007"),
+    ],
+)
+def test_what_is_dangerous_in_production_fails_the_deployment_check(changed, told, tmp_path):
+    environment = {name: value for name, value in (PRODUCTION | changed).items() if value}
+
+    result = manage(
+        "check", "--deploy", "--fail-level=WARNING", environment=environment | {"DATA_DIR": str(tmp_path)}
+    )
+
+    assert result.returncode == 1
+    assert told in result.stderr
 
 
 def test_an_empty_environment_passes_the_check(tmp_path):

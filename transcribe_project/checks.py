@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
@@ -55,6 +56,22 @@ def thresholds_are_in_order(**_: Any) -> list[CheckMessage]:
     return []
 
 
+@register
+def encryption_keys_are_keys(**_: Any) -> list[CheckMessage]:
+    try:
+        for key in settings.ENCRYPTION_KEYS:
+            Fernet(key)
+    except ValueError:
+        return [
+            Error(
+                "ENCRYPTION_KEYS holds something that is no Fernet key.",
+                hint="Make one with: openssl rand -base64 32 | tr +/ -_",
+                id="transcribe.E006",
+            )
+        ]
+    return []
+
+
 @register(Tags.security, deploy=True)
 def production_is_meant(**_: Any) -> list[CheckMessage]:
     """What is right on one machine and wrong on several."""
@@ -72,5 +89,48 @@ def production_is_meant(**_: Any) -> list[CheckMessage]:
                 "REDIS_URL is set but DATABASE_URL is not: SQLite serves one machine only.",
                 id="transcribe.W002",
             )
+        )
+    return found
+
+
+@register(Tags.security, deploy=True)
+def production_is_protected(**_: Any) -> list[CheckMessage]:
+    """What nobody would notice until it is made use of."""
+    found: list[CheckMessage] = []
+
+    def warn(number: int, message: str, hint: str) -> None:
+        found.append(Warning(message, hint=hint, id=f"transcribe.W{number:03}"))
+
+    if "*" in settings.ALLOWED_HOSTS:
+        warn(
+            3,
+            "ALLOWED_HOSTS takes any name: links are made of whatever a request calls us.",
+            "List the names that the service is reached by.",
+        )
+    if settings.EMBEDDED:
+        return found
+    if settings.SECRET_KEY_IS_GENERATED:
+        warn(
+            4,
+            "SECRET_KEY is one that this host made for itself: others cannot read its sessions and secrets.",
+            "Set SECRET_KEY, to the same on every host.",
+        )
+    if not settings.ENCRYPTION_KEYS:
+        warn(
+            5,
+            "ENCRYPTION_KEYS is not set: whoever learns SECRET_KEY can open the secrets of the database.",
+            "Set it to a key of its own, then run manage.py rotate_encryption_keys.",
+        )
+    if settings.WEBHOOK_ALLOW_PRIVATE:
+        warn(
+            6,
+            "WEBHOOK_ALLOW_PRIVATE is on: whoever may submit a job can have us call the machines around us.",
+            "Leave it off unless every one of them may be called.",
+        )
+    if "*" in settings.TRUSTED_PROXIES:
+        warn(
+            7,
+            "TRUSTED_PROXIES trusts everybody: a client can choose the address that it seems to come from.",
+            "List the addresses of your proxies.",
         )
     return found

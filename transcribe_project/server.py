@@ -33,6 +33,7 @@ class Server(uvicorn.Server):
             log_level=log_level,
             access_log=False,
             server_header=False,
+            forwarded_allow_ips=settings.TRUSTED_PROXIES,
             timeout_graceful_shutdown=5,
             timeout_keep_alive=75,
         )

@@ -111,3 +111,15 @@ def test_an_address_in_use_is_told_plainly():
         with pytest.raises(RuntimeError, match="cannot be used: Address already in use"):
             second.url = "http://127.0.0.1:1"
             second.start()
+
+
+@pytest.mark.parametrize(
+    ("trusted", "status"), [("127.0.0.1,::1", 302), ("127.0.0.0/8", 302), ("192.0.2.1", 301)]
+)
+def test_a_proxy_is_believed_only_if_it_is_trusted(trusted, status, database_url):
+    settings = {"DATABASE_URL": database_url, "PUBLIC_URL": "https://127.0.0.1", "TRUSTED_PROXIES": trusted}
+    with WebProcess(settings) as web:
+        answer = httpx.get(f"{web.url}/admin/", headers={"x-forwarded-proto": "https"})
+
+    # To the login, or to where there is TLS.
+    assert answer.status_code == status
