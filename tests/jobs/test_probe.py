@@ -1,118 +1,25 @@
-import math
 import os
-import random
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
 import threading
 import time
-import wave
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import psutil
 import pytest
 
 from jobs import probe as probe_module
 from jobs.probe import CONCURRENT_PROBES, MEMORY_BYTES, WALL_SECONDS, Probe, ProbeError, probe
+from tests.jobs.media import FORMATS, MANIFESTS, SPEECH, STUDIO, encode, overwrite, recording, write_wav
+from tests.listener import counting_listener
 
 ROOT = Path(__file__).parents[2]
-TELEPHONE, SPEECH, STUDIO = 8_000, 16_000, 48_000
-# name: muxer, encoder, rate, what the probe calls the codec, media type
-FORMATS = {
-    "wav": ("wav", "pcm_s16le", SPEECH, "pcm_s16le", "audio/wav"),
-    "adpcm": ("wav", "adpcm_ima_wav", SPEECH, "adpcm_ima_wav", "audio/wav"),
-    "w64": ("w64", "pcm_s16le", SPEECH, "pcm_s16le", "audio/x-w64"),
-    "flac": ("flac", "flac", SPEECH, "flac", "audio/flac"),
-    "mp3": ("mp3", "libmp3lame", SPEECH, "mp3", "audio/mpeg"),
-    "ogg": ("ogg", "libopus", STUDIO, "opus", "audio/ogg"),
-    "webm": ("webm", "libopus", STUDIO, "opus", "audio/webm"),
-    "mka": ("matroska", "flac", SPEECH, "flac", "audio/x-matroska"),
-    "m4a": ("ipod", "aac", SPEECH, "aac", "audio/mp4"),
-    "mov": ("mov", "alac", SPEECH, "alac", "audio/mp4"),
-    "aac": ("adts", "aac", SPEECH, "aac", "audio/aac"),
-    "amr": ("amr", "libopencore_amrnb", TELEPHONE, "amr_nb", "audio/amr"),
-    "aiff": ("aiff", "pcm_s16be", SPEECH, "pcm_s16be", "audio/aiff"),
-    "caf": ("caf", "pcm_s16be", SPEECH, "pcm_s16be", "audio/x-caf"),
-    "wma": ("asf", "wmav2", STUDIO, "wmav2", "audio/x-ms-wma"),
-}
-MUTATED = ("wav", "adpcm", "flac", "mp3", "ogg", "webm", "m4a", "aac", "amr", "wma")
-MUTANTS_OF_EACH = 24
-NOISE = random.Random(1)  # noqa: S311 - repeatable, not secret
-REFUSALS = {"unsupported_media", "corrupt_media", "media_too_long", "probe_timeout", "probe_crashed"}
-
-
-def fill(frame: av.AudioFrame | av.VideoFrame) -> None:
-    """Noise where samples are integers, so that it does not compress to nothing; else silence."""
-    noisy = frame.format.name.startswith("s16")
-    for plane in frame.planes:
-        plane.update(NOISE.randbytes(plane.buffer_size) if noisy else bytes(plane.buffer_size))
-
-
-def encode(
-    path: Path,
-    muxer: str,
-    encoder: str | None,
-    rate: int = SPEECH,
-    *,
-    seconds: float = 2.0,
-    layout: str = "mono",
-    video: bool = False,
-    options: dict[str, str] | None = None,
-) -> Path:
-    """A recording made by FFmpeg's own encoders."""
-    with av.open(str(path), "w", format=muxer, options=options or {}) as output:
-        if video:
-            pictures = output.add_stream("mpeg4" if muxer == "mp4" else "libvpx", rate=5)
-            pictures.width = pictures.height = 32
-            pictures.pix_fmt = "yuv420p"
-        if encoder:
-            sound = output.add_stream(encoder, rate=rate, layout=layout)
-            sound.bit_rate = 12_200 if muxer == "amr" else 64_000
-            sound.open()
-            size = sound.frame_size or 1024
-            for at in range(0, int(seconds * rate), size):
-                frame = av.AudioFrame(sound.format.name, layout, min(size, int(seconds * rate) - at))
-                frame.sample_rate, frame.pts, frame.time_base = rate, at, Fraction(1, rate)
-                fill(frame)
-                output.mux(sound.encode(frame))
-            output.mux(sound.encode(None))
-        if video:
-            for number in range(int(seconds * 5)):
-                picture = av.VideoFrame(32, 32, "yuv420p")
-                picture.pts = number
-                fill(picture)
-                output.mux(pictures.encode(picture))
-            output.mux(pictures.encode(None))
-    return path
-
-
-def recording(folder: Path, name: str, **more: object) -> Path:
-    muxer, encoder, rate, _, _ = FORMATS[name]
-    return encode(folder / name, muxer, encoder, rate, **more)
-
-
-def write_wav(path: Path, *, frames: int = SPEECH, rate: int = SPEECH, channels: int = 1) -> Path:
-    with wave.open(str(path), "wb") as output:
-        output.setnchannels(channels)
-        output.setsampwidth(2)
-        output.setframerate(rate)
-        output.writeframes(bytes(frames * channels * 2))
-    return path
-
-
-def overwrite(path: Path, at: int, content: bytes) -> Path:
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(content)
-    return path
 
 
 def refusal(path: Path) -> ProbeError:
@@ -170,20 +77,8 @@ def server(anything_else: Path) -> psutil.Process:
 
 @pytest.fixture
 def listener() -> Iterator[tuple[int, Callable[[], int]]]:
-    """A port on loopback, and how many have connected to it."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        listening.setblocking(False)
-
-        def connections() -> int:
-            count = 0
-            while True:
-                try:
-                    listening.accept()[0].close()
-                except BlockingIOError:
-                    return count
-                count += 1
-
-        yield listening.getsockname()[1], connections
+    with counting_listener() as listening:
+        yield listening
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -348,18 +243,6 @@ def test_what_is_no_recording_is_refused(content: bytes, code: str, tmp_path: Pa
     assert refusal(path).code == code
 
 
-MANIFESTS = {
-    "HLS": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{url}\n#EXT-X-ENDLIST\n",
-    "HLS naming a neighbour": "#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{neighbour}\n#EXT-X-ENDLIST\n",
-    "concat naming a neighbour": "ffconcat version 1.0\nfile '{neighbour}'\n",
-    "concat of a URL": "ffconcat version 1.0\nfile '{url}'\n",
-    "DASH": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
-    'mediaPresentationDuration="PT5S"><Period><AdaptationSet mimeType="audio/mp4"><Representation id="1" '
-    'bandwidth="1"><BaseURL>{url}</BaseURL></Representation></AdaptationSet></Period></MPD>',
-    "SDP": "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=audio {port} RTP/AVP 0\n",
-}
-
-
 @pytest.mark.parametrize("suffix", ["wav", "m3u8", "mpd"])
 @pytest.mark.parametrize("kind", MANIFESTS)
 def test_a_manifest_reaches_neither_network_nor_neighbour(
@@ -375,34 +258,6 @@ def test_a_manifest_reaches_neither_network_nor_neighbour(
 
     assert error.code == "unsupported_media"
     assert connections() == 0
-
-
-def mutants(original: bytes, count: int, seed: str) -> Iterator[bytes]:
-    chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
-    for _ in range(count):
-        mutant = bytearray(original)
-        for _ in range(chance.choice((1, 4, 40))):  # most damage where the headers are
-            mutant[int(len(mutant) * chance.random() ** 4)] = chance.choice(
-                (0, 0x7F, 0xFF, chance.randrange(256))
-            )
-        yield bytes(mutant[: chance.choice((len(mutant), chance.randrange(1, len(mutant))))])
-
-
-@pytest.mark.parametrize("name", MUTATED)
-def test_damaged_files_are_measured_or_refused(name: str, tmp_path: Path) -> None:
-    original = recording(tmp_path, name).read_bytes()
-    path = tmp_path / "mutant"
-    for mutant in mutants(original, MUTANTS_OF_EACH, seed=name):
-        path.write_bytes(mutant)
-        began = time.monotonic()
-        try:
-            found = probe(path)
-        except ProbeError as error:
-            assert error.code in REFUSALS
-        else:
-            assert found.channels > 0
-            assert math.isfinite(found.duration)
-        assert time.monotonic() - began < WALL_SECONDS
 
 
 ANSWER = {
