@@ -13,8 +13,9 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from jobs.models import Delivery, Event, EventType, Status, TranscriptionJob
-from jobs.models.webhook import as_json, receiver_of
+from jobs.models import Delivery, Event, EventType, Status, TranscriptionJob, WebhookEndpoint
+from jobs.models.delivery import receiver_of
+from jobs.models.event import as_json
 from jobs.queues import WEBHOOK_QUEUE
 from jobs.wakeups import wake
 
@@ -78,7 +79,13 @@ def emit(
     if len(as_json(data)) > MOST_EVENT_BYTES:
         data |= {name: None for name in OF_USERS if name in data} | {"truncated": True}
     event = Event.objects.create(project_id=project_id, type=kind, job=job, sequence=sequence, data=data)
+    told: list[tuple[UUID | None, str]] = [*WebhookEndpoint.objects.hearing(project_id, kind)]
     if callback_url:
-        Delivery.objects.create(event=event, url=callback_url, receiver=receiver_of(callback_url))
+        told.append((None, callback_url))
+    if told:
+        Delivery.objects.bulk_create(
+            Delivery(event=event, endpoint_id=endpoint_id, url=url, receiver=receiver_of(url))
+            for endpoint_id, url in told
+        )
         transaction.on_commit(partial(wake, WEBHOOK_QUEUE))
     return event

@@ -3,6 +3,7 @@
 import os
 import time
 import uuid
+from datetime import datetime
 
 
 def uuid7() -> uuid.UUID:
@@ -10,3 +11,8 @@ def uuid7() -> uuid.UUID:
     value = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10))
     value = value & ~(0xF << 76) | 0x7 << 76
     return uuid.UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
+
+
+def first_id(at: datetime) -> uuid.UUID:
+    """The least id of what was made at `at` or later."""
+    return uuid.UUID(int=int(at.timestamp() * 1000) << 80)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from jobs import lifecycle
+from jobs import endpoints, lifecycle
 from jobs.leases import is_running_here
 from jobs.models import InvalidTransition, Status, TranscriptionJob, WorkerProcess
 from jobs.models.worker import FORGOTTEN_AFTER
@@ -22,10 +22,11 @@ AT_A_TIME = 500
 
 
 def sweep() -> None:
-    """Queue again what lost its lease, fail what is past its deadline, forget workers long gone."""
+    """Queue again what lost its lease, fail what is past its deadline, forget what is long gone."""
     _each(TranscriptionJob.objects.stalled(), lifecycle.lose_lease)
     _each(TranscriptionJob.objects.overdue(), lifecycle.pass_deadline)
     WorkerProcess.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
+    endpoints.forget()
 
 
 def reclaim_from_the_dead() -> None:

@@ -25,7 +25,7 @@ from django.db import DatabaseError, connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from jobs import isolation, sweeper, webhooks
+from jobs import deliverer, isolation, sweeper
 from jobs.execution import execute
 from jobs.leases import LeaseKeeper, keeper
 from jobs.models import TranscriptionJob, WorkerProcess
@@ -79,13 +79,14 @@ class Worker:
         # One more, for the job in isolation.
         self._pool = ThreadPoolExecutor(concurrency + 1, thread_name_prefix="job")
         self._stopping = threading.Event()
+        self._deliverer = threading.Thread(target=self._deliver, name="deliver", daemon=True)
         self._deliveries_asked = threading.Event()
         self._clock_was_off = False
 
     def start(self) -> None:
         threading.Thread(target=self._mind, name="worker", daemon=True).start()
         if self.delivers:
-            threading.Thread(target=self._deliver, name="deliver", daemon=True).start()
+            self._deliverer.start()
 
     def run_available(self, queue: str) -> None:
         """Run jobs of `queue` until none is left or all slots are taken."""
@@ -123,6 +124,9 @@ class Worker:
         while any(slots.taken for slots in self._slots.values()) and monotonic() < deadline:
             time.sleep(0.05)
         self.leases.drain(max(0.0, deadline - monotonic()))
+        if self._deliverer.is_alive():
+            # It writes down what it is at, and gives back what it has claimed beyond.
+            self._deliverer.join(max(0.0, deadline - monotonic()))
         WorkerProcess.objects.filter(pk=self.leases.name).delete()
         connection.close()
 
@@ -163,13 +167,14 @@ class Worker:
             self.run_available(queue)
 
     def _deliver(self) -> None:
+        receivers = deliverer.Receivers()
         while not self._stopping.is_set():
             if self._deliveries_asked.wait(settings.POLL_SECONDS):
                 # Others end in this moment too, and are claimed and written down together.
                 self._stopping.wait(GATHER_SECONDS)
             self._deliveries_asked.clear()
             with _guarded(WEBHOOK_QUEUE):
-                webhooks.deliver_due(self._deliveries_asked)
+                deliverer.deliver_due(self._deliveries_asked, receivers, self._stopping)
 
     def _report(self) -> None:
         reported, _ = WorkerProcess.objects.update_or_create(

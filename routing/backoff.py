@@ -104,10 +104,12 @@ def delays(*, random: Uniform = _random.uniform) -> Iterator[float]:
         yield random(_RECONNECT_CAP / 2, _RECONNECT_CAP)
 
 
-def parse_retry_after(value: str | None, *, now: datetime | None = None) -> float | None:
+def parse_retry_after(
+    value: str | None, *, now: datetime | None = None, at_most: float = MAX_RETRY_AFTER
+) -> float | None:
     """Seconds to wait by a `Retry-After` header (RFC 9110, 10.2.3): seconds or an HTTP date.
 
-    Between 0 and `MAX_RETRY_AFTER`; None if the header is absent or makes no sense. `now`: aware, the
+    Between 0 and `at_most`; None if the header is absent or makes no sense. `now`: aware, the
     sender's clock (its `Date` header) if known, since ours may differ.
     """
     if value is None:
@@ -123,4 +125,4 @@ def parse_retry_after(value: str | None, *, now: datetime | None = None) -> floa
             seconds = (until - (now or datetime.now(UTC))).total_seconds()
         except (ValueError, OverflowError):
             return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+    return min(max(seconds, 0.0), at_most)

@@ -173,6 +173,12 @@ KEY_OPEN_JOBS = env.int("KEY_OPEN_JOBS", default=0)
 # Webhooks
 WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=EMBEDDED)
 WEBHOOK_CONCURRENCY = env.int("WEBHOOK_CONCURRENCY", default=10)
+WEBHOOK_LOG_DAYS = env.int("WEBHOOK_LOG_DAYS", default=30)
+
+# Mail: to operators, of webhook endpoints that were given up
+vars().update(env.email_url("EMAIL_URL", default="dummymail://"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="transcription@localhost")
 
 # The API
 REST_FRAMEWORK = {

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
-from uuid import UUID
 
 from django.conf import settings
 from django.db.models import Count, Min, Q
@@ -17,6 +16,7 @@ from django.shortcuts import render
 from django.utils import timezone
 
 from jobs.admin.wording import error_in_words, span, title, until
+from jobs.ids import first_id
 from jobs.models import Delivery, DeliveryStatus, Priority, Status, TranscriptionJob, WorkerProcess
 from jobs.models.state import OPEN
 from jobs.queues import WEBHOOK_QUEUE
@@ -126,7 +126,7 @@ def _reasons(now: datetime) -> dict[tuple[str, int], list[str]]:
 
 def _recent(now: datetime) -> list[dict[str, Any]]:
     """How many of the jobs accepted in the last hour and day are in each status."""
-    hour, day = _first_id(now - timedelta(hours=1)), _first_id(now - timedelta(days=1))
+    hour, day = first_id(now - timedelta(hours=1)), first_id(now - timedelta(days=1))
     rows = (
         TranscriptionJob.objects.filter(id__gte=day)
         .order_by()
@@ -136,11 +136,6 @@ def _recent(now: datetime) -> list[dict[str, Any]]:
     found = {row["status"]: row for row in rows}
     none = {"day": 0, "hour": 0}
     return [none | found.get(status.value, {}) | {"status": status.value} for status in Status]
-
-
-def _first_id(at: datetime) -> UUID:
-    """The least id of what was made at `at` or later: ids begin with the milliseconds of their making."""
-    return UUID(int=int(at.timestamp() * 1000) << 80)
 
 
 def _failures() -> list[dict[str, Any]]:
@@ -162,7 +157,7 @@ def _failing_deliveries(now: datetime) -> list[Delivery]:
     """The latest of this week, so that a long history without failures need not be searched."""
     failed = Q(status=DeliveryStatus.FAILED)
     struggling = Q(status=DeliveryStatus.PENDING, attempts__gt=0)
-    this_week = Q(id__gte=_first_id(now - timedelta(days=7)))
+    this_week = Q(id__gte=first_id(now - timedelta(days=7)))
     return list(
         Delivery.objects.filter(this_week, failed | struggling)
         .select_related("event")

@@ -5,7 +5,7 @@ import django.utils.timezone
 import django.db.models.functions.datetime
 import jobs.encryption
 import jobs.ids
-import jobs.models.project
+import jobs.models.signing
 from django.conf import settings
 from django.db import migrations, models
 
@@ -179,7 +179,7 @@ class Migration(migrations.Migration):
                 (
                     "webhook_secret",
                     jobs.encryption.EncryptedTextField(
-                        default=jobs.models.project.new_webhook_secret,
+                        default=jobs.models.signing.new_webhook_secret,
                         editable=False,
                         help_text="Signs what goes to a job's callback_url.",
                     ),

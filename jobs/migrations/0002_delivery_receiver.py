@@ -2,7 +2,7 @@ from django.apps.registry import Apps
 from django.db import migrations, models
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 
-from jobs.models.webhook import receiver_of
+from jobs.models.delivery import receiver_of
 
 
 def fill(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:

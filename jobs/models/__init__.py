@@ -1,13 +1,15 @@
 """The tables, one module for each thing that the service knows."""
 
 from jobs.models.attempt import Attempt, AttemptOutcome
+from jobs.models.delivery import Delivery, DeliveryAttempt, DeliveryStatus
+from jobs.models.endpoint import DisabledReason, WebhookEndpoint
+from jobs.models.event import Event, EventType
 from jobs.models.job import TranscriptionJob
 from jobs.models.key import ApiKey, KeyNotUsable, Scope, TooManyRequests
 from jobs.models.project import Membership, Project, Role
 from jobs.models.recording import Recording
 from jobs.models.state import InvalidTransition, Mode, Priority, Status
 from jobs.models.transcript import Transcript
-from jobs.models.webhook import Delivery, DeliveryAttempt, DeliveryStatus, Event, EventType
 from jobs.models.worker import WorkerProcess
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "Delivery",
     "DeliveryAttempt",
     "DeliveryStatus",
+    "DisabledReason",
     "Event",
     "EventType",
     "InvalidTransition",
@@ -32,5 +35,6 @@ __all__ = [
     "TooManyRequests",
     "Transcript",
     "TranscriptionJob",
+    "WebhookEndpoint",
     "WorkerProcess",
 ]

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import secrets
 from typing import ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import models, transaction
 
-from jobs.encryption import EncryptedTextField
 from jobs.ids import uuid7
-
-
-def new_webhook_secret() -> str:
-    """A secret in the form that Standard Webhooks 1.0.0 asks for: `whsec_` and base64 of 24 to 64 bytes."""
-    return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
+from jobs.models.signing import Signing
 
 
 class Role(models.TextChoices):
@@ -45,8 +38,11 @@ class ProjectManager(models.Manager["Project"]):
         return self.all() if user.is_staff else self.filter(members=user)
 
 
-class Project(models.Model):
-    """The owner of recordings, jobs, streams, keys and webhooks, and of the policies that hold for them."""
+class Project(Signing):
+    """The owner of recordings, jobs, streams, keys and webhooks, and of the policies that hold for them.
+
+    Its webhook secret signs what goes to a job's `callback_url`.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     name = models.CharField(max_length=100)
@@ -59,9 +55,6 @@ class Project(models.Model):
     )
     improve_provider_models = models.BooleanField(
         default=False, help_text="Let the provider keep the audio to train its models (mip_opt_out=false)."
-    )
-    webhook_secret = EncryptedTextField(
-        default=new_webhook_secret, editable=False, help_text="Signs what goes to a job's callback_url."
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -80,10 +73,10 @@ class Project(models.Model):
         enough = Role.values[Role.values.index(role) :]
         return self.membership_set.filter(user=user, role__in=enough).exists()
 
-    def rotate_webhook_secret(self) -> None:
-        """Replace the secret; what is sent from now on is signed with the new one."""
-        self.webhook_secret = new_webhook_secret()
-        self.save(update_fields=["webhook_secret"])
+    def operator_addresses(self) -> set[str]:
+        """Where its operators read mail; those who gave no address are not among them."""
+        operators = self.membership_set.filter(role=Role.OPERATOR, user__is_active=True)
+        return set(operators.exclude(user__email="").values_list("user__email", flat=True))
 
 
 class Membership(models.Model):

@@ -9,7 +9,7 @@ from django.core.files.storage import storages
 from django.db import connection, transaction
 from django.utils import timezone
 
-from jobs import lifecycle, webhooks
+from jobs import deliverer, lifecycle, webhooks
 from jobs.deletion import delete_job
 from jobs.models import Delivery, DeliveryAttempt, InvalidTransition, Recording, Status, TranscriptionJob
 from tests.conditions import wait_until
@@ -133,13 +133,13 @@ def test_what_a_worker_writes_meanwhile_goes_too(project, recording):
 def test_what_a_deliverer_writes_meanwhile_goes_too(project):
     job = make_job(Status.RUNNING, project=project, callback_url="https://example.com/hook")
     lifecycle.complete(job, RESULT)
-    (delivery,) = Delivery.objects.claim(1, 60)
+    ((delivery,),) = Delivery.objects.claim(1, 60)
     log = DeliveryAttempt(
         delivery=delivery, number=1, started_at=timezone.now(), duration=0.1, status_code=204
     )
 
     with deleted_meanwhile(job):
-        webhooks.settle([webhooks.Outcome(delivery, log, None)])
+        deliverer.settle([webhooks.Outcome(delivery, log, None)])
 
     assert not TranscriptionJob.objects.exists()
     assert not DeliveryAttempt.objects.exists()

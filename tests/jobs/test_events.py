@@ -9,7 +9,7 @@ from django.db import transaction
 from jobs import webhooks
 from jobs.events import emit
 from jobs.models import Delivery, Event, EventType
-from jobs.models.webhook import as_json
+from jobs.models.event import as_json
 from tests.jobs.rows import make_project
 
 pytestmark = pytest.mark.django_db

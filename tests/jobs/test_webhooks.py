@@ -14,11 +14,11 @@ from django.db.models import TextField, Value
 from django.utils import timezone
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from jobs import lifecycle, webhooks
+from jobs import deliverer, lifecycle, webhooks
 from jobs.deletion import delete_job
+from jobs.deliverer import SCHEDULE
 from jobs.models import Delivery, DeliveryAttempt, DeliveryStatus, Project, Status
-from jobs.models.webhook import IN_FLIGHT_PER_RECEIVER, receiver_of
-from jobs.webhooks import SCHEDULE
+from jobs.models.delivery import RUNS_PER_RECEIVER, receiver_of
 from tests.conditions import wait_until
 from tests.jobs.rows import RESULT, ago, fresh, make_job, make_project
 from tests.jobs.test_claim import in_threads
@@ -57,7 +57,7 @@ def delivery():
 
 def deliver(delivery):
     """One attempt, and the delivery as it stands then."""
-    webhooks.deliver_due()
+    deliverer.deliver_due()
     delivery.refresh_from_db()
     return delivery
 
@@ -72,7 +72,7 @@ def delivering(asked=None):
 
     def run():
         try:
-            webhooks.deliver_due(asked)
+            deliverer.deliver_due(asked)
         finally:
             connection.close()
 
@@ -99,14 +99,12 @@ def test_the_reference_library_takes_the_signature(delivery, receiver):
 
 def test_a_changed_body_and_another_secret_are_refused(delivery, receiver):
     sent = delivery(receiver.url)
-    secret = sent.event.project.webhook_secret
-    sent.event.project.rotate_webhook_secret()
 
     deliver(sent)
 
     (request,) = receiver.requests
     with pytest.raises(WebhookVerificationError):
-        Webhook(secret).verify(request.body, request.headers)
+        Webhook(make_project().webhook_secret).verify(request.body, request.headers)
     with pytest.raises(WebhookVerificationError):
         Webhook(sent.event.project.webhook_secret).verify(request.body + b" ", request.headers)
 
@@ -211,7 +209,7 @@ def test_deliverers_at_the_same_time_send_each_event_once(delivery, receiver):
     for _ in range(20):
         delivery(receiver.url)
 
-    in_threads(webhooks.deliver_due, count=4)
+    in_threads(deliverer.deliver_due, count=4)
 
     ids = [request.headers["webhook-id"] for request in receiver.requests]
     assert len(ids) == len(set(ids)) == 20
@@ -220,10 +218,10 @@ def test_deliverers_at_the_same_time_send_each_event_once(delivery, receiver):
 
 def test_an_attempt_whose_lease_ran_out_is_repeated_by_another_with_the_same_id(delivery, receiver):
     delivery(receiver.url)
-    (late,) = Delivery.objects.claim(1, lease_seconds=-1)
+    ((late,),) = Delivery.objects.claim(1, lease_seconds=-1)
 
-    webhooks.deliver_due()
-    webhooks.settle([webhooks.post(late)])
+    deliverer.deliver_due()
+    deliverer.settle([webhooks.post(late)])
 
     ids = [request.headers["webhook-id"] for request in receiver.requests]
     late.refresh_from_db()
@@ -242,12 +240,12 @@ def test_the_backlog_of_a_receiver_that_hangs_holds_up_nobody_else(delivery, rec
             under_way = hanging.connections
             hanging.stopped.set()
 
-    assert under_way == IN_FLIGHT_PER_RECEIVER
+    assert under_way == RUNS_PER_RECEIVER
     assert DeliveryAttempt.objects.exclude(error="").count() == 60
 
 
 def test_who_is_written_while_others_hang_does_not_wait_for_them(delivery, receiver, monkeypatch):
-    monkeypatch.setattr(webhooks, "LOOK_SECONDS", 30)
+    monkeypatch.setattr(deliverer, "LOOK_SECONDS", 30)
     asked = threading.Event()
     with Peer(silent) as hanging:
         delivery(hanging.url)
@@ -274,9 +272,9 @@ def test_a_receiver_is_given_two_at_a_time_by_all_deliverers_together(delivery, 
     for _ in range(20):
         delivery(receiver.url)
 
-    in_threads(webhooks.deliver_due, count=4)
+    in_threads(deliverer.deliver_due, count=4)
 
-    assert max(most) == IN_FLIGHT_PER_RECEIVER
+    assert max(most) == RUNS_PER_RECEIVER
 
 
 def test_those_who_claim_at_once_do_not_both_find_room(delivery):
@@ -285,7 +283,7 @@ def test_those_who_claim_at_once_do_not_both_find_room(delivery):
 
     claimed = in_threads(lambda: Delivery.objects.claim(10, 60), count=4)
 
-    assert sum(map(len, claimed)) == IN_FLIGHT_PER_RECEIVER
+    assert sum(map(len, claimed)) == RUNS_PER_RECEIVER
 
 
 def test_no_more_is_claimed_than_is_attempted_at_once(delivery, receiver, settings):
@@ -328,7 +326,7 @@ def test_a_job_deleted_during_its_delivery_makes_nobody_s_repeat(delivery, recei
             peer.answer(204, b"")
 
     receiver.behave = behave
-    webhooks.deliver_due()
+    deliverer.deliver_due()
 
     assert len(receiver.requests) == 2
     assert is_delivered(other)
@@ -360,7 +358,7 @@ def test_the_body_stays_small_and_points_to_the_transcript(receiver, delivery):
     )
     lifecycle.complete(job, RESULT)
 
-    webhooks.deliver_due()
+    deliverer.deliver_due()
 
     (request,) = receiver.requests
     data = json.loads(request.body)["data"]
@@ -376,7 +374,7 @@ def test_what_would_make_the_body_large_is_left_out(receiver, delivery):
     )
     lifecycle.cancel(job)
 
-    webhooks.deliver_due()
+    deliverer.deliver_due()
 
     (request,) = receiver.requests
     data = json.loads(request.body)["data"]
@@ -389,7 +387,7 @@ def test_a_number_that_the_database_gives_back_longer_is_sent(receiver):
     job = make_job(Status.RUNNING, callback_url=f"{receiver.url}/hook", metadata={"number": 1e20})
     lifecycle.complete(fresh(job), RESULT)
 
-    webhooks.deliver_due()
+    deliverer.deliver_due()
 
     (request,) = receiver.requests
     assert json.loads(request.body)["data"]["metadata"] == {"number": 1e20}

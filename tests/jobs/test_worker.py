@@ -7,7 +7,7 @@ import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from jobs import isolation, leases, webhooks
+from jobs import deliverer, isolation, leases
 from jobs.leases import LeaseKeeper
 from jobs.models import Status, TranscriptionJob, WorkerProcess
 from jobs.queues import ISOLATION_QUEUE, WEBHOOK_QUEUE
@@ -176,7 +176,7 @@ def test_a_worker_with_a_thread_that_is_stuck_leaves_unless_embedded(
 
 def test_deliveries_are_made_without_a_message(worker, monkeypatch):
     delivered = threading.Event()
-    monkeypatch.setattr(webhooks, "deliver_due", lambda asked: delivered.set())
+    monkeypatch.setattr(deliverer, "deliver_due", lambda *_: delivered.set())
 
     worker(WEBHOOK_QUEUE).start()
 
