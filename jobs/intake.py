@@ -14,14 +14,14 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.core.files.storage import storages
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from jobs import sync
 from jobs.database_clock import seconds_from_now
 from jobs.deletion import delete_if_unused
 from jobs.ids import uuid7
 from jobs.leases import keeper
-from jobs.models import ApiKey, Mode, Priority, Project, Recording, TranscriptionJob
+from jobs.models import ApiKey, IdempotencyKey, Mode, Priority, Project, Recording, TranscriptionJob
 from jobs.probe import probe
 from jobs.received import ReceivedFile
 from jobs.speed import estimated_seconds
@@ -71,6 +71,7 @@ class Order:
     key: ApiKey | None = None
     patience: float | None = None
     respond_async: bool = False
+    idempotency: IdempotencyKey | None = None
     made_at: float = field(default_factory=monotonic)
 
     @property
@@ -79,6 +80,14 @@ class Order:
         longest = float(settings.SYNC_DEADLINE_SECONDS)
         patience = longest if self.patience is None else min(self.patience, longest)
         return max(0.0, self.made_at + patience - monotonic())
+
+
+class AlreadyAccepted(Exception):
+    """The same submission, under the same key, was made into a job a moment before."""
+
+    def __init__(self, earlier: IdempotencyKey) -> None:
+        super().__init__(f"It is job {earlier.job_id}.")
+        self.earlier = earlier
 
 
 def region_for(order: Order) -> Region:
@@ -129,8 +138,8 @@ def keep(project: Project, upload: ReceivedFile) -> Recording:
 def submit(order: Order, *, recording: Recording | None = None, url: str = "") -> TranscriptionJob:
     """Make the job. One that runs sync is running when this returns, in a thread of this process.
 
-    NotAccepted if no region may take it, or its key has too many open jobs; the recording, if it is not
-    another job's, is deleted then.
+    NotAccepted if no region may take it, or its key has too many open jobs; AlreadyAccepted, or KeyReused, if
+    its idempotency key was used meanwhile. The recording, if it is not another job's, is deleted then.
     """
     region = region_for(order)
     duration = recording.duration if recording else None
@@ -172,25 +181,33 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
         job.start_tag = TranscriptionJob.objects.next_start_tag(order.project, job.queue, job.priority)
         if runs_here:
             job.lease_to(keeper().name, settings.LEASE_SECONDS)
-            _insert(job)
+            _insert(job, order)
             slot.run(job)
         else:
-            _insert(job)
+            _insert(job, order)
             transaction.on_commit(partial(wake, job.queue))
     return job
 
 
-def _insert(job: TranscriptionJob) -> None:
-    """Save the job. Those of a key with a limit go one after the other, so that none is let in too many."""
-    if job.key is None or job.key.open_jobs_limit is None:
+def _insert(job: TranscriptionJob, order: Order) -> None:
+    """Save the job, and with it what keeps it from being one too many, or one that there is already."""
+    limited = order.key if order.key and order.key.open_jobs_limit is not None else None
+    if limited is None and order.idempotency is None:
         job.insert()
         return
     try:
         with transaction.atomic():
-            ApiKey.objects.select_for_update(no_key=True).get(pk=job.key.pk)
-            check_room(job.key)
+            if limited is not None:
+                # Those of one key go one after the other, so that none is let in too many.
+                ApiKey.objects.select_for_update(no_key=True).get(pk=limited.pk)
+                check_room(limited)
             job.insert()
-    except TooManyOpenJobs:
+            if order.idempotency is not None:
+                order.idempotency.insert(job)
+    except (TooManyOpenJobs, IntegrityError) as error:
         if job.recording is not None:
             delete_if_unused(job.recording)
+        earlier = order.idempotency and order.idempotency.earlier()
+        if isinstance(error, IntegrityError) and earlier:
+            raise AlreadyAccepted(earlier) from None
         raise

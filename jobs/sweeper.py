@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from jobs import endpoints, lifecycle
 from jobs.leases import is_running_here
-from jobs.models import InvalidTransition, Status, TranscriptionJob, WorkerProcess
+from jobs.models import IdempotencyKey, InvalidTransition, Status, TranscriptionJob, WorkerProcess
 from jobs.models.worker import FORGOTTEN_AFTER
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ def sweep() -> None:
     """Queue again what lost its lease, fail what is past its deadline, forget what is long gone."""
     _each(TranscriptionJob.objects.stalled(), lifecycle.lose_lease)
     _each(TranscriptionJob.objects.overdue(), lifecycle.pass_deadline)
+    IdempotencyKey.objects.expired().delete()
     WorkerProcess.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
     endpoints.forget()
 

@@ -21,7 +21,7 @@ from rest_framework.response import Response
 from jobs.api.limits import open_jobs_limit
 from jobs.downloads import RangeNotSatisfiable
 from jobs.intake import NotAccepted, TooManyOpenJobs
-from jobs.models import InvalidTransition, KeyNotUsable
+from jobs.models import InvalidTransition, KeyNotUsable, KeyReused
 from jobs.options import InvalidOptions
 from jobs.probe import ProbeError
 from jobs.received import InsufficientStorage
@@ -94,6 +94,8 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
             return answer(400, error.code, error.message)
         case RangeNotSatisfiable():
             return answer(416, "range_not_satisfiable", "The file has no such range.")
+        case KeyReused():
+            return answer(409, "idempotency_key_reused", "The Idempotency-Key has named another submission.")
         case UnknownRegion():
             return answer(400, "unknown_region", str(error))
         case InvalidTransition():

@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0004_key_limits'),
+        ("jobs", "0004_key_limits"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='workerprocess',
-            name='clock_at',
-            field=models.DateTimeField(help_text='What its own clock showed at seen_at.', null=True),
+            model_name="workerprocess",
+            name="clock_at",
+            field=models.DateTimeField(help_text="What its own clock showed at seen_at.", null=True),
         ),
     ]

@@ -4,6 +4,7 @@ from jobs.models.attempt import Attempt, AttemptOutcome
 from jobs.models.delivery import Delivery, DeliveryAttempt, DeliveryStatus
 from jobs.models.endpoint import DisabledReason, WebhookEndpoint
 from jobs.models.event import Event, EventType
+from jobs.models.idempotency import IdempotencyKey, KeyReused
 from jobs.models.job import TranscriptionJob
 from jobs.models.key import ApiKey, KeyNotUsable, Scope, TooManyRequests
 from jobs.models.project import Membership, Project, Role
@@ -22,8 +23,10 @@ __all__ = [
     "DisabledReason",
     "Event",
     "EventType",
+    "IdempotencyKey",
     "InvalidTransition",
     "KeyNotUsable",
+    "KeyReused",
     "Membership",
     "Mode",
     "Priority",

@@ -19,6 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import intake, lifecycle, sync
+from jobs.api import idempotency
 from jobs.api.errors import BadRequest
 from jobs.api.filters import PRIORITIES, JobFilter
 from jobs.api.pagination import OldestFirst, one_page
@@ -37,7 +38,16 @@ from jobs.api.views.scoped import PROJECT, ScopedViewSet
 from jobs.deletion import delete_job
 from jobs.downloads import recording_file
 from jobs.exports import FORMATS
-from jobs.models import ApiKey, Attempt, Priority, Recording, Status, Transcript, TranscriptionJob
+from jobs.models import (
+    ApiKey,
+    Attempt,
+    IdempotencyKey,
+    Priority,
+    Recording,
+    Status,
+    Transcript,
+    TranscriptionJob,
+)
 from jobs.timeline import timeline
 
 SUBMISSION_PARSERS = (JSONParser, FormParser, AudioParser, VideoParser, OctetStreamParser)
@@ -100,9 +110,9 @@ class JobViewSet(ScopedViewSet):
             **dict.fromkeys(("audio/*", "video/*", "application/octet-stream"), OpenApiTypes.BINARY),
         },
         responses={201: JobDetailSerializer, 202: JobSerializer},
-        parameters=[PREFER, *QUERY_FIELDS],
+        parameters=[PREFER, idempotency.HEADER, *QUERY_FIELDS],
     )
-    def create(self, request: Request) -> Response:
+    def create(self, request: Request) -> HttpResponseBase:
         """Submit a recording: in a form, as the body with the fields in the query, or by its URL.
 
         201 with the finished job when it ran while you waited, also when the provider rejected it
@@ -114,8 +124,12 @@ class JobViewSet(ScopedViewSet):
         asked: dict[str, Any] = submission.validated_data
         prefers = parse_prefer(request.headers.get("Prefer", ""))
         key = request.auth if isinstance(request.auth, ApiKey) else None
+        project = self.project_to_act_in(asked.get("project"))
+        named = idempotency.named_by(request, project, asked)
+        if named and (earlier := named.earlier()):
+            return self._again(earlier)
         order = intake.Order(
-            project=self.project_to_act_in(asked.get("project")),
+            project=project,
             options=asked["options"],
             mode=asked.get("mode") or "auto",
             region=asked.get("region") or "",
@@ -127,20 +141,36 @@ class JobViewSet(ScopedViewSet):
             key=key,
             patience=prefers.wait,
             respond_async=prefers.respond_async,
+            idempotency=named,
         )
         # Asked before anything is stored.
         intake.region_for(order)
         recording = intake.keep(order.project, asked["file"]) if "file" in asked else None
-        # A copy: to the other, a thread of this process may write while this one is shown.
-        job = copy(intake.submit(order, recording=recording, url=asked.get("url") or ""))
+        try:
+            # A copy: to the other, a thread of this process may write while this one is shown.
+            job = copy(intake.submit(order, recording=recording, url=asked.get("url") or ""))
+        except intake.AlreadyAccepted as error:
+            return self._again(error.earlier)
         # It runs in this process then, or has by now.
         waited = job.status != Status.QUEUED
         if waited:
             sync.wait(job, order.waits, through_retries=order.mode == "sync")
-        return self._accepted(_in_hand(job, recording), prefers, waited)
+        response = self._accepted(_in_hand(job, recording), prefers, waited)
+        if named:
+            idempotency.remember(named, response)
+        return response
+
+    def _again(self, earlier: IdempotencyKey) -> HttpResponseBase:
+        """The answer to a submission that was made before."""
+        answer = idempotency.replayed(earlier) or Response(JobSerializer(earlier.job).data, status=202)
+        answer["Location"] = self._address(earlier.job)
+        return answer
+
+    def _address(self, job: TranscriptionJob) -> str:
+        return self.request.build_absolute_uri(reverse("job", args=(job.pk,)))
 
     def _accepted(self, job: TranscriptionJob, prefers: Preferences, waited: bool) -> Response:
-        headers = {"Location": self.request.build_absolute_uri(reverse("job", args=(job.pk,)))}
+        headers = {"Location": self._address(job)}
         if prefers.wait is not None and waited:
             headers["Preference-Applied"] = f"wait={prefers.wait}"
         elif prefers.respond_async and not waited:

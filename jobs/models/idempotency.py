@@ -1,0 +1,68 @@
+"""Submissions that a client has named, so that sending one again repeats nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import ClassVar
+
+from django.db import models
+from django.db.models.functions import Now
+
+from jobs.models.job import TranscriptionJob
+from jobs.models.project import Project
+
+KEPT_FOR = timedelta(hours=24)
+
+
+class KeyReused(Exception):
+    """The key has named another submission in the last 24 hours."""
+
+
+class IdempotencyKeyQuerySet(models.QuerySet["IdempotencyKey"]):
+    def kept(self) -> IdempotencyKeyQuerySet:
+        return self.filter(created_at__gt=Now() - KEPT_FOR)
+
+    def expired(self) -> IdempotencyKeyQuerySet:
+        return self.filter(created_at__lte=Now() - KEPT_FOR)
+
+
+class IdempotencyKey(models.Model):
+    """A submission by the name that its client gave it (the header Idempotency-Key), and what was answered.
+
+    Written with the job, in one transaction. Until there is an answer, the submission is in flight.
+    """
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE)
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64, help_text="Of what was submitted.")
+    job = models.ForeignKey(TranscriptionJob, on_delete=models.CASCADE)
+    status_code = models.PositiveSmallIntegerField(null=True)
+    answer = models.BinaryField(null=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    objects: ClassVar[IdempotencyKeyQuerySet] = IdempotencyKeyQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("project", "key"), name="idempotency_key_once"),)
+        indexes = (models.Index(fields=("created_at",), name="idempotency_key_expired"),)
+
+    def __str__(self) -> str:
+        return self.key
+
+    def earlier(self) -> IdempotencyKey | None:
+        """What the same submission has come to, if it was made before; KeyReused if it was another."""
+        kept = IdempotencyKey.objects.kept().select_related("job__recording")
+        found = kept.filter(project=self.project, key=self.key).first()
+        if found is not None and found.fingerprint != self.fingerprint:
+            raise KeyReused
+        return found
+
+    def insert(self, job: TranscriptionJob) -> None:
+        """Name `job`, which is saved in the same transaction; IntegrityError if another was first."""
+        IdempotencyKey.objects.expired().filter(project=self.project, key=self.key).delete()
+        self.job = job
+        self.save(force_insert=True)
+
+    def remember(self, status_code: int, answer: bytes) -> None:
+        """What was answered, for whoever asks again."""
+        IdempotencyKey.objects.filter(pk=self.pk).update(status_code=status_code, answer=answer)

@@ -1,0 +1,127 @@
+"""Submissions that are sent again under the name that their client gave them."""
+
+import threading
+
+import pytest
+from django.core.files.storage import storages
+from django.db import connection
+
+from jobs.models import ApiKey, IdempotencyKey, Recording, TranscriptionJob
+from jobs.models.idempotency import KEPT_FOR
+from jobs.sweeper import sweep
+from tests.jobs.api.conftest import JOBS, client_for, error_of, run_queued, upload
+from tests.jobs.rows import ago
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("provider")]
+
+NAMED = {"Idempotency-Key": "0b9c4a3e"}
+
+
+def test_sent_again_it_is_answered_as_before_and_nothing_is_done_twice(api):
+    first = api.post(JOBS, {"file": upload(), "mode": "async"}, headers=NAMED)
+    run_queued()
+    again = api.post(JOBS, {"file": upload(), "mode": "async"}, headers=NAMED)
+
+    assert (again.status_code, again.json()) == (first.status_code, first.json())
+    assert again["Location"] == first["Location"]
+    assert again["Idempotency-Replayed"] == "true"
+    assert "Idempotency-Replayed" not in first
+    assert TranscriptionJob.objects.count() == Recording.objects.count() == 1
+
+
+def test_a_sync_answer_is_replayed_with_its_transcript(api):
+    first = api.post(JOBS, {"file": upload(), "mode": "sync"}, headers=NAMED)
+    again = api.post(JOBS, {"file": upload(), "mode": "sync"}, headers=NAMED)
+
+    assert first.status_code == again.status_code == 201
+    assert again.json()["transcript"] == first.json()["transcript"]
+
+
+def test_a_repeat_while_the_first_is_answered_gets_202_and_the_same_job(api):
+    first = api.post(JOBS, {"file": upload(), "mode": "async"}, headers=NAMED)
+    IdempotencyKey.objects.update(status_code=None, answer=None)
+    again = api.post(JOBS, {"file": upload(), "mode": "async"}, headers=NAMED)
+
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fields"),
+    [
+        pytest.param(2.0, {}, id="another file"),
+        pytest.param(1.0, {"options": '{"language": "de"}'}, id="other options"),
+        pytest.param(1.0, {"tags": "a"}, id="other tags"),
+    ],
+)
+def test_something_else_under_the_same_key_is_a_conflict(api, seconds, fields):
+    api.post(JOBS, {"file": upload()}, headers=NAMED)
+    response = api.post(JOBS, {"file": upload(seconds=seconds)} | fields, headers=NAMED)
+
+    assert (response.status_code, error_of(response)["code"]) == (409, "idempotency_key_reused")
+    assert TranscriptionJob.objects.count() == 1
+
+
+def test_what_was_refused_may_be_sent_right_under_its_key(api):
+    refused = api.post(JOBS, {"file": upload(), "options": '{"modell": "x"}'}, headers=NAMED)
+    accepted = api.post(JOBS, {"file": upload(), "mode": "async"}, headers=NAMED)
+
+    assert (refused.status_code, accepted.status_code) == (400, 202)
+
+
+def test_keys_are_each_projects_own(api, other_project):
+    first = api.post(JOBS, {"file": upload(), "mode": "async"}, headers=NAMED)
+    _, key = ApiKey.objects.issue(other_project, "tests")
+    second = client_for(key).post(JOBS, {"file": upload(), "mode": "async"}, headers=NAMED)
+
+    assert second.status_code == 202
+    assert second.json()["id"] != first.json()["id"]
+
+
+def test_a_key_may_name_something_new_after_a_day(api):
+    api.post(JOBS, {"file": upload(), "mode": "async"}, headers=NAMED)
+    IdempotencyKey.objects.update(created_at=ago(KEPT_FOR.total_seconds() + 1))
+    other = api.post(JOBS, {"file": upload(seconds=2.0), "mode": "async"}, headers=NAMED)
+
+    assert other.status_code == 202
+    assert IdempotencyKey.objects.count() == 1
+
+
+def test_keys_are_forgotten_after_a_day(api):
+    api.post(JOBS, {"file": upload(), "mode": "async"}, headers=NAMED)
+    IdempotencyKey.objects.update(created_at=ago(KEPT_FOR.total_seconds() + 1))
+    sweep()
+
+    assert not IdempotencyKey.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["", "x" * 256, "ü"])
+def test_a_key_that_is_none_is_refused(api, name):
+    response = api.post(JOBS, {"file": upload()}, headers={"Idempotency-Key": name})
+
+    assert response.status_code == 400
+    assert not TranscriptionJob.objects.exists()
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+def test_of_many_at_once_one_is_accepted_and_the_others_are_told_of_it(key, mode):
+    clients = [client_for(key) for _ in range(8)]
+    answers = []
+    start = threading.Barrier(len(clients))
+
+    def send(client):
+        start.wait()
+        answers.append(client.post(JOBS, {"file": upload(), "mode": mode}, headers=NAMED))
+        connection.close()
+
+    senders = [threading.Thread(target=send, args=(client,)) for client in clients]
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+
+    job = TranscriptionJob.objects.get()
+    assert {answer.status_code for answer in answers} <= {201, 202}
+    assert {answer.json()["id"] for answer in answers} == {str(job.pk)}
+    assert list(Recording.objects.all()) == [job.recording]
+    _, stored = storages["default"].listdir("recordings")
+    assert str(job.recording_id) in stored
