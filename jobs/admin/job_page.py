@@ -32,9 +32,11 @@ from jobs.admin.wording import (
     took,
     until,
 )
+from jobs.audit import audited, record, record_read
 from jobs.downloads import RangeNotSatisfiable, recording_file
 from jobs.exports import FORMATS, to_txt
 from jobs.models import InvalidTransition, Status, Transcript, TranscriptionJob
+from jobs.models.audit import Action
 from jobs.options import to_query
 from jobs.timeline import timeline
 from routing.regions import UnknownRegion
@@ -56,6 +58,8 @@ def find(job_id: str) -> TranscriptionJob | None:
 def job_page(admin: JobAdmin, request: HttpRequest, job: TranscriptionJob) -> HttpResponse:
     versions = list(job.transcripts.only("version", "run", "created_at", "corrected_by").order_by("-version"))
     shown = _chosen_version(job, request)
+    if shown is not None:
+        record_read(Action.TRANSCRIPT_VIEWED, request, job)
     context = {
         **admin.admin_site.each_context(request),
         "title": title(job),
@@ -88,7 +92,8 @@ def requeue_page(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpRes
     form = OptionsForm(request.POST or None, initial=fields_of(job.options))
     if form.is_bound and form.is_valid():
         try:
-            lifecycle.requeue(job, form.options)
+            with audited(Action.JOB_REQUEUED, request, job):
+                lifecycle.requeue(job, form.options)
         except InvalidTransition:
             messages.error(request, "It was not requeued: only a job that has ended can be.")
         except UnknownRegion:
@@ -112,7 +117,8 @@ def cancel(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpResponse:
         return HttpResponseNotAllowed(["POST"])
     job = get_object_or_404(_jobs(), pk=job_id)
     try:
-        lifecycle.cancel(job)
+        with audited(Action.JOB_CANCELLED, request, job):
+            lifecycle.cancel(job)
     except InvalidTransition:
         messages.warning(request, "It had already ended, so there was nothing to cancel.")
     else:
@@ -126,6 +132,7 @@ def transcript(request: HttpRequest, job_id: UUID, extension: str) -> HttpRespon
     chosen = _chosen_version(job, request)
     if chosen is None or extension not in FORMATS:
         raise Http404
+    record_read(Action.TRANSCRIPT_EXPORTED, request, job, format=extension)
     return downloads.transcript_file(job, chosen, extension)
 
 
@@ -141,6 +148,7 @@ def audio(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpResponseBa
         return HttpResponse(status=416, headers={"Content-Range": f"bytes */{job.recording.size}"})
     if not _heard_lately(request.user, job):
         admin.log_change(request, job, AUDIO_FETCHED)
+        record(Action.AUDIO_FETCHED, request, job)
     return response
 
 

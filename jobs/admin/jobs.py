@@ -22,8 +22,10 @@ from jobs.admin.history import HistoryAdmin
 from jobs.admin.look import action, display
 from jobs.admin.upload import upload_page
 from jobs.admin.wording import STATUS_COLOURS, length, reason, title, took, until
+from jobs.audit import audited, record_read
 from jobs.deletion import delete_job
 from jobs.models import InvalidTransition, Status, TranscriptionJob, WorkerProcess
+from jobs.models.audit import Action
 from jobs.models.state import ENDED, OPEN
 from routing.regions import UnknownRegion, all_regions
 
@@ -134,12 +136,12 @@ class JobAdmin(HistoryAdmin):
     @action(description="Requeue")
     def requeue_selected(self, request: HttpRequest, jobs: QuerySet[TranscriptionJob]) -> None:
         rule = "only what has ended can be requeued"
-        self._move_each(request, jobs, lifecycle.requeue, ENDED, "requeued", rule)
+        self._move_each(request, jobs, lifecycle.requeue, ENDED, Action.JOB_REQUEUED, "requeued", rule)
 
     @action(description="Cancel")
     def cancel_selected(self, request: HttpRequest, jobs: QuerySet[TranscriptionJob]) -> None:
         rule = "only what has not ended can be cancelled"
-        self._move_each(request, jobs, lifecycle.cancel, OPEN, "cancelled", rule)
+        self._move_each(request, jobs, lifecycle.cancel, OPEN, Action.JOB_CANCELLED, "cancelled", rule)
 
     @action(description="Export transcripts (ZIP of txt, srt, vtt, json)")
     def export_selected(
@@ -156,6 +158,8 @@ class JobAdmin(HistoryAdmin):
         if not included:
             file.close()
             return None
+        for job in included:
+            record_read(Action.TRANSCRIPT_EXPORTED, request, job, format="zip")
         messages.success(request, f"{_jobs(len(included))} exported.")
         return downloads.archive_file(file)
 
@@ -173,6 +177,7 @@ class JobAdmin(HistoryAdmin):
         jobs: QuerySet[TranscriptionJob],
         move: Callable[[TranscriptionJob], None],
         possible: Collection[Status],
+        as_action: Action,
         done: str,
         rule: str,
     ) -> None:
@@ -181,7 +186,8 @@ class JobAdmin(HistoryAdmin):
         moved, refused = 0, []
         for job in self._chosen(request, jobs.order_by(last, "-id"), "do it again for the rest", BULK_LIMIT):
             try:
-                move(job)
+                with audited(as_action, request, job):
+                    move(job)
             except InvalidTransition:
                 refused.append((job, f"{job.status}: {rule}"))
             except UnknownRegion:
@@ -219,11 +225,12 @@ class JobAdmin(HistoryAdmin):
         return [*named, along], {"jobs": len(objs)}, set(), []
 
     def delete_model(self, request: HttpRequest, obj: TranscriptionJob) -> None:
-        delete_job(obj)
+        with audited(Action.JOB_DELETED, request, obj):
+            delete_job(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[TranscriptionJob]) -> None:
-        for job in queryset:
-            delete_job(job)
+        for job in queryset.select_related("recording"):
+            self.delete_model(request, job)
 
     # Pages
 

@@ -13,7 +13,9 @@ from django.template.response import TemplateResponse
 from jobs.admin.history import SeenByStaff
 from jobs.admin.look import Checkboxes, action, display
 from jobs.admin.options_form import LinesField
+from jobs.audit import audited, record
 from jobs.models import ApiKey, Scope
+from jobs.models.audit import Action
 
 ASKED_FOR = (
     "project",
@@ -71,10 +73,12 @@ class KeyAdmin(SeenByStaff):
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
-            super().save_model(request, obj, form, change)
+            with audited(Action.KEY_CHANGED, request, obj, changed=sorted(form.changed_data)):
+                super().save_model(request, obj, form, change)
             return
         asked = {name: getattr(obj, name) for name in ASKED_FOR}
         issued, text = ApiKey.objects.issue(**asked, created_by=request.user)
+        record(Action.KEY_ISSUED, request, issued)
         obj.__dict__.update(issued.__dict__)
         # Only for the answer to this request.
         request.issued_key = text  # type: ignore[attr-defined]
@@ -104,5 +108,6 @@ class KeyAdmin(SeenByStaff):
         messages.success(request, f"{obj} is revoked for good.")
 
     def _revoke(self, request: HttpRequest, key: ApiKey) -> None:
-        key.revoke()
+        with audited(Action.KEY_REVOKED, request, key):
+            key.revoke()
         self.log_change(request, key, "Revoked.")

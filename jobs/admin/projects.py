@@ -18,7 +18,9 @@ from django.utils.html import format_html
 
 from jobs.admin.history import SeenByStaff
 from jobs.admin.look import Checkboxes, TabularInline, display
+from jobs.audit import audited, record
 from jobs.models import Membership, Project
+from jobs.models.audit import Action
 from routing.regions import all_regions
 
 
@@ -65,6 +67,20 @@ class ProjectAdmin(SeenByStaff):
         projects: QuerySet[Project] = super().get_queryset(request)
         return projects.annotate(member_count=Count("members"))
 
+    def save_model(self, request: HttpRequest, obj: Project, form: Any, change: bool) -> None:
+        action = Action.PROJECT_CHANGED if change else Action.PROJECT_CREATED
+        with audited(action, request, obj, changed=sorted(form.changed_data)):
+            super().save_model(request, obj, form, change)
+
+    def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
+        super().save_formset(request, form, formset, change)
+        for member in formset.new_objects:
+            record(Action.MEMBER_ADDED, request, member, role=member.role)
+        for member, _ in formset.changed_objects:
+            record(Action.MEMBER_CHANGED, request, member, role=member.role)
+        for member in formset.deleted_objects:
+            record(Action.MEMBER_REMOVED, request, member)
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         # It would take recordings along and leave their files behind: delete its jobs first, one by one.
         return False
@@ -100,6 +116,7 @@ def webhook_secret_page(admin: ProjectAdmin, request: HttpRequest, project_id: U
     revealed = request.method == "POST"
     if revealed:
         admin.log_change(request, project, "Webhook secret revealed.")
+        record(Action.SECRET_REVEALED, request, project)
     context = {
         **admin.admin_site.each_context(request),
         "title": f"Webhook secret of {project}",

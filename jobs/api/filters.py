@@ -9,7 +9,8 @@ from typing import Any
 from django_filters import rest_framework as filters
 from rest_framework.exceptions import ValidationError
 
-from jobs.models import Mode, Priority, Status, TranscriptionJob
+from jobs.models import AuditEntry, Mode, Priority, Status, TranscriptionJob
+from jobs.models.audit import Action
 from jobs.models.queue import JobQuerySet
 
 PRIORITIES = {priority.label: priority for priority in Priority}
@@ -48,3 +49,14 @@ class JobFilter(filters.FilterSet):  # type: ignore[misc]
 
     def with_tag(self, jobs: JobQuerySet, name: str, value: str) -> Any:
         return jobs.tagged(value)
+
+
+class AuditFilter(filters.FilterSet):  # type: ignore[misc]
+    action = filters.MultipleChoiceFilter(choices=Action.choices, help_text="May be repeated.")
+    object = filters.CharFilter(field_name="object_id", help_text="The id of what it was done to.")
+    after = filters.IsoDateTimeFilter(field_name="at", lookup_expr="gt")
+    before = filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt")
+
+    class Meta:
+        model = AuditEntry
+        fields: tuple[str, ...] = ()

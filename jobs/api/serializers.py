@@ -13,6 +13,7 @@ from jobs.models import (
     ApiKey,
     Attempt,
     AttemptOutcome,
+    AuditEntry,
     Mode,
     Priority,
     Project,
@@ -20,6 +21,7 @@ from jobs.models import (
     Status,
     TranscriptionJob,
 )
+from jobs.models.audit import Action, Result
 from jobs.speed import expected_end
 from routing.regions import all_regions
 
@@ -266,3 +268,39 @@ class SecretSerializer(serializers.Serializer[Any]):
 class RegionSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     queued = serializers.IntegerField(help_text="Jobs that could be begun now.")
+
+
+class AuditObjectSerializer(serializers.Serializer[Any]):
+    type = serializers.CharField()
+    id = serializers.CharField()
+    name = serializers.CharField(help_text="As it was called then.")
+
+
+class AuditEntrySerializer(serializers.Serializer[AuditEntry]):
+    id = serializers.UUIDField()
+    at = serializers.DateTimeField()
+    action = serializers.ChoiceField(choices=Action.choices)
+    result = serializers.ChoiceField(choices=Result.choices)
+    actor = serializers.CharField(
+        allow_null=True, help_text="The user's or key's name then; null: the service, or nobody known."
+    )
+    key = serializers.UUIDField(allow_null=True)
+    project = serializers.UUIDField(allow_null=True)
+    object = AuditObjectSerializer(allow_null=True)
+    ip = serializers.CharField(allow_null=True)
+    details = serializers.DictField()
+
+    def to_representation(self, entry: AuditEntry) -> dict[str, Any]:
+        named = {"type": entry.object_type, "id": entry.object_id, "name": entry.object_name}
+        return {
+            "id": entry.pk,
+            "at": entry.at,
+            "action": entry.action,
+            "result": entry.result,
+            "actor": entry.actor or None,
+            "key": entry.key_id,
+            "project": entry.project_id,
+            "object": named if entry.object_type else None,
+            "ip": entry.ip,
+            "details": entry.details,
+        }

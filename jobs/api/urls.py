@@ -3,6 +3,7 @@
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from jobs.api.views.audit import AuditViewSet
 from jobs.api.views.jobs import SUBMISSION_PARSERS, JobViewSet
 from jobs.api.views.projects import KeyViewSet, ProjectViewSet, WebhookSecretViewSet
 from jobs.api.views.regions import Nothing, RegionViewSet
@@ -35,6 +36,7 @@ v1 = [
     path("keys/<uuid:pk>/rotate/", KeyViewSet.as_view({"post": "rotate"})),
     path("webhooks/secret/", WebhookSecretViewSet.as_view({"get": "retrieve"})),
     path("webhooks/secret/rotate/", WebhookSecretViewSet.as_view({"post": "rotate"})),
+    path("audit/", AuditViewSet.as_view({"get": "list"})),
     path("regions/", RegionViewSet.as_view({"get": "list"})),
 ]
 

@@ -1,6 +1,7 @@
 """The tables, one module for each thing that the service knows."""
 
 from jobs.models.attempt import Attempt, AttemptOutcome
+from jobs.models.audit import AuditEntry
 from jobs.models.delivery import Delivery, DeliveryAttempt, DeliveryStatus
 from jobs.models.endpoint import DisabledReason, WebhookEndpoint
 from jobs.models.event import Event, EventType
@@ -17,6 +18,7 @@ __all__ = [
     "ApiKey",
     "Attempt",
     "AttemptOutcome",
+    "AuditEntry",
     "Delivery",
     "DeliveryAttempt",
     "DeliveryStatus",

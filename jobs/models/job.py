@@ -141,7 +141,8 @@ class TranscriptionJob(models.Model):
         )
 
     def __str__(self) -> str:
-        return str(self.recording or self.url or self.id)
+        # Without the query of a URL, which may be a signature.
+        return str(self.recording or self.url.partition("?")[0] or self.id)
 
     @property
     def is_ended(self) -> bool:

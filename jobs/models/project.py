@@ -37,6 +37,11 @@ class ProjectManager(models.Manager["Project"]):
         """Staff see all projects, others those that they are members of."""
         return self.all() if user.is_staff else self.filter(members=user)
 
+    def operated_by(self, user: User) -> models.QuerySet[Project]:
+        """Those whose operator the user is, as staff are of all."""
+        operates = models.Q(membership__user=user, membership__role=Role.OPERATOR)
+        return self.all() if user.is_staff else self.filter(operates)
+
 
 class Project(Signing):
     """The owner of recordings, jobs, streams, keys and webhooks, and of the policies that hold for them.

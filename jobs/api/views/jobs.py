@@ -35,6 +35,7 @@ from jobs.api.serializers import (
 )
 from jobs.api.submissions import RequeueSerializer, SubmissionSerializer, URLSubmissionSerializer
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
+from jobs.audit import audited, record_read
 from jobs.deletion import delete_job
 from jobs.downloads import recording_file
 from jobs.exports import FORMATS
@@ -48,6 +49,7 @@ from jobs.models import (
     Transcript,
     TranscriptionJob,
 )
+from jobs.models.audit import Action
 from jobs.timeline import timeline
 
 SUBMISSION_PARSERS = (JSONParser, FormParser, AudioParser, VideoParser, OctetStreamParser)
@@ -183,18 +185,25 @@ class JobViewSet(ScopedViewSet):
 
     @extend_schema(responses=JobDetailSerializer)
     def retrieve(self, request: Request, pk: UUID) -> Response:
-        return Response(JobDetailSerializer(self.get_object()).data)
+        job = self.get_object()
+        shown = JobDetailSerializer(job).data
+        if shown["transcript"]:
+            record_read(Action.TRANSCRIPT_VIEWED, request, job)
+        return Response(shown)
 
     def destroy(self, request: Request, pk: UUID) -> Response:
         """Delete the job with its transcripts and history, and its recording if no other job has it."""
-        delete_job(self.get_object())
+        job = self.get_object()
+        with audited(Action.JOB_DELETED, request, job):
+            delete_job(job)
         return Response(status=204)
 
     @extend_schema(request=None, responses=JobDetailSerializer)
     def cancel(self, request: Request, pk: UUID) -> Response:
         """End a job that is not over."""
         job = self.get_object()
-        lifecycle.cancel(job)
+        with audited(Action.JOB_CANCELLED, request, job):
+            lifecycle.cancel(job)
         return Response(JobDetailSerializer(job).data)
 
     @extend_schema(request=RequeueSerializer, responses={202: JobDetailSerializer})
@@ -203,7 +212,8 @@ class JobViewSet(ScopedViewSet):
         job = self.get_object()
         changes = RequeueSerializer(data=request.data)
         changes.is_valid(raise_exception=True)
-        lifecycle.requeue(job, changes.validated_data["options"])
+        with audited(Action.JOB_REQUEUED, request, job):
+            lifecycle.requeue(job, changes.validated_data["options"])
         return Response(JobDetailSerializer(job).data, status=202)
 
     @extend_schema(responses=AttemptSerializer(many=True), filters=False, operation_id="jobs_attempts_list")
@@ -231,13 +241,16 @@ class JobViewSet(ScopedViewSet):
     )
     def audio(self, request: Request, pk: UUID) -> HttpResponseBase:
         """The recording, as it was submitted."""
-        recording = self.get_object().recording
+        job = self.get_object()
+        recording = job.recording
         if recording is None:
             raise NotFound("The job has no recording here: it was given by its URL.")
         try:
-            return recording_file(recording, request.headers.get("Range"))
+            file = recording_file(recording, request.headers.get("Range"))
         except FileNotFoundError:
             raise NotFound("The recording is not stored any more.") from None
+        record_read(Action.AUDIO_FETCHED, request, job)
+        return file
 
     @extend_schema(
         responses={
@@ -255,7 +268,9 @@ class JobViewSet(ScopedViewSet):
     )
     def transcript(self, request: Request, pk: UUID, form: str) -> HttpResponseBase:
         """The transcript as text, subtitles or JSON."""
-        found = self._version(self.get_object())
+        job = self.get_object()
+        found = self._version(job)
+        record_read(Action.TRANSCRIPT_EXPORTED, request, job, format=form)
         if form == "json" and request.query_params.get("raw", "").lower() in ("true", "1"):
             return self._answer(found)
         export = FORMATS[form]

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.db import transaction
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
@@ -22,7 +23,9 @@ from jobs.api.serializers import (
     SecretSerializer,
 )
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
+from jobs.audit import audited, record
 from jobs.models import ApiKey, Project
+from jobs.models.audit import Action
 
 
 class ProjectViewSet(ScopedViewSet):
@@ -41,9 +44,11 @@ class ProjectViewSet(ScopedViewSet):
         return Response(ProjectSerializer(self.get_object()).data)
 
     def partial_update(self, request: Request, pk: UUID) -> Response:
-        changes = ProjectSerializer(self.get_object(), data=request.data, partial=True)
+        project = self.get_object()
+        changes = ProjectSerializer(project, data=request.data, partial=True)
         changes.is_valid(raise_exception=True)
-        changes.save()
+        with audited(Action.PROJECT_CHANGED, request, project, changed=sorted(changes.validated_data)):
+            changes.save()
         return Response(changes.data)
 
 
@@ -74,7 +79,10 @@ class KeyViewSet(ScopedViewSet):
         wanted.is_valid(raise_exception=True)
         fields: dict[str, Any] = wanted.validated_data
         self._check_covered(fields["scopes"])
-        key, text = ApiKey.objects.issue(self.project_to_act_in(), created_by=self._person(), **fields)
+        project = self.project_to_act_in()
+        with transaction.atomic():
+            key, text = ApiKey.objects.issue(project, created_by=self._person(), **fields)
+            record(Action.KEY_ISSUED, request, key)
         return Response({**KeySerializer(key).data, "key": text}, status=201)
 
     def retrieve(self, request: Request, pk: UUID) -> Response:
@@ -82,9 +90,11 @@ class KeyViewSet(ScopedViewSet):
 
     @extend_schema(request=KeyChangesSerializer, responses=KeySerializer)
     def partial_update(self, request: Request, pk: UUID) -> Response:
-        changes = KeyChangesSerializer(self.get_object(), data=request.data, partial=True)
+        key = self.get_object()
+        changes = KeyChangesSerializer(key, data=request.data, partial=True)
         changes.is_valid(raise_exception=True)
-        changes.save()
+        with audited(Action.KEY_CHANGED, request, key, changed=sorted(changes.validated_data)):
+            changes.save()
         return Response(changes.data)
 
     @extend_schema(request=RotationSerializer, responses={201: IssuedKeySerializer})
@@ -95,7 +105,9 @@ class KeyViewSet(ScopedViewSet):
         wanted = RotationSerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
         overlap = timedelta(seconds=wanted.validated_data["overlap_seconds"])
-        key, text = ApiKey.objects.rotate(old, overlap, created_by=self._person())
+        with audited(Action.KEY_ROTATED, request, old):
+            key, text = ApiKey.objects.rotate(old, overlap, created_by=self._person())
+            record(Action.KEY_ISSUED, request, key)
         return Response({**KeySerializer(key).data, "key": text}, status=201)
 
     def _check_covered(self, scopes: Sequence[str]) -> None:
@@ -108,7 +120,9 @@ class KeyViewSet(ScopedViewSet):
 
     def destroy(self, request: Request, pk: UUID) -> Response:
         """Revokes it; it stays in the list, since jobs name it."""
-        self.get_object().revoke()
+        key = self.get_object()
+        with audited(Action.KEY_REVOKED, request, key):
+            key.revoke()
         return Response(status=204)
 
 
@@ -119,11 +133,14 @@ class WebhookSecretViewSet(ScopedViewSet):
     @extend_schema(parameters=[PROJECT])
     def retrieve(self, request: Request) -> Response:
         """What signs deliveries to a job's `callback_url` (Standard Webhooks)."""
-        return Response({"secret": self.project_to_act_in().webhook_secret})
+        project = self.project_to_act_in()
+        record(Action.SECRET_REVEALED, request, project)
+        return Response({"secret": project.webhook_secret})
 
     @extend_schema(request=None, parameters=[PROJECT])
     def rotate(self, request: Request) -> Response:
         """A new secret, at once; the old one signs nothing any more."""
         project = self.project_to_act_in()
-        project.rotate_webhook_secret()
+        with audited(Action.SECRET_ROTATED, request, project):
+            project.rotate_webhook_secret()
         return Response({"secret": project.webhook_secret})

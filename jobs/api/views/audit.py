@@ -1,0 +1,39 @@
+"""The audit log of the projects that the caller operates."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from jobs.api.filters import AuditFilter
+from jobs.api.permissions import MANAGING
+from jobs.api.serializers import AuditEntrySerializer
+from jobs.api.views.scoped import PROJECT, ScopedViewSet
+from jobs.models import ApiKey, AuditEntry, Project
+
+
+class AuditViewSet(ScopedViewSet):
+    needs: ClassVar = {"list": MANAGING}
+    refuses: ClassVar = {"list": (400,)}
+    queryset = AuditEntry.objects.none()
+    serializer_class = AuditEntrySerializer
+    filterset_class = AuditFilter
+
+    def get_queryset(self) -> Any:
+        entries = self.in_projects(AuditEntry.objects.all())
+        if isinstance(self.request.auth, ApiKey):
+            return entries
+        user: Any = self.request.user
+        if user.is_staff and not self.request.query_params.get("project"):
+            # Sign-ins, too, which are no project's.
+            return AuditEntry.objects.all()
+        return entries.filter(project__in=Project.objects.operated_by(user))
+
+    @extend_schema(responses=AuditEntrySerializer(many=True), parameters=[PROJECT])
+    def list(self, request: Request) -> Response:
+        """Who did what, the newest first; kept for a year."""
+        page: Any = self.paginate_queryset(self.filter_queryset(self.get_queryset()))
+        return self.get_paginated_response(AuditEntrySerializer(page, many=True).data)
