@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from functools import partial
+from uuid import UUID
 
 from django.core.files.storage import storages
 from django.db import transaction
@@ -42,6 +43,16 @@ def delete_if_unused(recording: Recording) -> None:
         locked = Recording.objects.select_for_update().filter(pk=recording.pk).first()
         if locked is not None:
             _delete_if_unused(locked)
+
+
+def remove_unattached(job_id: UUID, lease_token: UUID | None) -> None:
+    """Once the transaction is committed, remove what was fetched under this lease, if it was not attached.
+
+    Whoever held the lease may have been killed in between.
+    """
+    name = Recording.stored_name(lease_token)
+    if not Recording.objects.filter(jobs=job_id, file=name).exists():
+        transaction.on_commit(partial(_remove, [name]))
 
 
 def _locked_recording(job: TranscriptionJob) -> Recording | None:

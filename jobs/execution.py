@@ -1,5 +1,7 @@
 """Running one claimed job: audio out of storage, the provider's answer kept, the transcript committed.
 
+A job that came by a URL is given its recording first (jobs.ingestion).
+
 1. No database connection is held while the provider is called.
 2. The raw answer is stored before anything is committed, and a later attempt of the same run uses it, so that
    a crash between the two is not billed twice.
@@ -18,6 +20,7 @@ from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, cast
+from uuid import UUID
 
 from django.conf import settings
 from django.core.files.base import ContentFile
@@ -25,18 +28,19 @@ from django.core.files.storage import storages
 from django.db import InterfaceError, OperationalError, connection
 
 from jobs import lifecycle
+from jobs.deletion import remove_unattached
+from jobs.ingestion import FetchFailed, fetch
 from jobs.leases import LeaseKeeper
 from jobs.lifecycle import CallReport
 from jobs.models import InvalidTransition, Recording, TranscriptionJob
 from jobs.options import to_query
 from jobs.results import MalformedAnswer, Result, parse
-from routing.backoff import ErrorKind, GiveUp, RetryPolicy
+from routing.backoff import ErrorKind, GiveUp, Retry, RetryPolicy
 from routing.breaker import breaker_of
 from routing.provider import (
     Answer,
     AudioFile,
     AudioUnreadable,
-    AudioURL,
     CallAborted,
     ProviderEndpoint,
     ProviderError,
@@ -57,7 +61,7 @@ Outcome = Callable[[TranscriptionJob], object]
 
 def execute(job: TranscriptionJob, keeper: LeaseKeeper, call: Call | None = None) -> None:
     """Run `job`, claimed by this process, to the end of this attempt. Raises nothing that is the job's."""
-    call = call or Call(settings.PROVIDER_DEADLINE_SECONDS)
+    call = call or Call(longest_attempt(job))
     with keeper.hold(job, call):
         try:
             _write(_attempt(job, call), job, call)
@@ -65,6 +69,12 @@ def execute(job: TranscriptionJob, keeper: LeaseKeeper, call: Call | None = None
             logger.info("Job %s ended or was taken over while it ran here.", job.pk)
         except CallAborted:
             logger.info("The call for job %s was abandoned: its lease is lost.", job.pk)
+
+
+def longest_attempt(job: TranscriptionJob) -> float:
+    """Seconds that an attempt may take. What fetching leaves of its own is the provider's."""
+    fetching = settings.FETCH_DEADLINE_SECONDS if job.recording_id is None else 0.0
+    return float(settings.PROVIDER_DEADLINE_SECONDS + fetching)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +96,8 @@ def _attempt(job: TranscriptionJob, call: Call) -> Outcome:
         heard = _kept_answer(job) or _ask(job, region, call)
     except CallAborted:
         raise
+    except FetchFailed as error:
+        return _after_fetching(error, job, region)
     except ProviderError as error:
         return _after(error, job, region)
     except (AudioUnreadable, OSError) as error:
@@ -129,17 +141,15 @@ def _write(outcome: Outcome, job: TranscriptionJob, call: Call) -> None:
 
 
 def _ask(job: TranscriptionJob, region: Region, call: Call) -> Heard:
+    if job.recording_id is None:
+        _ingest(job, call)
     provider = provider_for(ProviderEndpoint(region.base_url, region.api_key))
     with ExitStack() as opened:
-        source: AudioFile | AudioURL
-        if job.recording_id is None:
-            source, media_type, may_train = AudioURL(job.url), None, job.project.improve_provider_models
-        else:
-            # Just what is needed, and in one query: a worker does this for every job.
-            name, size, media_type, may_train = Recording.objects.values_list(
-                "file", "size", "media_type", "project__improve_provider_models"
-            ).get(pk=job.recording_id)
-            source = AudioFile(cast(BinaryIO, opened.enter_context(storages["default"].open(name))), size)
+        # Just what is needed, and in one query: a worker does this for every job.
+        name, size, media_type, may_train = Recording.objects.values_list(
+            "file", "size", "media_type", "project__improve_provider_models"
+        ).get(pk=cast(UUID, job.recording_id))
+        source = AudioFile(cast(BinaryIO, opened.enter_context(storages["default"].open(name))), size)
         query = [*to_query(job.options), ("mip_opt_out", "false" if may_train else "true")]
         connection.close()
         began_at = time.monotonic()
@@ -148,6 +158,18 @@ def _ask(job: TranscriptionJob, region: Region, call: Call) -> Heard:
     kept = _keep(job, answer.body)
     report = CallReport(status_code=answer.status, request_id=answer.request_id or "")
     return Heard(parse(answer.body), report, kept)
+
+
+def _ingest(job: TranscriptionJob, call: Call) -> None:
+    """Make what the job's URL leads to its recording."""
+    connection.close()
+    recording = fetch(job, call)
+    try:
+        _write(partial(lifecycle.attach, recording=recording), job, call)
+    except InvalidTransition:
+        remove_unattached(job.pk, job.lease_token)
+        raise
+    job.recording, job.duration = recording, recording.duration
 
 
 def _keep(job: TranscriptionJob, body: bytes) -> str:
@@ -190,12 +212,28 @@ def _after(error: ProviderError, job: TranscriptionJob, region: Region) -> Outco
         outcome_unknown=error.outcome_unknown,
     )
     logger.info("Job %s: %s (%s)", job.pk, error.code, error.status)
-    policy = RetryPolicy(region.max_attempts, settings.RETRY_BASE_SECONDS, settings.RETRY_MAX_SECONDS)
-    counts = error.kind.counts_as_attempt
-    decision = policy.decide(job.attempts + counts, error.kind, error.retry_after, deferrals=job.deferrals)
-    if isinstance(decision, GiveUp):
-        return partial(lifecycle.fail, report=report)
-    if error.kind in (ErrorKind.BUSY, ErrorKind.CREDENTIALS):
+    decision = _decision(job, region, error.kind, error.retry_after)
+    if isinstance(decision, Retry) and error.kind in (ErrorKind.BUSY, ErrorKind.CREDENTIALS):
         # The next job would be told the same.
         breaker_of(region.name).open(decision.delay)
-    return partial(lifecycle.wait, seconds=decision.delay, report=report, counted=counts)
+    return _outcome(decision, error.kind, report)
+
+
+def _after_fetching(error: FetchFailed, job: TranscriptionJob, region: Region) -> Outcome:
+    """The same of an error of the server that has the audio, which says nothing about the provider."""
+    report = CallReport(error_code=error.code, error_message=error.message)
+    return _outcome(_decision(job, region, error.kind, error.retry_after), error.kind, report)
+
+
+def _decision(
+    job: TranscriptionJob, region: Region, kind: ErrorKind, retry_after: float | None
+) -> Retry | GiveUp:
+    policy = RetryPolicy(region.max_attempts, settings.RETRY_BASE_SECONDS, settings.RETRY_MAX_SECONDS)
+    attempts = job.attempts + kind.counts_as_attempt
+    return policy.decide(attempts, kind, retry_after, deferrals=job.deferrals)
+
+
+def _outcome(decision: Retry | GiveUp, kind: ErrorKind, report: CallReport) -> Outcome:
+    if isinstance(decision, GiveUp):
+        return partial(lifecycle.fail, report=report)
+    return partial(lifecycle.wait, seconds=decision.delay, report=report, counted=kind.counts_as_attempt)

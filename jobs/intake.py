@@ -1,6 +1,6 @@
 """Accepting work: an upload becomes a Recording, a recording or a URL becomes a job with a routing receipt.
 
-file (jobs.received, hashed on its way) -> probed -> stored -> Recording
+file (jobs.received, hashed on its way) -> probed -> stored (jobs.keeping) -> Recording
 Recording or URL -> region -> mode -> TranscriptionJob: queued, or running here (jobs.sync)
 """
 
@@ -13,17 +13,14 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.files.storage import storages
 from django.db import IntegrityError, transaction
 
 from jobs import sync
 from jobs.database_clock import seconds_from_now
 from jobs.deletion import delete_if_unused
-from jobs.ids import uuid7
+from jobs.keeping import keep as keep
 from jobs.leases import keeper
 from jobs.models import ApiKey, IdempotencyKey, Mode, Priority, Project, Recording, TranscriptionJob
-from jobs.probe import probe
-from jobs.received import ReceivedFile
 from jobs.speed import estimated_seconds
 from jobs.wakeups import wake
 from routing.modes import Conditions, RequestedMode, Thresholds, choose_mode, receipt
@@ -108,31 +105,6 @@ def check_room(key: ApiKey | None) -> None:
     limit = None if key is None else key.open_jobs_limit
     if limit is not None and TranscriptionJob.objects.open().filter(key=key).reach(limit):
         raise TooManyOpenJobs(limit)
-
-
-def keep(project: Project, upload: ReceivedFile) -> Recording:
-    """Probe and store a file; ProbeError, and nothing kept, if it is no audio that can be transcribed."""
-    found = probe(upload.temporary_file_path())
-    recording = Recording(
-        id=uuid7(),
-        project=project,
-        filename=upload.name or "",
-        sha256=upload.sha256,
-        size=upload.size or 0,
-        media_type=found.media_type,
-        codec=found.codec,
-        duration=found.duration,
-        channels=found.channels,
-        sample_rate=found.sample_rate,
-    )
-    recording.file.name = storages["default"].save(Recording.stored_name(recording.id), upload)
-    upload.close()
-    try:
-        recording.save(force_insert=True)
-    except Exception:
-        recording.delete_audio()
-        raise
-    return recording
 
 
 def submit(order: Order, *, recording: Recording | None = None, url: str = "") -> TranscriptionJob:

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import connection
 
 from jobs import lifecycle
+from jobs.execution import longest_attempt
 from jobs.leases import LeaseKeeper
 from jobs.lifecycle import CallReport
 from jobs.models import InvalidTransition, TranscriptionJob
@@ -44,7 +45,7 @@ def limit_this_process() -> None:
 def run_apart(job: TranscriptionJob, leases: LeaseKeeper) -> None:
     """Run `job`, claimed by this process, in a child; bury it if the child dies of it."""
     # It is the child that calls the provider; this is for as long as the child may take.
-    call = Call(settings.PROVIDER_DEADLINE_SECONDS + CPU_SECONDS)
+    call = Call(longest_attempt(job) + CPU_SECONDS)
     with leases.hold(job, call):
         connection.close()
         code, begun = _watch(job, call)

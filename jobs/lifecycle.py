@@ -19,10 +19,12 @@ from django.db.models import Max
 from django.utils import timezone
 
 from jobs import events
+from jobs.deletion import remove_unattached
 from jobs.models import (
     Attempt,
     AttemptOutcome,
     Mode,
+    Recording,
     Transcript,
     TranscriptionJob,
 )
@@ -43,6 +45,14 @@ class CallReport:
 
 
 NO_CALL = CallReport()
+
+
+def attach(job: TranscriptionJob, recording: Recording) -> None:
+    """What was fetched and stored for a running job, its row not saved yet, becomes the job's recording."""
+    with transaction.atomic():
+        job.attach(recording)
+        # Of two tries, the first of which was made without its being known.
+        Recording.objects.bulk_create([recording], ignore_conflicts=True)
 
 
 def complete(
@@ -177,3 +187,5 @@ class _Held:
             error_message=report.error_message,
             started_at=self.started_at or timezone.now(),
         )
+        if self.job.recording_id is None:
+            remove_unattached(self.job.pk, self.token)

@@ -6,11 +6,14 @@ That directory is on the file system of the recordings, where storing one is a r
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
-from pathlib import PurePath
+import time
+from pathlib import Path, PurePath
 from typing import Any
 
 from django.conf import settings
@@ -18,6 +21,10 @@ from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 
 READ_BYTES = 1 << 18
+SUFFIX = ".upload"
+ABANDONED_AFTER_SECONDS = 60.0
+
+logger = logging.getLogger(__name__)
 
 
 class InsufficientStorage(Exception):
@@ -30,12 +37,28 @@ def check_disk(size: int) -> None:
         raise InsufficientStorage
 
 
+def remove_abandoned() -> None:
+    """Remove what was being received by processes that were killed meanwhile.
+
+    A file is locked as long as whoever receives it lives; one that was made just now may not be yet.
+    """
+    for path in Path(settings.FILE_UPLOAD_TEMP_DIR).glob(f"*{SUFFIX}"):
+        with contextlib.suppress(FileNotFoundError, BlockingIOError):
+            if time.time() - path.stat().st_mtime < ABANDONED_AFTER_SECONDS:
+                continue
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                logger.warning("Removed %s, which nobody receives any more.", path.name)
+
+
 class ReceivedFile(UploadedFile):  # type: ignore[type-arg]  # not generic at run time
     """A file that somebody sent, or is still sending. Closed, it is gone, unless it was stored by then."""
 
     def __init__(self, name: str = "", content_type: str = "") -> None:
         # Under a name with nothing of the user's in it, which what reads it might heed.
-        self._written = tempfile.NamedTemporaryFile(suffix=".upload", dir=settings.FILE_UPLOAD_TEMP_DIR)  # noqa: SIM115
+        self._written = tempfile.NamedTemporaryFile(suffix=SUFFIX, dir=settings.FILE_UPLOAD_TEMP_DIR)  # noqa: SIM115
+        fcntl.flock(self._written, fcntl.LOCK_EX)
         super().__init__(self._written, name or None, content_type, 0)
         self._digest = hashlib.sha256()
 

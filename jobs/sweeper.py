@@ -15,6 +15,7 @@ from jobs import endpoints, lifecycle
 from jobs.leases import is_running_here
 from jobs.models import IdempotencyKey, InvalidTransition, Status, TranscriptionJob, WorkerProcess
 from jobs.models.worker import FORGOTTEN_AFTER
+from jobs.received import remove_abandoned
 
 logger = logging.getLogger(__name__)
 
@@ -22,12 +23,16 @@ AT_A_TIME = 500
 
 
 def sweep() -> None:
-    """Queue again what lost its lease, fail what is past its deadline, forget what is long gone."""
+    """Queue again what lost its lease, fail what is past its deadline, forget what is long gone.
+
+    And remove the files that processes of this host were receiving when they were killed.
+    """
     _each(TranscriptionJob.objects.stalled(), lifecycle.lose_lease)
     _each(TranscriptionJob.objects.overdue(), lifecycle.pass_deadline)
     IdempotencyKey.objects.expired().delete()
     WorkerProcess.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
     endpoints.forget()
+    remove_abandoned()
 
 
 def reclaim_from_the_dead() -> None:

@@ -12,7 +12,6 @@ the `kind` that `routing.backoff` decides by:
         provider_malformed_answer     a grant that cannot be read (transcripts are read by the caller)
       ProviderRejected              the same request would be refused again: `message` is the provider's own
         provider_rejected             400, 404, 411, 414, 422 and other 4xx
-        provider_remote_content       400, the URL of the audio could not be fetched
         provider_too_large            413
         provider_unsupported_media    415
         provider_answer_too_large     the answer is longer than `max_answer_bytes`
@@ -70,7 +69,6 @@ from .transport import (
 __all__ = [
     "Answer",
     "AudioFile",
-    "AudioURL",
     "AudioUnreadable",
     "Call",
     "CallAborted",
@@ -174,13 +172,6 @@ class AudioFile:
 
 
 @dataclass(frozen=True, slots=True)
-class AudioURL:
-    """Audio that the provider fetches itself. Not shown in a repr: such URLs are often signed."""
-
-    url: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """`body`: the provider's JSON as it came, unparsed. `elapsed`: seconds from asking to its last byte."""
 
@@ -220,7 +211,7 @@ class Provider:
 
     def transcribe(
         self,
-        source: AudioFile | AudioURL,
+        source: AudioFile,
         options: Sequence[tuple[str, str]],
         *,
         call: Call,
@@ -233,11 +224,6 @@ class Provider:
         Raises `ProviderError`, `AudioUnreadable`, `CallAborted`.
         """
         request_options = RequestOptions(additional_query_parameters=_grouped(options))
-        if isinstance(source, AudioURL):
-            url = source.url
-            return self._ask(
-                call, lambda: self._media.transcribe_url(url=url, request_options=request_options)
-            )
         request_options["additional_headers"] = {  # lower case, to replace the SDK's own
             "content-type": content_type or "application/octet-stream",
             "content-length": str(source.size),
@@ -439,8 +425,6 @@ def _refusal(exchange: _Exchange, api_key: str) -> ProviderError:
         )
     if 400 <= status < 500 and status not in _MAY_PASS:
         code = _REJECTED_BY_STATUS.get(status, "provider_rejected")
-        if _text(details, "err_code", "category") == "REMOTE_CONTENT_ERROR":
-            code = "provider_remote_content"
         return ProviderRejected(code, message, request_id=request_id, status=status)
     return ProviderUnavailable(
         "provider_rate_limited" if status == 429 else "provider_error",

@@ -119,6 +119,10 @@ class Call:
         if self.aborted:  # the operation may look successful: a socket shut down reads as end of file
             raise CallAborted("the call was aborted")
 
+    def part(self, seconds: float) -> "Call":
+        """A call within this one, of `seconds` at most: it is over when this one is, and aborted with it."""
+        return _Part(self, seconds)
+
     def __enter__(self) -> Self:
         self._outer.append(_current.get())
         _current.set(self)
@@ -128,6 +132,20 @@ class Call:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         _current.set(self._outer.pop())
+
+
+class _Part(Call):
+    def __init__(self, whole: Call, seconds: float) -> None:
+        super().__init__(seconds)
+        self._whole = whole
+
+    def remaining(self) -> float:
+        return min(self._whole.remaining(), super().remaining())
+
+    @contextlib.contextmanager
+    def blocking(self, interrupt: Callable[[], None]) -> Iterator[float]:
+        with self._whole.blocking(interrupt), super().blocking(interrupt) as seconds:
+            yield seconds
 
 
 _current: ContextVar[Call | None] = ContextVar("call", default=None)

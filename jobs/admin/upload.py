@@ -60,7 +60,7 @@ class UploadForm(OptionsForm):
         assume_scheme="https",
         max_length=2000,
         widget=Url(attrs={"placeholder": "https://example.com/recording.mp3"}),
-        help_text="The provider fetches it, so it must be public.",
+        help_text="The service fetches it before it is transcribed; signed links work.",
     )
     project = forms.ModelChoiceField(
         Project.objects.none(), required=False, empty_label="My recordings", widget=Choices

@@ -66,10 +66,6 @@ ERRORS = {
         "The provider cannot read this kind of audio",
         "Convert it to FLAC or MP3 and upload it again.",
     ),
-    "provider_remote_content": (
-        "The provider could not fetch the URL",
-        "Open the URL without being logged in anywhere; if it works, requeue the job, else upload the file.",
-    ),
     "provider_malformed_answer": (
         "The provider's answer could not be read",
         "Requeue the job; if it happens again, tell the provider the request id.",
@@ -81,6 +77,62 @@ ERRORS = {
     "audio_unreadable": (
         "The stored recording could not be read",
         "Check that the storage is there, then requeue the job.",
+    ),
+    "url_not_found": (
+        "There is nothing at the URL",
+        "Check the URL, or upload the file.",
+    ),
+    "url_refused": (
+        "The URL's server does not hand the audio out",
+        "Open the URL without being logged in anywhere; if it works, requeue the job, else upload the file.",
+    ),
+    "url_redirects": (
+        "The URL leads from one address to the next",
+        "Submit the address where it ends, or upload the file.",
+    ),
+    "url_too_large": (
+        "The URL's audio is larger than is accepted",
+        "Split or compress it and upload the parts.",
+    ),
+    "url_encoded": (
+        "The URL's server compresses the audio",
+        "Have it stored as it is, or upload the file.",
+    ),
+    "url_unreachable": (
+        "The URL's server could not be reached",
+        "Check the URL and that its server is up, then requeue the job.",
+    ),
+    "url_timeout": (
+        "The URL's server did not send the audio in time",
+        "Requeue the job when the server is faster, or upload the file.",
+    ),
+    "url_too_slow": (
+        "The URL's server sends the audio too slowly",
+        "Requeue the job when the server is faster, or upload the file.",
+    ),
+    "url_server_error": (
+        "The URL's server had an error of its own",
+        "Requeue the job when that server works again, or upload the file.",
+    ),
+    "url_busy": (
+        "The URL's server has too many requests",
+        "Nothing: it is asked again by itself.",
+    ),
+    "url_address": (
+        "The URL leads to a private address",
+        "Upload the file; or whoever runs the service sets FETCH_ALLOW_PRIVATE.",
+    ),
+    "unsupported_media": (
+        "It is no recording that can be read",
+        "Check that the URL is the audio's own and not a page about it, or upload the file.",
+    ),
+    "corrupt_media": (
+        "The recording is damaged or incomplete",
+        "Put the whole file there and requeue the job, or upload it.",
+    ),
+    "not_stored": (
+        "The audio could not be stored",
+        "Check that the storage is there and has room, then requeue the job.",
     ),
     "lease_lost": (
         "The worker that ran it disappeared",
@@ -118,7 +170,7 @@ def advice(code: str) -> str:
 
 def title(job: TranscriptionJob) -> str:
     """The recording's file name or the URL; without either, the end of the job's id tells it from others."""
-    called = job.recording.filename if job.recording else job.url
+    called = (job.recording and job.recording.filename) or job.url
     return called or f"recording {short_id(job)}"
 
 

@@ -88,15 +88,19 @@ class TagsField(serializers.ListField):
 
 
 class CallableURLField(serializers.CharField):
-    """A URL that may be called, as far as its text tells. `http` says whether it need not be https."""
+    """A URL that may be called, as far as its text tells.
 
-    def __init__(self, *, http: bool = False, **kwargs: Any) -> None:
+    `private` names the setting that allows private addresses; `http`: it need not be https.
+    """
+
+    def __init__(self, *, private: str, http: bool = False, **kwargs: Any) -> None:
         super().__init__(max_length=2000, **kwargs)
+        self.private = private
         self.http = http
 
     def to_internal_value(self, data: Any) -> str:
         url: str = super().to_internal_value(data)
-        private = settings.WEBHOOK_ALLOW_PRIVATE
+        private = getattr(settings, self.private)
         try:
             if url:
                 check_url(url, allow_private=private, allow_http=private or self.http)
@@ -155,7 +159,9 @@ class SubmissionSerializer(OptionsSerializer):
     """
 
     file = UploadField(required=False)
-    url = CallableURLField(http=True, required=False, allow_null=True, allow_blank=True)
+    url = CallableURLField(
+        private="FETCH_ALLOW_PRIVATE", http=True, required=False, allow_null=True, allow_blank=True
+    )
     project = serializers.UUIDField(
         required=False, allow_null=True, help_text="For sessions; their own if not given. A key has one."
     )
@@ -163,7 +169,9 @@ class SubmissionSerializer(OptionsSerializer):
     region = serializers.CharField(
         required=False, allow_null=True, allow_blank=True, help_text="Binding: the job never leaves it."
     )
-    callback_url = CallableURLField(required=False, allow_null=True, allow_blank=True)
+    callback_url = CallableURLField(
+        private="WEBHOOK_ALLOW_PRIVATE", required=False, allow_null=True, allow_blank=True
+    )
     metadata = MetadataField(required=False, allow_null=True, help_text="An object of up to 10 kB.")
     tags = TagsField(required=False, allow_null=True, max_length=TAGS)
     priority = serializers.ChoiceField(
@@ -191,4 +199,4 @@ class URLSubmissionSerializer(SubmissionSerializer):
     """The same in JSON, which holds no file."""
 
     file = None  # type: ignore[assignment]
-    url = CallableURLField(http=True)
+    url = CallableURLField(private="FETCH_ALLOW_PRIVATE", http=True)

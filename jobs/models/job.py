@@ -177,6 +177,15 @@ class TranscriptionJob(models.Model):
 
     # Moves of whoever holds the lease
 
+    def attach(self, recording: Recording) -> None:
+        """Take what was fetched from the job's URL for its recording. It goes on running."""
+        held = TranscriptionJob.objects.filter(
+            pk=self.pk, status=Status.RUNNING, lease_token=self.lease_token
+        )
+        if not held.update(recording=recording, duration=recording.duration):
+            raise InvalidTransition(self, Status.RUNNING)
+        self.recording, self.duration = recording, recording.duration
+
     def complete(self, duration: float | None) -> None:
         self._enter_held(
             Status.COMPLETED,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
+
 from django.core.files.storage import storages
 from django.db import models
 
@@ -40,6 +42,12 @@ class Recording(models.Model):
     @staticmethod
     def stored_name(recording_id: object) -> str:
         return f"recordings/{recording_id}"
+
+    @staticmethod
+    def shown_name(given: str) -> str:
+        """What a user or a server calls a file as `filename` has it: no directories, nothing unprintable."""
+        name = PurePosixPath(given.replace("\\", "/")).name
+        return "".join(filter(str.isprintable, name))[:255]
 
     def delete_audio(self) -> None:
         """Remove the stored bytes; the row is the caller's to delete."""

@@ -94,3 +94,26 @@ def test_sweepers_at_the_same_time_take_each_lease_once():
 
     assert set(TranscriptionJob.objects.values_list("status", "crashes")) == {("queued", 1)}
     assert Attempt.objects.count() == 50
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_files_that_a_killed_process_was_receiving_are_removed(settings, tmp_path, dead):
+    settings.FILE_UPLOAD_TEMP_DIR = tmp_path / "tmp"
+    receive = "import django; django.setup(); from jobs.received import ReceivedFile; file = ReceivedFile()"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{receive}; print(flush=True); input()"],
+        env=os.environ | {"DATA_DIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        process.stdout.readline()
+        [path] = settings.FILE_UPLOAD_TEMP_DIR.iterdir()
+        os.utime(path, (0, 0))
+        if dead:
+            process.kill()
+            process.wait()
+
+        sweeper.sweep()
+
+        assert path.exists() is not dead
+        process.kill()

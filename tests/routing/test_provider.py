@@ -18,7 +18,6 @@ from routing.backoff import ErrorKind
 from routing.provider import (
     AudioFile,
     AudioUnreadable,
-    AudioURL,
     Call,
     CallAborted,
     Provider,
@@ -124,20 +123,6 @@ def test_a_file_is_sent_from_where_it_stands_with_its_length_and_type():
     assert request.headers["content-length"] == "5"
     assert request.headers["content-type"] == "audio/flac"
     assert request.headers["authorization"] == f"Token {KEY}"
-
-
-def test_a_url_is_sent_as_json():
-    with Peer(answering()) as peer:
-        provider = provider_at(peer)
-        provider.transcribe(
-            AudioURL("https://example.com/a.wav?sig=1"), [("model", "nova-3")], call=Call(LONG)
-        )
-        provider.close()
-
-    request = peer.requests[0]
-    assert json.loads(request.body) == {"url": "https://example.com/a.wav?sig=1"}
-    assert request.headers["content-type"] == "application/json"
-    assert request.target == "/v1/listen?model=nova-3"
 
 
 def test_a_large_file_is_streamed_in_constant_memory(tmp_path):
@@ -260,14 +245,6 @@ def test_each_status_has_its_error(status, family, code, kind):
 )
 def test_the_providers_words_are_passed_on_if_it_has_any(body, headers, message):
     assert ask(answering(400, body, **headers)).message == message
-
-
-def test_audio_that_the_provider_could_not_fetch_has_a_code_of_its_own():
-    body = b'{"err_code":"REMOTE_CONTENT_ERROR","err_msg":"The remote server returned 404."}'
-
-    error = ask(answering(400, body), source=AudioURL("https://example.com/gone.wav"))
-
-    assert (type(error), error.code) == (ProviderRejected, "provider_remote_content")
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -510,11 +487,10 @@ def test_the_key_is_in_no_repr():
     assert KEY not in repr(endpoint) + repr(Provider(endpoint))
 
 
-def test_signed_urls_and_transcripts_are_in_no_repr():
+def test_transcripts_are_in_no_repr():
     answer = ask(answering(200, b'{"transcript":"private words"}'))
 
     assert "private" not in repr(answer)
-    assert "SIGNED" not in repr(AudioURL("https://example.com/a?sig=SIGNED"))
 
 
 @pytest.mark.parametrize("key", ["", "gr\u00fcn", "two\nlines"])

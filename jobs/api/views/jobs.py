@@ -244,7 +244,7 @@ class JobViewSet(ScopedViewSet):
         job = self.get_object()
         recording = job.recording
         if recording is None:
-            raise NotFound("The job has no recording here: it was given by its URL.")
+            raise NotFound("The job's URL has not been fetched yet.")
         try:
             file = recording_file(recording, request.headers.get("Range"))
         except FileNotFoundError:

@@ -1,9 +1,11 @@
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from jobs.admin.options_form import OptionsForm, fields_of
 from jobs.admin.wording import (
+    ERRORS,
     STATUS_COLOURS,
     advice,
     error_in_words,
@@ -14,6 +16,7 @@ from jobs.admin.wording import (
     took,
     until,
 )
+from jobs.ingestion import FetchFailed
 from jobs.models import Status
 from tests.jobs.rows import build_job
 
@@ -45,6 +48,12 @@ def test_span(seconds, said):
 @pytest.mark.parametrize(("seconds", "said"), [(65, "in 1 min 5 s"), (0, "now"), (-9, "now")])
 def test_until(seconds, said):
     assert until(seconds) == said
+
+
+def test_what_may_be_wrong_with_a_url_is_said_in_words():
+    codes = set(re.findall(r"`((?:url|not)_\w+)`", FetchFailed.__doc__))
+
+    assert codes - set(ERRORS) == set()
 
 
 def test_an_unknown_error_code_is_still_readable():

@@ -1,0 +1,47 @@
+"""A received file becomes a recording: probed, and stored under a name of ours."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.core.files.storage import storages
+
+from jobs.ids import uuid7
+from jobs.models import Project, Recording
+from jobs.probe import probe
+from jobs.received import ReceivedFile
+
+
+def keep(project: Project, file: ReceivedFile) -> Recording:
+    """Probe and store a file; ProbeError, and nothing kept, if it is no audio that can be transcribed."""
+    recording = stored(project.pk, file)
+    try:
+        recording.save(force_insert=True)
+    except Exception:
+        recording.delete_audio()
+        raise
+    return recording
+
+
+def stored(project_id: UUID, file: ReceivedFile, stored_as: object = None) -> Recording:
+    """The same, but for the row, which is the caller's to save. The file is closed.
+
+    `stored_as` names it in storage if that is not to be the recording's id.
+    """
+    found = probe(file.temporary_file_path())
+    recording = Recording(
+        id=uuid7(),
+        project_id=project_id,
+        filename=Recording.shown_name(file.name or ""),
+        sha256=file.sha256,
+        size=file.size or 0,
+        media_type=found.media_type,
+        codec=found.codec,
+        duration=found.duration,
+        channels=found.channels,
+        sample_rate=found.sample_rate,
+    )
+    name = Recording.stored_name(stored_as or recording.id)
+    recording.file.name = storages["default"].save(name, file)
+    file.close()
+    return recording
