@@ -141,7 +141,8 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
             tags=order.tags,
             callback_url=order.callback_url,
             mode=Mode.SYNC if runs_here else Mode.ASYNC,
-            receipt=receipt(given, choice, region.name, REGION_REASONS[bool(order.region)]),
+            receipt=receipt(given, choice, region.name, REGION_REASONS[bool(order.region)])
+            | {"duplicate_of": _duplicate_of(recording)},
             region=region.name,
             pinned=bool(order.region),
             queue=region.queue,
@@ -159,6 +160,15 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
             _insert(job, order)
             transaction.on_commit(partial(wake, job.queue))
     return job
+
+
+def _duplicate_of(recording: Recording | None) -> str | None:
+    """The last job that this very audio was submitted with before, in its project."""
+    if recording is None:
+        return None
+    earlier = TranscriptionJob.objects.with_audio_of(recording).order_by("-id").values_list("pk", flat=True)
+    found = earlier.first()
+    return None if found is None else str(found)
 
 
 def _insert(job: TranscriptionJob, order: Order) -> None:

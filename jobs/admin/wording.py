@@ -234,6 +234,8 @@ def receipt_in_words(receipt: Mapping[str, Any], run: int) -> list[str]:
     if receipt.get("alternatives"):
         sentences.append(f"It could also have run {' or '.join(receipt['alternatives'])}.")
     sentences.append(f"Region: {receipt.get('region', '')}. {receipt.get('region_reason', '')}")
+    if receipt.get("duplicate_of"):
+        sentences.append(f"The very same audio was submitted before, as job {receipt['duplicate_of']}.")
     return [sentence.strip() for sentence in sentences if sentence.strip()]
 
 

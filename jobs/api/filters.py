@@ -40,6 +40,10 @@ class JobFilter(filters.FilterSet):  # type: ignore[misc]
         field_name="recording__filename", lookup_expr="icontains", help_text="A part of the filename."
     )
 
+    sha256 = filters.CharFilter(
+        field_name="recording__sha256", help_text="Of the audio, in hexadecimal: was it submitted before?"
+    )
+
     class Meta:
         model = TranscriptionJob
         fields: tuple[str, ...] = ()

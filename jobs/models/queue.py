@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from jobs.database_clock import seconds_from_now
 from jobs.models.project import Project
+from jobs.models.recording import Recording
 from jobs.models.state import OPEN, Status
 
 if TYPE_CHECKING:  # it imports this module
@@ -84,6 +85,11 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
         earlier = same & (Q(start_tag__lt=job.start_tag) | Q(start_tag=job.start_tag, id__lt=job.pk))
         fresh = Q(status=Status.QUEUED) & (Q(priority__lt=job.priority) | earlier)
         return self.filter(due | fresh, queue=job.queue)
+
+    def with_audio_of(self, recording: Recording) -> JobQuerySet:
+        """The jobs of the last recording in its project, before it, that is the same byte for byte."""
+        same = Recording.objects.filter(project=recording.project_id, sha256=recording.sha256)
+        return self.filter(recording=same.exclude(pk=recording.pk).order_by("-id").values("pk")[:1])
 
     def tagged(self, tag: str) -> JobQuerySet:
         if connections[self.db].features.supports_json_field_contains:

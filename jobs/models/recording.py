@@ -33,7 +33,8 @@ class Recording(models.Model):
     class Meta:
         ordering = ("-id",)
         indexes = (
-            models.Index(fields=("project", "sha256"), name="recording_duplicates"),  # "uploaded before?"
+            # JobQuerySet.with_audio_of, JobFilter.sha256
+            models.Index(fields=("project", "sha256", "-id"), name="recording_duplicates"),
         )
 
     def __str__(self) -> str:
