@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
-from rest_framework.authentication import BaseAuthentication
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.request import Request
 
 from jobs.api.errors import RateLimited
 from jobs.api.limits import rate_limit
+from jobs.api.origins import is_foreign
 from jobs.models import ApiKey, TooManyRequests
 
 
@@ -25,9 +26,8 @@ class KeyAuthentication(BaseAuthentication):
         key = ApiKey.objects.authenticate(text.strip())
         if key is None:
             raise AuthenticationFailed("The API key is unknown, expired or revoked.")
-        origin = request.headers.get("Origin")
-        if origin and not _is_ours(origin, request) and origin not in key.allowed_origins:
-            raise PermissionDenied("The key does not allow this origin.", "origin_not_allowed")
+        if is_foreign(request._request):
+            self._check_origin(request, key)
         try:
             # Kept for the answer's headers.
             key.allowance = key.use()
@@ -35,9 +35,23 @@ class KeyAuthentication(BaseAuthentication):
             raise RateLimited(str(error), rate_limit(error.allowance, error.wait)) from None
         return AnonymousUser(), key
 
+    def _check_origin(self, request: Request, key: ApiKey) -> None:
+        origin = request.headers["Origin"]
+        by_key = origin in key.allowed_origins
+        if not by_key and origin not in settings.CORS_ALLOWED_ORIGINS:
+            raise PermissionDenied("The key does not allow this origin.", "origin_not_allowed")
+        # For the answer's headers: jobs.api.origins.
+        request._request.origin_allowed_by_key = by_key  # type: ignore[attr-defined]
+
     def authenticate_header(self, request: Request) -> str:
         return 'Token realm="api"'
 
 
-def _is_ours(origin: str, request: Request) -> bool:
-    return origin == settings.PUBLIC_URL or urlsplit(origin).netloc == request.get_host()
+class OwnPagesAuthentication(SessionAuthentication):
+    """The admin's session, for our own pages alone; a foreign one is refused whatever it asks for."""
+
+    def authenticate(self, request: Request) -> Any:
+        known = super().authenticate(request)
+        if known is not None and is_foreign(request._request):
+            raise PermissionDenied("The session is for our own pages; send a key.", "origin_not_allowed")
+        return known

@@ -16,6 +16,7 @@ from django.utils import timezone
 from rest_framework_api_key.crypto import KeyGenerator
 
 from jobs.ids import uuid7
+from jobs.json_lists import holding
 from jobs.models.project import Project
 
 # 43 letters and digits hold 256 bits. A fast hash is right for that much randomness: nobody can try them all.
@@ -58,6 +59,13 @@ class KeyNotUsable(Exception):
 
 
 class ApiKeyManager(models.Manager["ApiKey"]):
+    def usable(self) -> models.QuerySet[ApiKey]:
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None)
+
+    def allowing(self, origin: str) -> models.QuerySet[ApiKey]:
+        """The usable ones that pages of this origin may use."""
+        return holding(self.usable(), "allowed_origins", origin)
+
     def issue(self, project: Project, name: str, **fields: Any) -> tuple[ApiKey, str]:
         """A new key and its secret text, which is shown this once and never stored."""
         text, prefix, hashed = _generator.generate()
@@ -157,8 +165,7 @@ class ApiKey(models.Model):
     def expire_in(self, overlap: timedelta) -> None:
         """Expire then, or earlier if it is to anyway; `expires_at` stays what it was. KeyNotUsable."""
         until = Least(Coalesce("expires_at", Now() + overlap), Now() + overlap)
-        usable = Q(expires_at=None) | Q(expires_at__gt=Now())
-        if not ApiKey.objects.filter(usable, pk=self.pk, revoked_at=None).update(expires_at=until):
+        if not ApiKey.objects.usable().filter(pk=self.pk).update(expires_at=until):
             raise KeyNotUsable(f"{self} is revoked or expired: issue a new key instead.")
 
     def use(self) -> Allowance | None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from django.db import connections, models
 from django.db.models import Q
-from django.db.models.expressions import RawSQL
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from jobs.database_clock import seconds_from_now
+from jobs.json_lists import holding
 from jobs.models.project import Project
 from jobs.models.recording import Recording
 from jobs.models.state import OPEN, Status
@@ -92,10 +92,7 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
         return self.filter(recording=same.exclude(pk=recording.pk).order_by("-id").values("pk")[:1])
 
     def tagged(self, tag: str) -> JobQuerySet:
-        if connections[self.db].features.supports_json_field_contains:
-            return self.filter(tags__contains=[tag])
-        among_tags = "EXISTS (SELECT 1 FROM json_each(jobs_transcriptionjob.tags) WHERE value = %s)"
-        return self.filter(RawSQL(among_tags, (tag,), output_field=models.BooleanField()))  # noqa: S611
+        return cast(JobQuerySet, holding(self, "tags", tag))
 
     def stalled(self) -> JobQuerySet:
         """Running, but nobody has renewed the lease."""

@@ -92,8 +92,10 @@ class JobViewSet(ScopedViewSet):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        if self.action == "create" and isinstance(request.auth, ApiKey):
-            # Before the body is read; exactly, when the job is inserted.
+        repeated = "Idempotency-Key" in request.headers
+        if self.action == "create" and isinstance(request.auth, ApiKey) and not repeated:
+            # Before the body is read; exactly, when the job is inserted. What may have been accepted before
+            # is told so, however full the key.
             intake.check_room(request.auth)
 
     def get_queryset(self) -> QuerySet[TranscriptionJob]:

@@ -1,0 +1,104 @@
+"""Pages of other origins: which may call the API, and what their browsers are told (fetch.spec.whatwg.org).
+
+A browser asks before most calls (a preflight, which carries no key) and keeps answers from a page that is not
+allowed to read them. An origin is allowed by the key that is sent or by CORS_ALLOWED_ORIGINS; compared whole,
+so that no suffix or prefix of one is it. Cookies are never sent across origins: no answer allows credentials,
+and the session is refused to foreign pages (jobs.api.authentication).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+
+from jobs.models import ApiKey
+
+BELOW = "/api/"
+METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
+SENT = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "Last-Event-ID",
+    "Prefer",
+    "Range",
+    "Tus-Resumable",
+    "Upload-Checksum",
+    "Upload-Length",
+    "Upload-Metadata",
+    "Upload-Offset",
+)
+EXPOSED = (
+    "Accept-Ranges",
+    "Content-Disposition",
+    "Content-Range",
+    "Idempotency-Replayed",
+    "Location",
+    "Preference-Applied",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Retry-After",
+    "Tus-Resumable",
+    "Upload-Expires",
+    "Upload-Length",
+    "Upload-Offset",
+    "dg-error",
+    "dg-request-id",
+)
+# A key that is revoked meanwhile is refused all the same: by the call, whatever was said before it.
+REMEMBERED_SECONDS = 600
+REFUSED = {
+    "error": {
+        "code": "origin_not_allowed",
+        "message": "Neither a key nor CORS_ALLOWED_ORIGINS allows this origin.",
+        "details": None,
+    }
+}
+
+
+class OriginMiddleware:
+    """Answers preflights, and tells the browser of a foreign page whether the page may read the answer."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        origin = request.META.get("HTTP_ORIGIN")
+        if origin is None or not request.path_info.startswith(BELOW):
+            return self.get_response(request)
+        if request.method == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in request.META:
+            response: HttpResponseBase = _preflight(origin)
+        else:
+            response = self.get_response(request)
+            # Set by KeyAuthentication.
+            by_key = getattr(request, "origin_allowed_by_key", False)
+            if by_key or origin in settings.CORS_ALLOWED_ORIGINS:
+                response["Access-Control-Allow-Origin"] = origin
+                response["Access-Control-Expose-Headers"] = ", ".join(EXPOSED)
+        patch_vary_headers(response, ["Origin"])
+        return response
+
+
+def _preflight(origin: str) -> HttpResponse:
+    if origin not in settings.CORS_ALLOWED_ORIGINS and not ApiKey.objects.allowing(origin).exists():
+        return JsonResponse(REFUSED, status=403)
+    return HttpResponse(
+        status=204,
+        headers={
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Allow-Methods": METHODS,
+            "Access-Control-Allow-Headers": ", ".join(SENT),
+            "Access-Control-Max-Age": str(REMEMBERED_SECONDS),
+        },
+    )
+
+
+def is_foreign(request: HttpRequest) -> bool:
+    """Whether a browser says that the request comes from a page that is not ours. Programs say nothing."""
+    origin = request.META.get("HTTP_ORIGIN")
+    ours = (settings.PUBLIC_URL, f"{request.scheme}://{request.get_host()}")
+    return origin is not None and origin not in ours
