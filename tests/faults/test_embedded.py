@@ -1,99 +1,31 @@
 """Everything in one process, as `make run` starts it: killed, interrupted, and started twice."""
 
 import signal
-import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 
-import httpx
 import psutil
 import pytest
 
 from tests.conditions import wait_until
-from tests.environment import ROOT
-from tests.faults.harness import BROKEN_PROMISES, DOUBLED_EVENTS, DOUBLED_RESULTS, QUICK, Program, Stopwatch
-from tests.sandbox.sounds import wav
+from tests.faults.embedded import GRACE_SECONDS, Runstack
 from tests.services.process import free_port
 
 FULL = [pytest.mark.full_load, pytest.mark.timeout(1800)]
-AUDIO = wav(1.0)
 JOBS_AT_A_TIME = 10
-GRACE_SECONDS = 2
-
-
-class Runstack(Program):
-    """`manage.py runstack` with its data below `directory`."""
-
-    prefix = "runstack"
-    manage = (sys.executable, str(ROOT / "manage.py"))
-
-    def __init__(self, provider_url: str, data_dir: str, port: int) -> None:
-        environment = {
-            **QUICK,
-            "DATA_DIR": data_dir,
-            "DATABASE_URL": f"sqlite:///{data_dir}/db.sqlite3",
-            "DEEPGRAM_BASE_URL": provider_url,
-            "PORT": str(port),
-            "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS),
-        }
-        super().__init__(*self.manage, "runstack", "--no-sample", environment=environment, port=port)
-        self.database = f"{data_dir}/db.sqlite3"
-        self.accepted = 0
-
-    def answers(self) -> bool:
-        try:
-            return httpx.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == 200
-        except httpx.HTTPError:
-            return False
-
-    def make_key(self) -> str:
-        prefix = self.command()[: -len(("runstack", "--no-sample"))]
-        made = subprocess.run(
-            [*prefix, "create_api_key", "tester"], capture_output=True, text=True, timeout=60, check=True
-        )
-        return made.stdout.strip()
-
-    def submit(self, key: str) -> None:
-        with httpx.Client(base_url=self.url, trust_env=False, timeout=10) as client:
-            for _ in range(JOBS_AT_A_TIME):
-                client.post(
-                    "/api/v1/jobs/?mode=async",
-                    content=AUDIO,
-                    headers={"authorization": f"Token {key}", "content-type": "audio/wav"},
-                ).raise_for_status()
-                self.accepted += 1
-
-    def count(self, sql: str) -> int:
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=10)) as database:
-            return int(database.execute(sql).fetchone()[0])
-
-    def ended(self) -> int:
-        return self.count("SELECT count(*) FROM jobs_transcriptionjob WHERE status = 'completed'")
-
-    def promises_kept(self) -> dict[str, int]:
-        found = {
-            "lost": self.accepted - self.ended(),
-            "doubled": self.count(DOUBLED_RESULTS) + self.count(DOUBLED_EVENTS),
-        }
-        broken = {name: self.count(sql) for name, sql in BROKEN_PROMISES.items()}
-        assert not any((*found.values(), *broken.values())), {**found, **broken}
-        return found
-
-    def end(self, how: signal.Signals) -> tuple[int, float]:
-        """Its exit code and how long it took, at most 20 s."""
-        watch = Stopwatch()
-        self._process.send_signal(how)
-        return self._process.wait(20), watch.seconds
 
 
 @pytest.fixture
 def runstack(provider, tmp_path) -> Iterator[Runstack]:
     with Runstack(provider.url, str(tmp_path), free_port()) as running:
         yield running
+
+
+def submit(runstack: Runstack, key: str) -> None:
+    for _ in range(JOBS_AT_A_TIME):
+        runstack.submit(key).raise_for_status()
 
 
 @dataclass(frozen=True)
@@ -109,7 +41,7 @@ def test_f17_every_end_of_the_embedded_service_loses_and_doubles_nothing(runstac
     key = runstack.make_key()
     stops, resumed = [], []
     for how in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT) * load.each:
-        runstack.submit(key)
+        submit(runstack, key)
         wait_until(lambda: provider.requests()["active"], 10)
         family = psutil.Process(runstack.pid).children(recursive=True)
 
@@ -148,7 +80,7 @@ def all_ended(processes):
 def test_f17_a_call_that_outlasts_the_grace_does_not_hold_the_end(runstack, provider, tell):
     provider.set_faults("hang")
     key = runstack.make_key()
-    runstack.submit(key)
+    submit(runstack, key)
     wait_until(lambda: provider.requests()["active"], 10)
 
     code, took = runstack.end(signal.SIGTERM)
