@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -178,6 +178,8 @@ def _keep(job: TranscriptionJob, body: bytes) -> str:
         return storages["default"].save(job.answer_name, ContentFile(body))
     except OSError as error:
         logger.error("The answer to job %s cannot be stored: %s", job.pk, error)
+        with suppress(OSError):
+            _discard_answer(job)
         return ""
 
 

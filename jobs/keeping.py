@@ -41,7 +41,12 @@ def stored(project_id: UUID, file: ReceivedFile, stored_as: object = None) -> Re
         channels=found.channels,
         sample_rate=found.sample_rate,
     )
-    name = Recording.stored_name(stored_as or recording.id)
-    recording.file.name = storages["default"].save(name, file)
+    # Named before it is there: half of one that finds no room may be.
+    recording.file.name = Recording.stored_name(stored_as or recording.id)
+    try:
+        recording.file.name = storages["default"].save(recording.file.name, file)
+    except OSError:
+        recording.delete_audio()
+        raise
     file.close()
     return recording
