@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from smtplib import SMTPException
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -19,6 +20,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from jobs.audit import record
 from jobs.ids import first_id
 from jobs.models import (
     Delivery,
@@ -27,6 +29,7 @@ from jobs.models import (
     Event,
     WebhookEndpoint,
 )
+from jobs.models.audit import Action
 from jobs.models.delivery import receiver_of
 from jobs.models.endpoint import GIVEN_UP
 from jobs.queues import WEBHOOK_QUEUE
@@ -60,7 +63,24 @@ def disable(endpoint: WebhookEndpoint, reason: DisabledReason) -> None:
             return
         endpoint.deliveries.waiting().update(status=DeliveryStatus.FAILED)
         if reason in GIVEN_UP:
+            record(Action.WEBHOOK_DISABLED, about=endpoint, reason=reason)
             transaction.on_commit(partial(_tell_operators, endpoint))
+
+
+def change(endpoint: WebhookEndpoint, fields: dict[str, Any]) -> None:
+    """Change its fields, with `is_enabled` among them; a new address holds for what is on its way too."""
+    enabled = fields.pop("is_enabled", endpoint.is_enabled)
+    with transaction.atomic():
+        for name, value in fields.items():
+            setattr(endpoint, name, value)
+        endpoint.save(update_fields=list(fields))
+        if "url" in fields:
+            receiver = receiver_of(endpoint.url)
+            endpoint.deliveries.waiting().update(url=endpoint.url, receiver=receiver)
+        if enabled and not endpoint.is_enabled:
+            endpoint.enable()
+        elif not enabled:
+            disable(endpoint, DisabledReason.BY_HAND)
 
 
 def replay(delivery: Delivery) -> None:

@@ -212,6 +212,8 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": "/api/v1",
     "ENUM_NAME_OVERRIDES": {
         "ModeEnum": "jobs.models.Mode",
+        "StatusEnum": "jobs.models.Status",
+        "DeliveryStatusEnum": "jobs.models.DeliveryStatus",
         "RequestedModeEnum": "jobs.api.submissions.REQUESTED_MODES",
     },
 }

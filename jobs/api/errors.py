@@ -20,6 +20,7 @@ from rest_framework.response import Response
 
 from jobs.api.limits import open_jobs_limit
 from jobs.downloads import RangeNotSatisfiable
+from jobs.endpoints import NotReplayed
 from jobs.intake import NotAccepted, TooManyOpenJobs
 from jobs.models import InvalidTransition, KeyNotUsable, KeyReused
 from jobs.options import InvalidOptions
@@ -100,6 +101,8 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
             return answer(400, "unknown_region", str(error))
         case InvalidTransition():
             return answer(409, "invalid_transition", str(error))
+        case NotReplayed():
+            return answer(409, error.code, error.message)
         case KeyNotUsable():
             return answer(409, "key_not_usable", str(error))
         case ProbeError(code="probe_unavailable"):

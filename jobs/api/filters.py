@@ -9,7 +9,16 @@ from typing import Any
 from django_filters import rest_framework as filters
 from rest_framework.exceptions import ValidationError
 
-from jobs.models import AuditEntry, Mode, Priority, Status, TranscriptionJob
+from jobs.models import (
+    AuditEntry,
+    Delivery,
+    DeliveryStatus,
+    EventType,
+    Mode,
+    Priority,
+    Status,
+    TranscriptionJob,
+)
 from jobs.models.audit import Action
 from jobs.models.queue import JobQuerySet
 
@@ -63,4 +72,17 @@ class AuditFilter(filters.FilterSet):  # type: ignore[misc]
 
     class Meta:
         model = AuditEntry
+        fields: tuple[str, ...] = ()
+
+
+class DeliveryFilter(filters.FilterSet):  # type: ignore[misc]
+    status = filters.MultipleChoiceFilter(choices=DeliveryStatus.choices, help_text="May be repeated.")
+    type = filters.MultipleChoiceFilter(
+        field_name="event__type", choices=EventType.choices, help_text="May be repeated."
+    )
+    after = filters.IsoDateTimeFilter(field_name="event__created_at", lookup_expr="gt")
+    before = filters.IsoDateTimeFilter(field_name="event__created_at", lookup_expr="lt")
+
+    class Meta:
+        model = Delivery
         fields: tuple[str, ...] = ()

@@ -250,7 +250,7 @@ class KeyChangesSerializer(KeySerializer):
 
 class RotationSerializer(serializers.Serializer[Any]):
     overlap_seconds = serializers.IntegerField(
-        min_value=0, max_value=30 * 86400, default=86400, help_text="How long the old key works on."
+        min_value=0, max_value=30 * 86400, default=86400, help_text="How long the one before works on."
     )
 
 

@@ -5,10 +5,17 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from jobs.api.views.audit import AuditViewSet
 from jobs.api.views.jobs import SUBMISSION_PARSERS, JobViewSet
-from jobs.api.views.projects import KeyViewSet, ProjectViewSet, WebhookSecretViewSet
+from jobs.api.views.projects import KeyViewSet, ProjectViewSet
 from jobs.api.views.regions import Nothing, RegionViewSet
+from jobs.api.views.webhooks import (
+    DeliveryViewSet,
+    EndpointDeliveryViewSet,
+    EndpointViewSet,
+    WebhookSecretViewSet,
+)
 
 _job = "jobs/<uuid:pk>/"
+_endpoint = "webhooks/<uuid:pk>/"
 
 v1 = [
     path(
@@ -34,6 +41,19 @@ v1 = [
         KeyViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
     ),
     path("keys/<uuid:pk>/rotate/", KeyViewSet.as_view({"post": "rotate"})),
+    path("webhooks/", EndpointViewSet.as_view({"get": "list", "post": "create"})),
+    path(
+        _endpoint,
+        EndpointViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+    ),
+    path(f"{_endpoint}secret/", EndpointViewSet.as_view({"get": "secret"})),
+    path(f"{_endpoint}rotate/", EndpointViewSet.as_view({"post": "rotate"})),
+    path(f"{_endpoint}test/", EndpointViewSet.as_view({"post": "test"})),
+    path(f"{_endpoint}replay/", EndpointViewSet.as_view({"post": "replay"})),
+    path("webhooks/<uuid:endpoint>/deliveries/", EndpointDeliveryViewSet.as_view({"get": "list"})),
+    path("webhooks/deliveries/", DeliveryViewSet.as_view({"get": "list"})),
+    path("webhooks/deliveries/<uuid:pk>/", DeliveryViewSet.as_view({"get": "retrieve"})),
+    path("webhooks/deliveries/<uuid:pk>/replay/", DeliveryViewSet.as_view({"post": "replay"})),
     path("webhooks/secret/", WebhookSecretViewSet.as_view({"get": "retrieve"})),
     path("webhooks/secret/rotate/", WebhookSecretViewSet.as_view({"post": "rotate"})),
     path("audit/", AuditViewSet.as_view({"get": "list"})),

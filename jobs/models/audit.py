@@ -39,6 +39,10 @@ class Action(models.TextChoices):
     PROJECT_CHANGED = "project.changed"
     PROJECT_DELETED = "project.deleted"
     PROJECT_ERASED = "project.erased"
+    WEBHOOK_ADDED = "webhook.added"
+    WEBHOOK_CHANGED = "webhook.changed"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_DELETED = "webhook.deleted"
     DATA_PURGED = "data.purged"
 
 

@@ -14,6 +14,7 @@ from jobs.endpoints import NotReplayed
 from jobs.events import emit
 from jobs.ids import first_id, uuid7
 from jobs.models import (
+    AuditEntry,
     Delivery,
     DeliveryStatus,
     DisabledReason,
@@ -191,6 +192,8 @@ def test_five_days_of_nothing_but_failures_disable_it_and_fail_what_is_on_its_wa
     assert (endpoint.is_enabled, endpoint.disabled_reason) == (False, "failing")
     assert (waiting.status, last.status) == (DeliveryStatus.FAILED, DeliveryStatus.FAILED)
     assert f"endpoint {endpoint.pk} of project {project.pk} is disabled" in caplog.text
+    told = AuditEntry.objects.get(action="webhook.disabled")
+    assert (told.object_id, told.actor, told.details) == (str(endpoint.pk), "", {"reason": "failing"})
 
 
 @pytest.mark.parametrize(

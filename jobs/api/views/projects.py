@@ -1,4 +1,4 @@
-"""Projects, their keys and their webhook secret."""
+"""Projects and their keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from jobs.api.serializers import (
     KeySerializer,
     ProjectSerializer,
     RotationSerializer,
-    SecretSerializer,
 )
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
 from jobs.audit import audited, record
@@ -124,23 +123,3 @@ class KeyViewSet(ScopedViewSet):
         with audited(Action.KEY_REVOKED, request, key):
             key.revoke()
         return Response(status=204)
-
-
-class WebhookSecretViewSet(ScopedViewSet):
-    needs: ClassVar = {"retrieve": MANAGING, "rotate": MANAGING}
-    serializer_class = SecretSerializer
-
-    @extend_schema(parameters=[PROJECT])
-    def retrieve(self, request: Request) -> Response:
-        """What signs deliveries to a job's `callback_url` (Standard Webhooks)."""
-        project = self.project_to_act_in()
-        record(Action.SECRET_REVEALED, request, project)
-        return Response({"secret": project.webhook_secret})
-
-    @extend_schema(request=None, parameters=[PROJECT])
-    def rotate(self, request: Request) -> Response:
-        """A new secret, at once; the old one signs nothing any more."""
-        project = self.project_to_act_in()
-        with audited(Action.SECRET_ROTATED, request, project):
-            project.rotate_webhook_secret()
-        return Response({"secret": project.webhook_secret})

@@ -1,4 +1,4 @@
-"""Projects, keys, the webhook secret and regions."""
+"""Projects, keys and regions."""
 
 from datetime import datetime, timedelta
 
@@ -8,7 +8,7 @@ from django.utils import timezone
 from jobs.models import ApiKey, Role
 from tests.jobs.api.conftest import JOBS, add_job, client_for, error_of
 
-PROJECTS, KEYS, SECRET = "/api/v1/projects/", "/api/v1/keys/", "/api/v1/webhooks/secret/"
+PROJECTS, KEYS = "/api/v1/projects/", "/api/v1/keys/"
 
 
 def patch(client, path, body):
@@ -121,15 +121,6 @@ def test_another_projects_keys_do_not_exist(api, other_project):
 
     assert api.delete(f"{KEYS}{key.pk}/").status_code == 404
     assert str(key.pk) not in [row["id"] for row in api.get(KEYS).json()["results"]]
-
-
-def test_the_secret_can_be_rotated(api, project):
-    before = api.get(SECRET).json()
-    rotated = api.post(f"{SECRET}rotate/").json()
-    after = api.get(SECRET).json()
-
-    assert before == {"secret": project.webhook_secret}
-    assert rotated == after != before
 
 
 def test_regions_tell_how_much_is_queued_and_nothing_secret(api, project):
