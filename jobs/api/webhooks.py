@@ -14,7 +14,7 @@ from jobs.models.endpoint import SUBSCRIBABLE, DisabledReason
 
 
 class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
-    url = CallableURLField(help_text="Public and https.")
+    url = CallableURLField(private="WEBHOOK_ALLOW_PRIVATE", help_text="Public and https.")
     description = serializers.CharField(max_length=200, allow_blank=True, default="")
     event_types = serializers.ListField(
         child=serializers.ChoiceField(choices=SUBSCRIBABLE),
