@@ -13,6 +13,7 @@ from django.templatetags.static import static
 from django.urls import reverse_lazy
 
 from transcribe_project.secrets_file import kept_secret
+from transcribe_project.storage_url import storage_at
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -122,11 +123,8 @@ STATIC_ROOT.mkdir(exist_ok=True)
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 STORAGES = {
-    # Recordings and providers' raw answers. Their names are ours, so writing one again replaces it.
-    "default": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": DATA_DIR / "media", "allow_overwrite": True},
-    },
+    # Recordings and providers' raw answers
+    "default": storage_at(env.str("STORAGE_URL", default=""), DATA_DIR / "media"),
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "tmp"

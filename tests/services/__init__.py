@@ -1,4 +1,4 @@
-"""Private PostgreSQL and Redis servers for tests, benchmarks and rehearsals of faults.
+"""Private PostgreSQL, Redis and S3 servers for tests, benchmarks and rehearsals of faults.
 
 Real ones, on free loopback ports, with their data in a temporary directory. They need neither Django nor
 pytest:
@@ -12,5 +12,6 @@ started it, however that ends.
 
 from tests.services.postgresql import PostgresServer
 from tests.services.redis import RedisServer
+from tests.services.s3 import S3Server
 
-__all__ = ["PostgresServer", "RedisServer"]
+__all__ = ["PostgresServer", "RedisServer", "S3Server"]
