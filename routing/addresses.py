@@ -114,6 +114,12 @@ def check_url(url: str, *, allow_private: bool, allow_http: bool) -> None:
     _check_host(host, allow_private)
 
 
+def without_query(url: str) -> str:
+    """The URL for people and logs: without its query, which may be what makes it work for whoever has it."""
+    location, asked, _ = url.partition("?")
+    return f"{location}?…" if asked else location
+
+
 def _is_public_v4(address: IPv4Address) -> bool:
     return not any(address in network for network in _NOT_PUBLIC_V4)
 

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
+import threading
 from functools import lru_cache
+from types import TracebackType
 from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 from django.views.debug import SafeExceptionReporterFilter
+
+logger = logging.getLogger(__name__)
 
 REDACTED = "[redacted]"
 # Shorter ones would be found in innocent words.
@@ -30,6 +35,8 @@ _PATTERNS = [
     (r"\bwhsec_[\w+/=-]+", f"whsec_{REDACTED}"),
     # Our keys: the prefix tells which it was.
     (r"\b([a-z0-9]{8})\.[a-z0-9]{43}\b", rf"\1.{REDACTED}"),
+    # PostgreSQL's errors quote the row, and the statement with its values.
+    (r"\b(DETAIL|LINE \d{1,5}|CONTEXT):\s[^\r\n]+", rf"\1: {REDACTED}"),
     # Deepgram's keys.
     (r"\b[0-9a-f]{40}\b", REDACTED),
     # What is called a secret, in a query, a mapping or a call.
@@ -84,6 +91,21 @@ class RedactingFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
+
+
+def log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """sys.excepthook: Python would write to standard error itself."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+    else:
+        logger.critical("This process ends by an error.", exc_info=(kind, error, trace))
+
+
+def log_uncaught_in_thread(told: threading.ExceptHookArgs) -> None:
+    """threading.excepthook: the same for threads."""
+    name = told.thread.name if told.thread else "?"
+    trace = (told.exc_type, told.exc_value, told.exc_traceback)
+    logger.error("Thread %s ended by an error.", name, exc_info=trace)  # type: ignore[arg-type]
 
 
 class ReportFilter(SafeExceptionReporterFilter):

@@ -39,6 +39,7 @@ from jobs.models import InvalidTransition, Status, Transcript, TranscriptionJob
 from jobs.models.audit import Action
 from jobs.options import to_query
 from jobs.timeline import timeline
+from routing.addresses import without_query
 from routing.regions import UnknownRegion
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def _facts(job: TranscriptionJob) -> list[tuple[str, str]]:
         ("Channels", str(recording.channels or "") if recording else ""),
         ("Codec", f"{recording.codec}, {recording.sample_rate} Hz" if recording else ""),
         ("Size", filesizeformat(recording.size) if recording else ""),
-        ("URL", job.url),
+        ("URL", without_query(job.url)),
         ("Mode", job.mode),
         ("Region", f"{job.region} only" if job.pinned else job.region),
         ("Queue", f"{job.queue}, {job.get_priority_display()} priority"),
@@ -204,7 +205,7 @@ def _facts(job: TranscriptionJob) -> list[tuple[str, str]]:
         ("Attempts", str(job.attempts)),
         ("Took", took(job)),
         ("Tags", ", ".join(map(str, job.tags))),
-        ("Callback", job.callback_url),
+        ("Callback", without_query(job.callback_url)),
         ("Id", str(job.pk)),
     ]
     return [(name, value) for name, value in facts if value]

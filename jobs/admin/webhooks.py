@@ -26,7 +26,7 @@ class AttemptsOfDelivery(HistoryInline):
 
 @admin.register(Delivery)
 class DeliveryAdmin(HistoryAdmin):
-    list_display = ("labelled_status", "type", "job", "url", "attempts", "run_at", "delivered_at")
+    list_display = ("labelled_status", "type", "job", "address", "attempts", "run_at", "delivered_at")
     list_display_links = ("type",)
     when_empty = "No webhook was due yet: there is one when a job ends that has a callback or a subscriber."
     list_filter = ("status", "event__type", "event__project")
@@ -37,12 +37,16 @@ class DeliveryAdmin(HistoryAdmin):
     ordering = ("-id",)
     fields = (
         ("labelled_status", "type"),
-        ("job", "url"),
+        ("job", "address"),
         ("attempts", "run_at"),
         "delivered_at",
         "sent",
     )
     inlines = (AttemptsOfDelivery,)
+
+    @display(description="URL")
+    def address(self, delivery: Delivery) -> str:
+        return delivery.shown_url
 
     @display(description="status", label={"pending": "info", "delivered": "success", "failed": "danger"})
     def labelled_status(self, delivery: Delivery) -> str:

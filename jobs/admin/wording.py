@@ -9,6 +9,7 @@ from typing import Any
 
 from jobs.models import Recording, Status, TranscriptionJob
 from jobs.timeline import Entry
+from routing.addresses import without_query
 
 # The label's colour in django-unfold.
 STATUS_COLOURS = {
@@ -170,7 +171,7 @@ def advice(code: str) -> str:
 
 def title(job: TranscriptionJob) -> str:
     """The recording's file name or the URL; without either, the end of the job's id tells it from others."""
-    called = (job.recording and job.recording.filename) or job.url
+    called = (job.recording and job.recording.filename) or without_query(job.url)
     return called or f"recording {short_id(job)}"
 
 
@@ -310,7 +311,8 @@ def _delivery(details: Mapping[str, Any]) -> _Words:
     code = details["status_code"]
     took_it = code is not None and 200 <= code < 300
     answer = f"answered {code}" if code else details["error"]
-    detail = f"to {details['url']}, attempt {details['number']}, {answer}, {span(details['seconds'])}"
+    url, seconds = without_query(details["url"]), span(details["seconds"])
+    detail = f"to {url}, attempt {details['number']}, {answer}, {seconds}"
     return (
         ("Webhook delivered" if took_it else "Webhook failed"),
         [detail],
@@ -319,7 +321,7 @@ def _delivery(details: Mapping[str, Any]) -> _Words:
 
 
 def _next_delivery(details: Mapping[str, Any]) -> _Words:
-    return "Webhook due", [f"to {details['url']}, attempt {details['number']}"], "info"
+    return "Webhook due", [f"to {without_query(details['url'])}, attempt {details['number']}"], "info"
 
 
 _WORDS = {

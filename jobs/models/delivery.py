@@ -18,6 +18,7 @@ from jobs.models.endpoint import WebhookEndpoint
 from jobs.models.event import Event
 from jobs.models.project import Project
 from jobs.models.signing import Signing
+from routing.addresses import without_query
 
 # So that a receiver that hangs holds up its own deliveries alone.
 RUNS_PER_RECEIVER = 2
@@ -220,7 +221,11 @@ class Delivery(models.Model):
         )
 
     def __str__(self) -> str:
-        return f"{self.event.type} to {self.url}"
+        return f"{self.event.type} to {self.shown_url}"
+
+    @property
+    def shown_url(self) -> str:
+        return without_query(self.url)
 
     @property
     def project(self) -> Project:

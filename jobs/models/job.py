@@ -19,6 +19,7 @@ from jobs.models.queue import JobQuerySet
 from jobs.models.recording import Recording
 from jobs.models.state import ENDED, ENTERED_FROM, OPEN, InvalidTransition, Mode, Priority, Status
 from jobs.queues import ISOLATION_QUEUE
+from routing.addresses import without_query
 
 CRASHES_TO_ISOLATION = 2
 # A job's place in the queue is told, but not at any price.
@@ -141,8 +142,7 @@ class TranscriptionJob(models.Model):
         )
 
     def __str__(self) -> str:
-        # Without the query of a URL, which may be a signature.
-        return str(self.recording or self.url.partition("?")[0] or self.id)
+        return str(self.recording or without_query(self.url) or self.id)
 
     @property
     def is_ended(self) -> bool:

@@ -2,6 +2,9 @@
 
 import io
 import logging
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -9,6 +12,7 @@ from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.environment import ROOT
 from transcribe_project import redaction
 from transcribe_project.redaction import RedactingFormatter, redact
 
@@ -53,6 +57,8 @@ def known(settings):
         f"aws_secret_access_key = {SECRET}",
         f"api_key={SECRET}",
         f"https://{SECRET}@example.com/",
+        f"null value violates a constraint\nDETAIL:  Failing row contains (1, {SECRET}, null).",
+        f"syntax error\nLINE 1: ...alues (1, '{SECRET}', null)\n               ^",
     ],
 )
 def test_what_looks_like_a_secret_is_left_out(line):
@@ -128,6 +134,23 @@ def test_a_traceback_is_redacted_with_its_line(known):
     assert "ValueError" in written.getvalue()
     assert SECRET not in written.getvalue()
     assert "redis-password" not in written.getvalue()
+
+
+@pytest.mark.parametrize("where", ["main", "thread"])
+def test_what_nobody_catches_is_redacted_too(where, tmp_path):
+    raising = f"def fail(): raise ValueError('token={SECRET}')"
+    ending = {"main": "fail()", "thread": "import threading; threading.Thread(target=fail).start()"}[where]
+
+    ended = subprocess.run(
+        [sys.executable, "-c", f"import django; django.setup()\n{raising}\n{ending}"],
+        cwd=ROOT,
+        env=os.environ | {"DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+
+    assert "ValueError: token=[redacted]" in ended.stderr
+    assert SECRET not in ended.stderr
 
 
 @pytest.mark.parametrize("name", ["django", "django.server", "django.request", "uvicorn.error", "celery"])
