@@ -119,6 +119,7 @@ def test_a_production_environment_passes_the_deployment_check(tmp_path):
         ({"ENCRYPTION_KEYS": ""}, "transcribe.W005"),
         ({"ENCRYPTION_KEYS": "short"}, "transcribe.E006"),
         ({"WEBHOOK_ALLOW_PRIVATE": "1"}, "transcribe.W006"),
+        ({"FETCH_ALLOW_PRIVATE": "1"}, "transcribe.W006"),
         ({"TRUSTED_PROXIES": "*"}, "transcribe.W007"),
     ],
 )

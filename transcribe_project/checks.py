@@ -121,12 +121,13 @@ def production_is_protected(**_: Any) -> list[CheckMessage]:
             "ENCRYPTION_KEYS is not set: whoever learns SECRET_KEY can open the secrets of the database.",
             "Set it to a key of its own, then run manage.py rotate_encryption_keys.",
         )
-    if settings.WEBHOOK_ALLOW_PRIVATE:
-        warn(
-            6,
-            "WEBHOOK_ALLOW_PRIVATE is on: whoever may submit a job can have us call the machines around us.",
-            "Leave it off unless every one of them may be called.",
-        )
+    for name in ("WEBHOOK_ALLOW_PRIVATE", "FETCH_ALLOW_PRIVATE"):
+        if getattr(settings, name):
+            warn(
+                6,
+                f"{name} is on: whoever may submit a job can have us call the machines around us.",
+                "Leave it off unless every one of them may be called.",
+            )
     if "*" in settings.TRUSTED_PROXIES:
         warn(
             7,

@@ -15,6 +15,7 @@ from jobs.ids import uuid7
 from jobs.models.event import Event, EventType
 from jobs.models.project import Project
 from jobs.models.signing import Signing
+from routing.addresses import without_query
 
 # An endpoint is given up when nothing but failures was heard of it for this long; but never for a single bad
 # day that many events fell on, and never for the few attempts at a receiver that is seldom told anything.
@@ -99,7 +100,7 @@ class WebhookEndpoint(Signing):
         )
 
     def __str__(self) -> str:
-        return self.description or self.url
+        return self.description or without_query(self.url)
 
     @property
     def is_enabled(self) -> bool:
