@@ -29,12 +29,17 @@ def delete_job(job: TranscriptionJob) -> None:
             return
         Delivery.objects.filter(event__job=locked).locked()
         recording = _locked_recording(locked)
-        answers = {f"answers/{locked.pk}/{run}.json" for run in range(1, locked.run + 1)}
-        answers |= set(locked.transcripts.exclude(answer="").values_list("answer", flat=True))
+        answers = answers_of(locked)
         locked.delete()
-        transaction.on_commit(partial(_remove, sorted(answers)))
+        transaction.on_commit(partial(_remove, answers))
         if recording is not None:
             _delete_if_unused(recording)
+
+
+def answers_of(job: TranscriptionJob) -> list[str]:
+    """The names under which the provider's answers to all its runs may be stored."""
+    kept = job.transcripts.exclude(answer="").values_list("answer", flat=True)
+    return sorted({*kept, *(f"answers/{job.pk}/{run}.json" for run in range(1, job.run + 1))})
 
 
 def delete_if_unused(recording: Recording) -> None:

@@ -32,7 +32,7 @@ from jobs.deletion import remove_unattached
 from jobs.ingestion import FetchFailed, fetch
 from jobs.leases import LeaseKeeper
 from jobs.lifecycle import CallReport
-from jobs.models import InvalidTransition, Recording, TranscriptionJob
+from jobs.models import InvalidTransition, Recording, Status, TranscriptionJob
 from jobs.options import to_query
 from jobs.results import MalformedAnswer, Result, parse
 from routing.backoff import ErrorKind, GiveUp, Retry, RetryPolicy
@@ -67,6 +67,7 @@ def execute(job: TranscriptionJob, keeper: LeaseKeeper, call: Call | None = None
             _write(_attempt(job, call), job, call)
         except InvalidTransition:
             logger.info("Job %s ended or was taken over while it ran here.", job.pk)
+            _forget_unwanted_answer(job)
         except CallAborted:
             logger.info("The call for job %s was abandoned: its lease is lost.", job.pk)
 
@@ -202,6 +203,13 @@ def _kept_answer(job: TranscriptionJob) -> Heard | None:
 
 def _discard_answer(job: TranscriptionJob) -> None:
     storages["default"].delete(job.answer_name)
+
+
+def _forget_unwanted_answer(job: TranscriptionJob) -> None:
+    """Of a job that was cancelled or deleted meanwhile, whose answer nobody will look for."""
+    with suppress(OperationalError, InterfaceError, OSError):
+        if not TranscriptionJob.objects.filter(pk=job.pk).exclude(status=Status.CANCELLED).exists():
+            _discard_answer(job)
 
 
 def _after(error: ProviderError, job: TranscriptionJob, region: Region) -> Outcome:

@@ -28,6 +28,7 @@ from jobs.models import (
     Transcript,
     TranscriptionJob,
 )
+from jobs.models.state import AudioDeleted
 from jobs.results import Result
 from jobs.wakeups import wake
 from routing.regions import region_named
@@ -148,9 +149,17 @@ def cancel(job: TranscriptionJob) -> None:
 
 
 def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> None:
-    """Run an ended job once more, with other options if given; earlier transcripts stay as versions."""
+    """Run an ended job once more, with other options if given; earlier transcripts stay as versions.
+
+    AudioDeleted if its audio is not kept any more.
+    """
     queue = region_named(job.region).queue
     with transaction.atomic():
+        # Locked: the purge looks for open jobs first (jobs.retention).
+        if job.recording_id is not None:
+            recording = Recording.objects.select_for_update(no_key=True).get(pk=job.recording_id)
+            if recording.audio_deleted_at is not None:
+                raise AudioDeleted(job)
         job.requeue(
             queue=queue,
             start_tag=TranscriptionJob.objects.next_start_tag(job.project, queue, job.priority),

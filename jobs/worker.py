@@ -25,7 +25,7 @@ from django.db import DatabaseError, connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from jobs import deliverer, isolation, sweeper
+from jobs import deliverer, isolation, retention, sweeper
 from jobs.execution import execute
 from jobs.leases import LeaseKeeper, keeper
 from jobs.models import TranscriptionJob, WorkerProcess
@@ -85,6 +85,7 @@ class Worker:
 
     def start(self) -> None:
         threading.Thread(target=self._mind, name="worker", daemon=True).start()
+        threading.Thread(target=self._purge, name="purge", daemon=True).start()
         if self.delivers:
             self._deliverer.start()
 
@@ -165,6 +166,11 @@ class Worker:
     def _look_at(self, queue: str) -> None:
         with _guarded(queue):
             self.run_available(queue)
+
+    def _purge(self) -> None:
+        while not self._stopping.wait(settings.SWEEP_SECONDS):
+            with _guarded("purge"):
+                retention.purge_when_due(self._stopping.is_set)
 
     def _deliver(self) -> None:
         receivers = deliverer.Receivers()

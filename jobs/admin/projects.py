@@ -16,6 +16,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
+from jobs import erasure
 from jobs.admin.history import SeenByStaff
 from jobs.admin.look import Checkboxes, TabularInline, display
 from jobs.audit import audited, record
@@ -33,7 +34,7 @@ class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Project
-        fields = ("name", "residency", "improve_provider_models")
+        fields = ("name", "residency", "improve_provider_models", "audio_days", "transcript_days")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -59,12 +60,20 @@ class ProjectAdmin(SeenByStaff):
     list_display = ("name", "personal_to", "member_count", "residence", "created_at")
     list_select_related = ("personal_to",)
     search_fields = ("name",)
-    fields = ("name", "residency", "improve_provider_models", "secret_link", "id", "created_at")
+    fields = (
+        "name",
+        "residency",
+        "improve_provider_models",
+        ("audio_days", "transcript_days"),
+        "secret_link",
+        "id",
+        "created_at",
+    )
     readonly_fields = ("secret_link", "id", "created_at")
     inlines = (MembersInline,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:
-        projects: QuerySet[Project] = super().get_queryset(request)
+        projects: QuerySet[Project] = super().get_queryset(request).filter(deleted_at=None)
         return projects.annotate(member_count=Count("members"))
 
     def save_model(self, request: HttpRequest, obj: Project, form: Any, change: bool) -> None:
@@ -81,9 +90,24 @@ class ProjectAdmin(SeenByStaff):
         for member in formset.deleted_objects:
             record(Action.MEMBER_REMOVED, request, member)
 
+    # Deletion, by superusers alone: it takes everything along
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        # It would take recordings along and leave their files behind: delete its jobs first, one by one.
-        return False
+        return bool(request.user.is_active and request.user.is_superuser)
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[str]]:
+        along = "With each go its recordings, jobs, transcripts, events, keys, members and stored files."
+        return [*map(str, objs), along], {"projects": len(objs)}, set(), []
+
+    def delete_model(self, request: HttpRequest, obj: Project) -> None:
+        with audited(Action.PROJECT_DELETED, request, obj):
+            erasure.begin(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Project]) -> None:
+        for project in queryset:
+            self.delete_model(request, project)
 
     @display(description="members", ordering="member_count")
     def member_count(self, project: Any) -> int:

@@ -100,7 +100,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
         case UnknownRegion():
             return answer(400, "unknown_region", str(error))
         case InvalidTransition():
-            return answer(409, "invalid_transition", str(error))
+            return answer(409, error.code, str(error))
         case NotReplayed():
             return answer(409, error.code, error.message)
         case KeyNotUsable():

@@ -35,6 +35,9 @@ class RecordingSerializer(serializers.Serializer[Any]):
     sha256 = serializers.CharField()
     duration = serializers.FloatField(allow_null=True, help_text="seconds")
     channels = serializers.IntegerField(allow_null=True)
+    audio_deleted_at = serializers.DateTimeField(
+        allow_null=True, help_text="When its project's audio_days were over."
+    )
 
 
 class JobErrorSerializer(serializers.Serializer[Any]):
@@ -98,6 +101,7 @@ class JobSerializer(serializers.Serializer[TranscriptionJob]):
                 "sha256": recording.sha256,
                 "duration": recording.duration,
                 "channels": recording.channels,
+                "audio_deleted_at": recording.audio_deleted_at,
             }
             if recording
             else None,
@@ -183,9 +187,32 @@ class ProjectSerializer(serializers.ModelSerializer[Project]):
         child=serializers.CharField(), help_text="Regions that its audio may go to; none named means any."
     )
 
+    audio_days = serializers.IntegerField(
+        min_value=0,
+        max_value=18_250,
+        allow_null=True,
+        required=False,
+        help_text="Days that audio is kept after it came; null: always.",
+    )
+    transcript_days = serializers.IntegerField(
+        min_value=0,
+        max_value=18_250,
+        allow_null=True,
+        required=False,
+        help_text="Days that transcripts, answers and events are kept after their job ended; null: always.",
+    )
+
     class Meta:
         model = Project
-        fields = ("id", "name", "residency", "improve_provider_models", "created_at")
+        fields = (
+            "id",
+            "name",
+            "residency",
+            "improve_provider_models",
+            "audio_days",
+            "transcript_days",
+            "created_at",
+        )
         read_only_fields = ("id", "created_at")
 
     def validate_residency(self, names: list[str]) -> list[str]:

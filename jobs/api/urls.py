@@ -34,7 +34,10 @@ v1 = [
         JobViewSet.as_view({"get": "transcript"}),
     ),
     path("projects/", ProjectViewSet.as_view({"get": "list"})),
-    path("projects/<uuid:pk>/", ProjectViewSet.as_view({"get": "retrieve", "patch": "partial_update"})),
+    path(
+        "projects/<uuid:pk>/",
+        ProjectViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+    ),
     path("keys/", KeyViewSet.as_view({"get": "list", "post": "create"})),
     path(
         "keys/<uuid:pk>/",

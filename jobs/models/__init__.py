@@ -2,6 +2,7 @@
 
 from jobs.models.attempt import Attempt, AttemptOutcome
 from jobs.models.audit import AuditEntry
+from jobs.models.chore import Chore
 from jobs.models.delivery import Delivery, DeliveryAttempt, DeliveryStatus
 from jobs.models.endpoint import DisabledReason, WebhookEndpoint
 from jobs.models.event import Event, EventType
@@ -19,6 +20,7 @@ __all__ = [
     "Attempt",
     "AttemptOutcome",
     "AuditEntry",
+    "Chore",
     "Delivery",
     "DeliveryAttempt",
     "DeliveryStatus",

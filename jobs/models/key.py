@@ -60,7 +60,8 @@ class KeyNotUsable(Exception):
 
 class ApiKeyManager(models.Manager["ApiKey"]):
     def usable(self) -> models.QuerySet[ApiKey]:
-        return self.filter(Q(expires_at=None) | Q(expires_at__gt=Now()), revoked_at=None)
+        unexpired = Q(expires_at=None) | Q(expires_at__gt=Now())
+        return self.filter(unexpired, revoked_at=None, project__deleted_at=None)
 
     def allowing(self, origin: str) -> models.QuerySet[ApiKey]:
         """The usable ones that pages of this origin may use."""
@@ -142,7 +143,7 @@ class ApiKey(models.Model):
     @property
     def is_usable(self) -> bool:
         expired = self.expires_at is not None and self.expires_at <= timezone.now()
-        return self.revoked_at is None and not expired
+        return self.revoked_at is None and not expired and self.project.deleted_at is None
 
     def covers(self, *scopes: str) -> bool:
         """Whether the key may do all that one with these scopes may."""

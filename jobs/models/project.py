@@ -7,6 +7,7 @@ from typing import ClassVar
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import models, transaction
+from django.db.models.functions import Now
 
 from jobs.ids import uuid7
 from jobs.models.signing import Signing
@@ -34,13 +35,25 @@ class ProjectManager(models.Manager["Project"]):
         return project
 
     def visible_to(self, user: User) -> models.QuerySet[Project]:
-        """Staff see all projects, others those that they are members of."""
-        return self.all() if user.is_staff else self.filter(members=user)
+        """Staff see all projects, others those that they are members of; nobody those that are deleted."""
+        return self.existing() if user.is_staff else self.existing().filter(members=user)
 
     def operated_by(self, user: User) -> models.QuerySet[Project]:
         """Those whose operator the user is, as staff are of all."""
         operates = models.Q(membership__user=user, membership__role=Role.OPERATOR)
-        return self.all() if user.is_staff else self.filter(operates)
+        return self.existing() if user.is_staff else self.existing().filter(operates)
+
+    def existing(self) -> models.QuerySet[Project]:
+        return self.filter(deleted_at=None)
+
+    def hidden(self) -> models.QuerySet[Project]:
+        """Deleted ones that are to be erased still."""
+        return self.filter(deleted_at__isnull=False)
+
+    def forgetting(self) -> models.QuerySet[Project]:
+        """Those that keep some things for a time only."""
+        timed = models.Q(audio_days__isnull=False) | models.Q(transcript_days__isnull=False)
+        return self.existing().filter(timed)
 
 
 class Project(Signing):
@@ -61,7 +74,16 @@ class Project(Signing):
     improve_provider_models = models.BooleanField(
         default=False, help_text="Let the provider keep the audio to train its models (mip_opt_out=false)."
     )
+    audio_days = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="How long audio is kept after it came; empty: always."
+    )
+    transcript_days = models.PositiveSmallIntegerField(
+        null=True,
+        blank=True,
+        help_text="How long transcripts, answers and events are kept after their job ended; empty: always.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
+    deleted_at = models.DateTimeField(null=True, editable=False, help_text="It is being erased since then.")
 
     objects: ClassVar[ProjectManager] = ProjectManager()
 
@@ -70,6 +92,10 @@ class Project(Signing):
 
     def __str__(self) -> str:
         return self.name
+
+    def hide(self) -> None:
+        """Nobody sees it any more, and whose it was may have a personal project again."""
+        Project.objects.existing().filter(pk=self.pk).update(deleted_at=Now(), personal_to=None)
 
     def allows(self, user: User, role: str) -> bool:
         """Whether `user` may do what members with `role` may; staff may do everything."""

@@ -69,6 +69,17 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
     def open(self) -> JobQuerySet:
         return self.filter(status__in=OPEN)
 
+    def end_all(self) -> None:
+        """Cancel what is open, telling nobody: their project is deleted."""
+        self.open().update(
+            status=Status.CANCELLED,
+            lease_token=None,
+            lease_until=None,
+            worker="",
+            run_at=None,
+            finished_at=Now(),
+        )
+
     def reach(self, limit: int) -> bool:
         """Whether there are so many, without counting further."""
         return self[:limit].count() == limit

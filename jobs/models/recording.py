@@ -29,12 +29,21 @@ class Recording(models.Model):
     channels = models.PositiveSmallIntegerField(null=True, editable=False)
     sample_rate = models.PositiveIntegerField(null=True, editable=False, help_text="Hz")
     created_at = models.DateTimeField(auto_now_add=True)
+    audio_deleted_at = models.DateTimeField(
+        null=True, editable=False, help_text="Its project keeps audio for a time only."
+    )
 
     class Meta:
         ordering = ("-id",)
         indexes = (
             # JobQuerySet.with_audio_of, JobFilter.sha256
             models.Index(fields=("project", "sha256", "-id"), name="recording_duplicates"),
+            # retention
+            models.Index(
+                fields=("project", "created_at"),
+                condition=models.Q(audio_deleted_at=None),
+                name="recording_with_audio",
+            ),
         )
 
     def __str__(self) -> str:

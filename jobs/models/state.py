@@ -57,6 +57,8 @@ MOVES_OF_PEOPLE = {
 class InvalidTransition(Exception):
     """The job is not (or no longer) in a status that allows the move, or its lease is another's now."""
 
+    code = "invalid_transition"
+
     def __init__(self, job: TranscriptionJob, status: Status) -> None:
         allowed, rule = MOVES_OF_PEOPLE.get(status, (tuple(Status), ""))
         if job.status in allowed:
@@ -64,3 +66,12 @@ class InvalidTransition(Exception):
         else:
             message = f"The job is {job.status}; {rule}."
         super().__init__(message)
+
+
+class AudioDeleted(InvalidTransition):
+    """There is nothing left to transcribe."""
+
+    code = "audio_deleted"
+
+    def __init__(self, job: TranscriptionJob) -> None:
+        Exception.__init__(self, f"The audio of job {job.pk} was deleted after its project's audio_days.")

@@ -13,6 +13,7 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from jobs import erasure
 from jobs.api.permissions import MANAGING, READING
 from jobs.api.serializers import (
     IssuedKeySerializer,
@@ -28,7 +29,7 @@ from jobs.models.audit import Action
 
 
 class ProjectViewSet(ScopedViewSet):
-    needs: ClassVar = {"list": READING, "retrieve": READING, "partial_update": MANAGING}
+    needs: ClassVar = {"list": READING, "retrieve": READING, "partial_update": MANAGING, "destroy": MANAGING}
     queryset = Project.objects.none()
     serializer_class = ProjectSerializer
 
@@ -49,6 +50,14 @@ class ProjectViewSet(ScopedViewSet):
         with audited(Action.PROJECT_CHANGED, request, project, changed=sorted(changes.validated_data)):
             changes.save()
         return Response(changes.data)
+
+    @extend_schema(responses={202: None})
+    def destroy(self, request: Request, pk: UUID) -> Response:
+        """Gone at once with its keys and open jobs; all that is stored of it is erased within minutes."""
+        project = self.get_object()
+        with audited(Action.PROJECT_DELETED, request, project):
+            erasure.begin(project)
+        return Response(status=202)
 
 
 class KeyViewSet(ScopedViewSet):
