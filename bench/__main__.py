@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-ALL = ("accuracy", "batch", "memory")
+ALL = ("accuracy", "batch", "memory", "webhooks")
 
 
 def main() -> None:
