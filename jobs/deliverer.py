@@ -190,7 +190,7 @@ def deliver_test(endpoint: WebhookEndpoint) -> Delivery:
         event = Event.objects.create(
             project=endpoint.project,
             type=EventType.TEST,
-            data={"endpoint": str(endpoint.pk), "message": "This is a test."},
+            data={"id": str(uuid4()), "endpoint": str(endpoint.pk), "message": "This is a test."},
         )
         delivery = Delivery(
             event=event,
