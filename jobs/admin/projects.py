@@ -10,6 +10,7 @@ from django import forms
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
+from django.forms import BaseInlineFormSet
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404
 from django.template.response import TemplateResponse
@@ -20,7 +21,7 @@ from jobs import erasure
 from jobs.admin.history import SeenByStaff
 from jobs.admin.look import Checkboxes, TabularInline, display
 from jobs.audit import audited, record
-from jobs.models import Membership, Project
+from jobs.models import Membership, Project, Role
 from jobs.models.audit import Action
 from routing.regions import all_regions
 
@@ -45,8 +46,19 @@ class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
             self.fields["residency"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
 
 
+class MembersFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
+    def clean(self) -> None:
+        super().clean()
+        kept = [form for form in self.forms if form not in self.deleted_forms]
+        roles = {form.cleaned_data.get("role") for form in kept if form.is_valid()}
+        had_one = self.instance.membership_set.filter(role=Role.OPERATOR).exists()
+        if had_one and Role.OPERATOR not in roles:
+            raise forms.ValidationError("A project keeps an operator: make another one first.")
+
+
 class MembersInline(TabularInline):
     model = Membership
+    formset = MembersFormSet
     extra = 0
     autocomplete_fields = ("user",)
 

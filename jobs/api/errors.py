@@ -22,6 +22,7 @@ from jobs.api.limits import open_jobs_limit
 from jobs.downloads import RangeNotSatisfiable
 from jobs.endpoints import NotReplayed
 from jobs.intake import NotAccepted, TooManyOpenJobs
+from jobs.members import NotPossible
 from jobs.models import InvalidTransition, KeyNotUsable, KeyReused
 from jobs.options import InvalidOptions
 from jobs.probe import ProbeError
@@ -103,6 +104,8 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
             return answer(409, error.code, str(error))
         case NotReplayed():
             return answer(409, error.code, error.message)
+        case NotPossible():
+            return answer(409, error.code, str(error))
         case KeyNotUsable():
             return answer(409, "key_not_usable", str(error))
         case ProbeError(code="probe_unavailable"):

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth.models import User
 from rest_framework import serializers
 
+from jobs.members import user_named
 from jobs.models import (
     ApiKey,
     Attempt,
     AttemptOutcome,
     AuditEntry,
+    Membership,
     Mode,
     Priority,
     Project,
+    Role,
     Scope,
     Status,
     TranscriptionJob,
@@ -184,7 +188,9 @@ class TranscriptSerializer(serializers.Serializer[Any]):
 
 class ProjectSerializer(serializers.ModelSerializer[Project]):
     residency = serializers.ListField(
-        child=serializers.CharField(), help_text="Regions that its audio may go to; none named means any."
+        child=serializers.CharField(),
+        required=False,
+        help_text="Regions that its audio may go to; none named means any.",
     )
 
     audio_days = serializers.IntegerField(
@@ -220,6 +226,30 @@ class ProjectSerializer(serializers.ModelSerializer[Project]):
         if unknown:
             raise serializers.ValidationError(f"There is no region {', '.join(unknown)}.")
         return names
+
+
+class RoleSerializer(serializers.Serializer[Any]):
+    role = serializers.ChoiceField(choices=Role.choices)
+
+
+class NewMemberSerializer(RoleSerializer):
+    user = serializers.CharField(help_text="A username, or an e-mail address that one user has.")
+
+    def validate_user(self, name: str) -> User:
+        user = user_named(name)
+        if user is None:
+            raise serializers.ValidationError("No user, or not just one, has this name or address.")
+        return user
+
+
+class MemberSerializer(serializers.Serializer[Membership]):
+    username = serializers.CharField()
+    email = serializers.CharField(allow_null=True)
+    role = serializers.ChoiceField(choices=Role.choices)
+
+    def to_representation(self, member: Membership) -> dict[str, Any]:
+        user = member.user
+        return {"username": user.get_username(), "email": user.email or None, "role": member.role}
 
 
 class KeySerializer(serializers.ModelSerializer[ApiKey]):

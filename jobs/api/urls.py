@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from jobs.api.views.audit import AuditViewSet
 from jobs.api.views.jobs import SUBMISSION_PARSERS, JobViewSet
+from jobs.api.views.members import MemberViewSet
 from jobs.api.views.projects import KeyViewSet, ProjectViewSet
 from jobs.api.views.regions import Nothing, RegionViewSet
 from jobs.api.views.webhooks import (
@@ -33,11 +34,17 @@ v1 = [
         r"^jobs/(?P<pk>[0-9a-f-]{36})/transcript\.(?P<form>json|txt|srt|vtt)$",
         JobViewSet.as_view({"get": "transcript"}),
     ),
-    path("projects/", ProjectViewSet.as_view({"get": "list"})),
+    path("projects/", ProjectViewSet.as_view({"get": "list", "post": "create"})),
     path(
         "projects/<uuid:pk>/",
         ProjectViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
     ),
+    path("projects/<uuid:pk>/members/", MemberViewSet.as_view({"get": "list", "post": "create"})),
+    path(
+        "projects/<uuid:pk>/members/<str:username>/",
+        MemberViewSet.as_view({"patch": "partial_update", "delete": "destroy"}),
+    ),
+    path("projects/<uuid:pk>/leave/", MemberViewSet.as_view({"post": "leave"})),
     path("keys/", KeyViewSet.as_view({"get": "list", "post": "create"})),
     path(
         "keys/<uuid:pk>/",

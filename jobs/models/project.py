@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -32,6 +32,13 @@ class ProjectManager(models.Manager["Project"]):
                     personal_to=user, defaults={"name": f"{user.get_username()}'s recordings"}
                 )
                 Membership.objects.get_or_create(project=project, user=user, defaults={"role": Role.OPERATOR})
+        return project
+
+    def found(self, user: User, **fields: Any) -> Project:
+        """A new project that `user` operates."""
+        with transaction.atomic():
+            project = self.create(**fields)
+            Membership.objects.create(project=project, user=user, role=Role.OPERATOR)
         return project
 
     def visible_to(self, user: User) -> models.QuerySet[Project]:

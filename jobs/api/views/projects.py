@@ -29,7 +29,13 @@ from jobs.models.audit import Action
 
 
 class ProjectViewSet(ScopedViewSet):
-    needs: ClassVar = {"list": READING, "retrieve": READING, "partial_update": MANAGING, "destroy": MANAGING}
+    needs: ClassVar = {
+        "list": READING,
+        "create": MANAGING,
+        "retrieve": READING,
+        "partial_update": MANAGING,
+        "destroy": MANAGING,
+    }
     queryset = Project.objects.none()
     serializer_class = ProjectSerializer
 
@@ -39,6 +45,18 @@ class ProjectViewSet(ScopedViewSet):
     def list(self, request: Request) -> Response:
         page = self.paginate_queryset(self.get_queryset())
         return self.get_paginated_response(ProjectSerializer(page, many=True).data)
+
+    def create(self, request: Request) -> Response:
+        """A new project, which you operate. A key has its project, and makes none."""
+        if isinstance(request.auth, ApiKey):
+            raise PermissionDenied("A key belongs to a project and makes none: sign in.")
+        user: Any = request.user
+        wanted = ProjectSerializer(data=request.data)
+        wanted.is_valid(raise_exception=True)
+        with transaction.atomic():
+            project = Project.objects.found(user, **wanted.validated_data)
+            record(Action.PROJECT_CREATED, request, project)
+        return Response(ProjectSerializer(project).data, status=201)
 
     def retrieve(self, request: Request, pk: UUID) -> Response:
         return Response(ProjectSerializer(self.get_object()).data)

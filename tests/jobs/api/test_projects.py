@@ -23,7 +23,8 @@ def test_a_key_sees_its_own_project_alone(api, project, other_project):
     page = api.get(PROJECTS).json()
 
     assert [row["name"] for row in page["results"]] == [project.name]
-    assert set(page["results"][0]) == {"id", "name", "residency", "improve_provider_models", "created_at"}
+    policies = {"residency", "improve_provider_models", "audio_days", "transcript_days"}
+    assert set(page["results"][0]) == {"id", "name", "created_at"} | policies
     assert api.get(f"{PROJECTS}{other_project.pk}/").status_code == 404
 
 
