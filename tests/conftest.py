@@ -7,8 +7,10 @@ it starts with the run, and the workers share it, each with a database of its ow
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import django
 import pytest
@@ -96,3 +98,17 @@ def redis_url(redis_server: RedisServer) -> str:
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which programs for Node.js find the reference library of Standard Webhooks."""
+    directory = tmp_path_factory.mktemp("node")
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is missing: nothing is checked with JavaScript's library")
+    command = [npm, "install", "--silent", "--no-audit", "--no-fund", "standardwebhooks@1.1.1"]
+    installed = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60)
+    if installed.returncode:
+        pytest.skip(f"npm cannot install standardwebhooks: {installed.stderr[-200:]}")
+    return directory

@@ -35,19 +35,6 @@ class Receiver(Program):
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-@pytest.fixture(scope="session")
-def node_modules(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("node")
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is missing: the receiver in JavaScript is not checked")
-    command = [npm, "install", "--silent", "--no-audit", "--no-fund", "standardwebhooks@1.1.1"]
-    installed = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60)
-    if installed.returncode:
-        pytest.skip(f"npm cannot install standardwebhooks: {installed.stderr[-200:]}")
-    return directory
-
-
 @pytest.fixture
 def python_receiver(tmp_path):
     program = tmp_path / "receiver.py"
