@@ -59,12 +59,20 @@ Outcome = Callable[[TranscriptionJob], object]
 """What is to be written of an attempt: a function of jobs.lifecycle, but for the job."""
 
 
-def execute(job: TranscriptionJob, keeper: LeaseKeeper, call: Call | None = None) -> None:
-    """Run `job`, claimed by this process, to the end of this attempt. Raises nothing that is the job's."""
+def execute(
+    job: TranscriptionJob,
+    keeper: LeaseKeeper,
+    call: Call | None = None,
+    answered: Callable[[], None] = lambda: None,
+) -> None:
+    """Run `job`, claimed by this process, to the end of this attempt. Raises nothing that is the job's.
+
+    `answered` is called when the provider is done with it, and may take the next.
+    """
     call = call or Call(longest_attempt(job))
     with keeper.hold(job, call):
         try:
-            _write(_attempt(job, call), job, call)
+            _write(_attempt(job, call, answered), job, call)
         except InvalidTransition:
             logger.info("Job %s ended or was taken over while it ran here.", job.pk)
             _forget_unwanted_answer(job)
@@ -87,14 +95,14 @@ class Heard:
     answer_name: str
 
 
-def _attempt(job: TranscriptionJob, call: Call) -> Outcome:
+def _attempt(job: TranscriptionJob, call: Call, answered: Callable[[], None]) -> Outcome:
     try:
         region = region_named(job.region)
     except UnknownRegion as error:
         unknown = CallReport(error_code="unknown_region", error_message=str(error))
         return partial(lifecycle.wait, seconds=UNKNOWN_REGION_REST_SECONDS, report=unknown, counted=False)
     try:
-        heard = _kept_answer(job) or _ask(job, region, call)
+        heard = _kept_answer(job) or _ask(job, region, call, answered)
     except CallAborted:
         raise
     except FetchFailed as error:
@@ -141,7 +149,7 @@ def _write(outcome: Outcome, job: TranscriptionJob, call: Call) -> None:
             return
 
 
-def _ask(job: TranscriptionJob, region: Region, call: Call) -> Heard:
+def _ask(job: TranscriptionJob, region: Region, call: Call, answered: Callable[[], None]) -> Heard:
     if job.recording_id is None:
         _ingest(job, call)
     provider = provider_for(ProviderEndpoint(region.base_url, region.api_key))
@@ -155,6 +163,7 @@ def _ask(job: TranscriptionJob, region: Region, call: Call) -> Heard:
         connection.close()
         began_at = time.monotonic()
         answer: Answer = provider.transcribe(source, query, call=call, content_type=media_type)
+        answered()
     breaker_of(region.name).succeeded(began_at)
     kept = _keep(job, answer.body)
     report = CallReport(status_code=answer.status, request_id=answer.request_id or "")

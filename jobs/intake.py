@@ -164,11 +164,8 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
 
 def _duplicate_of(recording: Recording | None) -> str | None:
     """The last job that this very audio was submitted with before, in its project."""
-    if recording is None:
-        return None
-    earlier = TranscriptionJob.objects.with_audio_of(recording).order_by("-id").values_list("pk", flat=True)
-    found = earlier.first()
-    return None if found is None else str(found)
+    found = recording and TranscriptionJob.objects.duplicate_of(recording)
+    return str(found) if found else None
 
 
 def _insert(job: TranscriptionJob, order: Order) -> None:

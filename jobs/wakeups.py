@@ -21,7 +21,8 @@ from jobs.queues import WEBHOOK_QUEUE
 logger = logging.getLogger(__name__)
 
 WORK_TASK, DELIVER_TASK = "jobs.work", "jobs.deliver"
-SPACING_SECONDS = 0.05
+# A message costs its worker 4 ms: at 20 a second that was a quarter of what it did.
+SPACING_SECONDS = 0.2
 BROKER_REST_SECONDS = 1.0
 
 

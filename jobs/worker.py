@@ -2,8 +2,9 @@
 
 1. It looks for work when woken (a Celery message) and, by itself, every POLL_SECONDS: with the broker down,
    or for a job whose wake-up was lost, that is all there is.
-2. At most `concurrency` jobs at a time, whoever asked for the look. A look goes on until nothing is left, and
-   one that finds a job has another thread look as well, so that one message fills all slots.
+2. At most `concurrency` calls of the provider at a time, whoever asked for the look. A look goes on until
+   nothing is left, and one that finds a job has another thread look as well, so that one message fills all
+   slots. What follows the answer takes no slot.
 3. To stop: claim no more, wait SHUTDOWN_GRACE_SECONDS, give the rest back without a strike, exit.
 4. A thread cannot be ended from outside. When one is stuck the process leaves, so that whoever looks after it
    starts another; the embedded worker, which has nobody, does with a slot less.
@@ -18,6 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from time import monotonic
 
 from django.conf import settings
@@ -65,6 +67,19 @@ class _Slots:
             self.taken -= 1
 
 
+class _Slot:
+    """One of them, taken; given back once, by whoever is first."""
+
+    def __init__(self, slots: _Slots) -> None:
+        self._slots = slots
+        self._given_back = False
+
+    def give_back(self) -> None:
+        if not self._given_back:
+            self._given_back = True
+            self._slots.give_back()
+
+
 class Worker:
     """The jobs that this process runs, and the threads that look after them."""
 
@@ -76,8 +91,8 @@ class Worker:
         self._slots = {queue: _Slots(1) for queue in self.queues if queue == ISOLATION_QUEUE}
         shared = _Slots(concurrency)
         self._slots |= {queue: shared for queue in self.queues if queue != ISOLATION_QUEUE}
-        # One more, for the job in isolation.
-        self._pool = ThreadPoolExecutor(concurrency + 1, thread_name_prefix="job")
+        # As many again for what is done with answers, and one for the job in isolation.
+        self._pool = ThreadPoolExecutor(2 * concurrency + 1, thread_name_prefix="job")
         self._stopping = threading.Event()
         self._deliverer = threading.Thread(target=self._deliver, name="deliver", daemon=True)
         self._deliveries_asked = threading.Event()
@@ -93,6 +108,7 @@ class Worker:
         """Run jobs of `queue` until none is left or all slots are taken."""
         slots = self._slots[queue]
         while not self._stopping.is_set() and not self.leases.is_cut_off and slots.take():
+            slot = _Slot(slots)
             try:
                 if not _may_claim(queue):
                     return
@@ -105,9 +121,18 @@ class Worker:
                     if slots.free:
                         # Where one was, there may be more.
                         self._pool.submit(self._look_at, queue)
-                    execute(job, self.leases)
+                    execute(job, self.leases, answered=partial(self._pass_on, slot, queue))
             finally:
-                slots.give_back()
+                slot.give_back()
+
+    def _pass_on(self, slot: _Slot, queue: str) -> None:
+        """Let another thread have the slot: the provider is free, and this one still has an answer to store.
+
+        Of a single slot nothing is passed on: who asks for one job at a time gets one at a time.
+        """
+        if self.concurrency > 1 and not self._stopping.is_set():
+            slot.give_back()
+            self._pool.submit(self._look_at, queue)
 
     def deliver_soon(self) -> None:
         """Look for webhooks that are due, in the thread that delivers them."""

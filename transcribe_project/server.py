@@ -8,6 +8,7 @@ everything that runs may end or move, and only then are the connections closed.
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -18,6 +19,7 @@ from typing import NoReturn
 
 import uvicorn
 from django.conf import settings
+from django.urls import get_resolver
 
 
 class Server(uvicorn.Server):
@@ -48,6 +50,14 @@ class Server(uvicorn.Server):
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: None)
         self.run(sockets=[listening])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # The views, before anybody waits for them.
+        get_resolver().url_patterns  # noqa: B018
+        # What there is now stays: the garbage collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        await super().startup(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:

@@ -34,42 +34,124 @@ def protect(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
 
 
 def expose(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    schema_editor.execute("DROP TRIGGER jobs_audit_append_only" + (
-        " ON jobs_auditentry; DROP FUNCTION jobs_audit_append_only()"
-        if schema_editor.connection.vendor == "postgresql"
-        else ""
-    ), None)
+    schema_editor.execute(
+        "DROP TRIGGER jobs_audit_append_only"
+        + (
+            " ON jobs_auditentry; DROP FUNCTION jobs_audit_append_only()"
+            if schema_editor.connection.vendor == "postgresql"
+            else ""
+        ),
+        None,
+    )
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0007_idempotency_keys'),
+        ("jobs", "0007_idempotency_keys"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='AuditEntry',
+            name="AuditEntry",
             fields=[
-                ('id', models.UUIDField(default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('action', models.CharField(choices=[('session.signed_in', 'Signed In'), ('session.sign_in_failed', 'Sign In Failed'), ('key.issued', 'Key Issued'), ('key.changed', 'Key Changed'), ('key.rotated', 'Key Rotated'), ('key.revoked', 'Key Revoked'), ('secret.revealed', 'Secret Revealed'), ('secret.rotated', 'Secret Rotated'), ('audio.fetched', 'Audio Fetched'), ('transcript.viewed', 'Transcript Viewed'), ('transcript.exported', 'Transcript Exported'), ('job.requeued', 'Job Requeued'), ('job.changed', 'Job Changed'), ('job.cancelled', 'Job Cancelled'), ('job.deleted', 'Job Deleted'), ('member.added', 'Member Added'), ('member.changed', 'Member Changed'), ('member.removed', 'Member Removed'), ('project.created', 'Project Created'), ('project.changed', 'Project Changed'), ('project.deleted', 'Project Deleted'), ('project.erased', 'Project Erased'), ('data.purged', 'Data Purged')], max_length=40)),
-                ('result', models.CharField(choices=[('done', 'Done'), ('refused', 'Refused')], default='done', max_length=10)),
-                ('actor', models.CharField(blank=True, help_text='Their name then; empty: the service.', max_length=200)),
-                ('object_type', models.CharField(blank=True, max_length=30)),
-                ('object_id', models.CharField(blank=True, max_length=50)),
-                ('object_name', models.CharField(blank=True, max_length=200)),
-                ('ip', models.GenericIPAddressField(null=True)),
-                ('details', models.JSONField(default=dict)),
-                ('key', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='jobs.apikey')),
-                ('project', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='jobs.project')),
-                ('user', models.ForeignKey(db_constraint=False, db_index=False, null=True, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to=settings.AUTH_USER_MODEL)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                (
+                    "action",
+                    models.CharField(
+                        choices=[
+                            ("session.signed_in", "Signed In"),
+                            ("session.sign_in_failed", "Sign In Failed"),
+                            ("key.issued", "Key Issued"),
+                            ("key.changed", "Key Changed"),
+                            ("key.rotated", "Key Rotated"),
+                            ("key.revoked", "Key Revoked"),
+                            ("secret.revealed", "Secret Revealed"),
+                            ("secret.rotated", "Secret Rotated"),
+                            ("audio.fetched", "Audio Fetched"),
+                            ("transcript.viewed", "Transcript Viewed"),
+                            ("transcript.exported", "Transcript Exported"),
+                            ("job.requeued", "Job Requeued"),
+                            ("job.changed", "Job Changed"),
+                            ("job.cancelled", "Job Cancelled"),
+                            ("job.deleted", "Job Deleted"),
+                            ("member.added", "Member Added"),
+                            ("member.changed", "Member Changed"),
+                            ("member.removed", "Member Removed"),
+                            ("project.created", "Project Created"),
+                            ("project.changed", "Project Changed"),
+                            ("project.deleted", "Project Deleted"),
+                            ("project.erased", "Project Erased"),
+                            ("data.purged", "Data Purged"),
+                        ],
+                        max_length=40,
+                    ),
+                ),
+                (
+                    "result",
+                    models.CharField(
+                        choices=[("done", "Done"), ("refused", "Refused")], default="done", max_length=10
+                    ),
+                ),
+                (
+                    "actor",
+                    models.CharField(
+                        blank=True, help_text="Their name then; empty: the service.", max_length=200
+                    ),
+                ),
+                ("object_type", models.CharField(blank=True, max_length=30)),
+                ("object_id", models.CharField(blank=True, max_length=50)),
+                ("object_name", models.CharField(blank=True, max_length=200)),
+                ("ip", models.GenericIPAddressField(null=True)),
+                ("details", models.JSONField(default=dict)),
+                (
+                    "key",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="jobs.apikey",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="jobs.project",
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'audit log',
-                'ordering': ('-id',),
-                'indexes': [models.Index(fields=['project', '-id'], name='audit_of_project'), models.Index(fields=['object_id', '-id'], name='audit_of_object'), models.Index(fields=['at'], name='audit_at')],
+                "verbose_name_plural": "audit log",
+                "ordering": ("-id",),
+                "indexes": [
+                    models.Index(fields=["project", "-id"], name="audit_of_project"),
+                    models.Index(fields=["object_id", "-id"], name="audit_of_object"),
+                    models.Index(fields=["at"], name="audit_at"),
+                ],
             },
         ),
         migrations.RunPython(protect, expose),

@@ -4,15 +4,45 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0009_find_duplicates'),
+        ("jobs", "0009_find_duplicates"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='auditentry',
-            name='action',
-            field=models.CharField(choices=[('session.signed_in', 'Signed In'), ('session.sign_in_failed', 'Sign In Failed'), ('key.issued', 'Key Issued'), ('key.changed', 'Key Changed'), ('key.rotated', 'Key Rotated'), ('key.revoked', 'Key Revoked'), ('secret.revealed', 'Secret Revealed'), ('secret.rotated', 'Secret Rotated'), ('audio.fetched', 'Audio Fetched'), ('transcript.viewed', 'Transcript Viewed'), ('transcript.exported', 'Transcript Exported'), ('job.requeued', 'Job Requeued'), ('job.changed', 'Job Changed'), ('job.cancelled', 'Job Cancelled'), ('job.deleted', 'Job Deleted'), ('member.added', 'Member Added'), ('member.changed', 'Member Changed'), ('member.removed', 'Member Removed'), ('project.created', 'Project Created'), ('project.changed', 'Project Changed'), ('project.deleted', 'Project Deleted'), ('project.erased', 'Project Erased'), ('webhook.added', 'Webhook Added'), ('webhook.changed', 'Webhook Changed'), ('webhook.disabled', 'Webhook Disabled'), ('webhook.deleted', 'Webhook Deleted'), ('data.purged', 'Data Purged')], max_length=40),
+            model_name="auditentry",
+            name="action",
+            field=models.CharField(
+                choices=[
+                    ("session.signed_in", "Signed In"),
+                    ("session.sign_in_failed", "Sign In Failed"),
+                    ("key.issued", "Key Issued"),
+                    ("key.changed", "Key Changed"),
+                    ("key.rotated", "Key Rotated"),
+                    ("key.revoked", "Key Revoked"),
+                    ("secret.revealed", "Secret Revealed"),
+                    ("secret.rotated", "Secret Rotated"),
+                    ("audio.fetched", "Audio Fetched"),
+                    ("transcript.viewed", "Transcript Viewed"),
+                    ("transcript.exported", "Transcript Exported"),
+                    ("job.requeued", "Job Requeued"),
+                    ("job.changed", "Job Changed"),
+                    ("job.cancelled", "Job Cancelled"),
+                    ("job.deleted", "Job Deleted"),
+                    ("member.added", "Member Added"),
+                    ("member.changed", "Member Changed"),
+                    ("member.removed", "Member Removed"),
+                    ("project.created", "Project Created"),
+                    ("project.changed", "Project Changed"),
+                    ("project.deleted", "Project Deleted"),
+                    ("project.erased", "Project Erased"),
+                    ("webhook.added", "Webhook Added"),
+                    ("webhook.changed", "Webhook Changed"),
+                    ("webhook.disabled", "Webhook Disabled"),
+                    ("webhook.deleted", "Webhook Deleted"),
+                    ("data.purged", "Data Purged"),
+                ],
+                max_length=40,
+            ),
         ),
     ]

@@ -5,41 +5,52 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0010_audit_of_webhooks'),
+        ("jobs", "0010_audit_of_webhooks"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Chore',
+            name="Chore",
             fields=[
-                ('name', models.CharField(max_length=30, primary_key=True, serialize=False)),
-                ('run_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("name", models.CharField(max_length=30, primary_key=True, serialize=False)),
+                ("run_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
         ),
         migrations.AddField(
-            model_name='project',
-            name='audio_days',
-            field=models.PositiveSmallIntegerField(blank=True, help_text='How long audio is kept after it came; empty: always.', null=True),
+            model_name="project",
+            name="audio_days",
+            field=models.PositiveSmallIntegerField(
+                blank=True, help_text="How long audio is kept after it came; empty: always.", null=True
+            ),
         ),
         migrations.AddField(
-            model_name='project',
-            name='deleted_at',
-            field=models.DateTimeField(editable=False, help_text='It is being erased since then.', null=True),
+            model_name="project",
+            name="deleted_at",
+            field=models.DateTimeField(editable=False, help_text="It is being erased since then.", null=True),
         ),
         migrations.AddField(
-            model_name='project',
-            name='transcript_days',
-            field=models.PositiveSmallIntegerField(blank=True, help_text='How long transcripts, answers and events are kept after their job ended; empty: always.', null=True),
+            model_name="project",
+            name="transcript_days",
+            field=models.PositiveSmallIntegerField(
+                blank=True,
+                help_text="How long transcripts, answers and events are kept after their job ended; empty: always.",
+                null=True,
+            ),
         ),
         migrations.AddField(
-            model_name='recording',
-            name='audio_deleted_at',
-            field=models.DateTimeField(editable=False, help_text='Its project keeps audio for a time only.', null=True),
+            model_name="recording",
+            name="audio_deleted_at",
+            field=models.DateTimeField(
+                editable=False, help_text="Its project keeps audio for a time only.", null=True
+            ),
         ),
         migrations.AddIndex(
-            model_name='recording',
-            index=models.Index(condition=models.Q(('audio_deleted_at', None)), fields=['project', 'created_at'], name='recording_with_audio'),
+            model_name="recording",
+            index=models.Index(
+                condition=models.Q(("audio_deleted_at", None)),
+                fields=["project", "created_at"],
+                name="recording_with_audio",
+            ),
         ),
     ]

@@ -65,6 +65,14 @@ SELECT coalesce(max(tag), 0) FROM (
 """
 
 
+# By hand as well: every upload asks, and Django would take longer to write it than the database to answer it.
+_DUPLICATE = """
+SELECT id FROM jobs_transcriptionjob WHERE recording_id = (
+    SELECT id FROM jobs_recording WHERE project_id = %s AND sha256 = %s AND id <> %s ORDER BY id DESC LIMIT 1
+) ORDER BY id DESC LIMIT 1
+"""
+
+
 class JobQuerySet(models.QuerySet["TranscriptionJob"]):
     def open(self) -> JobQuerySet:
         return self.filter(status__in=OPEN)
@@ -96,11 +104,6 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
         earlier = same & (Q(start_tag__lt=job.start_tag) | Q(start_tag=job.start_tag, id__lt=job.pk))
         fresh = Q(status=Status.QUEUED) & (Q(priority__lt=job.priority) | earlier)
         return self.filter(due | fresh, queue=job.queue)
-
-    def with_audio_of(self, recording: Recording) -> JobQuerySet:
-        """The jobs of the last recording in its project, before it, that is the same byte for byte."""
-        same = Recording.objects.filter(project=recording.project_id, sha256=recording.sha256)
-        return self.filter(recording=same.exclude(pk=recording.pk).order_by("-id").values("pk")[:1])
 
     def tagged(self, tag: str) -> JobQuerySet:
         return cast(JobQuerySet, holding(self, "tags", tag))
@@ -152,6 +155,16 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
         if held.update(lease_until=seconds_from_now(lease_seconds)) == len(tokens):
             return set()
         return set(tokens) - set(held.values_list("lease_token", flat=True))
+
+    def duplicate_of(self, recording: Recording) -> UUID | None:
+        """The last job of the last recording in the project that is the same, byte for byte, or None."""
+        connection = connections[self.db]
+        ids = recording.project_id, recording.pk
+        project_id, own = ids if connection.vendor == "postgresql" else (each.hex for each in ids)
+        with connection.cursor() as cursor:
+            cursor.execute(_DUPLICATE, [project_id, recording.sha256, own])
+            found = cursor.fetchone()
+        return found and (found[0] if connection.vendor == "postgresql" else UUID(found[0]))
 
     def next_start_tag(self, project: Project, queue: str, priority: int) -> int:
         """The start tag of the project's next job in this queue.

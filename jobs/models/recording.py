@@ -36,7 +36,7 @@ class Recording(models.Model):
     class Meta:
         ordering = ("-id",)
         indexes = (
-            # JobQuerySet.with_audio_of, JobFilter.sha256
+            # JobQuerySet.duplicate_of, JobFilter.sha256
             models.Index(fields=("project", "sha256", "-id"), name="recording_duplicates"),
             # retention
             models.Index(

@@ -7,7 +7,7 @@ import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from jobs import deliverer, isolation, leases
+from jobs import deliverer, isolation, leases, lifecycle
 from jobs.leases import LeaseKeeper
 from jobs.models import Status, TranscriptionJob, WorkerProcess
 from jobs.queues import ISOLATION_QUEUE, WEBHOOK_QUEUE
@@ -69,6 +69,27 @@ def test_one_wake_up_fills_all_slots_and_no_more(worker, queue_jobs, provider):
 
     wait_until(lambda: not open_jobs())
     assert provider.requests()["peak"] == 4
+
+
+def test_the_next_job_is_begun_while_an_answer_is_still_to_be_stored(
+    worker, queue_jobs, provider, monkeypatch
+):
+    stored, complete = threading.Event(), lifecycle.complete
+
+    def complete_later(*args, **kwargs):
+        stored.wait(10)
+        return complete(*args, **kwargs)
+
+    monkeypatch.setattr(lifecycle, "complete", complete_later)
+    queue_jobs(4)
+
+    threading.Thread(target=worker(concurrency=2).run_available, args=(QUEUE,)).start()
+
+    wait_until(lambda: provider.requests()["total"] == 4)
+    assert TranscriptionJob.objects.filter(status=Status.RUNNING).count() == 4
+    assert provider.requests()["peak"] <= 2
+    stored.set()
+    wait_until(lambda: not open_jobs())
 
 
 def test_many_wake_ups_at_once_start_no_more_than_there_are_slots(worker, queue_jobs, provider):
