@@ -13,6 +13,6 @@ def uuid7() -> uuid.UUID:
     return uuid.UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
 
 
-def first_id(at: datetime) -> uuid.UUID:
-    """The least id of what was made at `at` or later."""
-    return uuid.UUID(int=int(at.timestamp() * 1000) << 80)
+def first_id(at: datetime, later: float = 0.0) -> uuid.UUID:
+    """The least id of what was made at `at`, or `later` seconds later, or after that."""
+    return uuid.UUID(int=max(0, int((at.timestamp() + later) * 1000)) << 80)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable
+from datetime import datetime
 from typing import Any
 
 from django_filters import rest_framework as filters
@@ -43,8 +44,8 @@ class JobFilter(filters.FilterSet):  # type: ignore[misc]
     region = filters.CharFilter()
     priority = filters.ChoiceFilter(choices=[(label, label) for label in PRIORITIES], method="of_priority")
     tag = filters.CharFilter(method="with_tag")
-    created_after = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gt")
-    created_before = filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    created_after = filters.IsoDateTimeFilter(method="made_after")
+    created_before = filters.IsoDateTimeFilter(method="made_before")
     search = filters.CharFilter(
         field_name="recording__filename", lookup_expr="icontains", help_text="A part of the filename."
     )
@@ -56,6 +57,12 @@ class JobFilter(filters.FilterSet):  # type: ignore[misc]
     class Meta:
         model = TranscriptionJob
         fields: tuple[str, ...] = ()
+
+    def made_after(self, jobs: JobQuerySet, name: str, value: datetime) -> Any:
+        return jobs.made_after(value)
+
+    def made_before(self, jobs: JobQuerySet, name: str, value: datetime) -> Any:
+        return jobs.made_before(value)
 
     def of_priority(self, jobs: JobQuerySet, name: str, value: str) -> Any:
         return jobs.filter(priority=PRIORITIES[value])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
@@ -12,6 +12,7 @@ from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
 from jobs.database_clock import seconds_from_now
+from jobs.ids import first_id
 from jobs.json_lists import holding
 from jobs.models.project import Project
 from jobs.models.recording import Recording
@@ -104,6 +105,14 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
         earlier = same & (Q(start_tag__lt=job.start_tag) | Q(start_tag=job.start_tag, id__lt=job.pk))
         fresh = Q(status=Status.QUEUED) & (Q(priority__lt=job.priority) | earlier)
         return self.filter(due | fresh, queue=job.queue)
+
+    def made_after(self, at: datetime) -> JobQuerySet:
+        # An id is made within a second before `created_at`, and the lists' indexes have ids in order: what
+        # lies outside is not read.
+        return self.filter(created_at__gt=at, id__gte=first_id(at, later=-1))
+
+    def made_before(self, at: datetime) -> JobQuerySet:
+        return self.filter(created_at__lt=at, id__lt=first_id(at, later=1))
 
     def tagged(self, tag: str) -> JobQuerySet:
         return cast(JobQuerySet, holding(self, "tags", tag))

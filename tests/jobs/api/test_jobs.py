@@ -1,7 +1,7 @@
 """Following jobs: lists, details, moves, history, files."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from asgiref.sync import async_to_sync
@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from jobs import lifecycle
+from jobs.ids import first_id
 from jobs.models import Priority, Recording, Status, Transcript, TranscriptionJob
 from tests.jobs.api.conftest import JOBS, add_job, error_of, run_queued, upload, wav
 
@@ -102,14 +103,39 @@ def test_lists_can_be_narrowed(api, project, query, expected):
         ),
         "c": add_job(project, priority=Priority.HIGH),
     }
-    for day, job in enumerate(jobs.values(), start=1):
-        made = datetime(2026, 1, day, tzinfo=UTC) + (
-            timezone.timedelta(hours=1) if day > 1 else timezone.timedelta()
-        )
-        TranscriptionJob.objects.filter(pk=job.pk).update(created_at=made)
+    names = {}
+    for day, (name, job) in enumerate(jobs.items(), start=1):
+        made = datetime(2026, 1, day, hour=day > 1, tzinfo=UTC)
+        # Ids tell when they were made, too.
+        TranscriptionJob.objects.filter(pk=job.pk).update(id=first_id(made), created_at=made)
+        names[str(first_id(made))] = name
 
-    names = {str(job.pk): name for name, job in jobs.items()}
     assert {names[pk] for pk in listed(api, query)} == expected
+
+
+def test_lists_are_narrowed_to_the_millisecond_of_the_making(api, project):
+    job = add_job(project)
+    job.refresh_from_db()
+    made, moment = job.created_at, timedelta(milliseconds=1)
+
+    found = {
+        (name, at): listed(api, f"created_{name}={at:%Y-%m-%dT%H:%M:%S.%fZ}") == [str(job.pk)]
+        for name in ("after", "before")
+        for at in (made - moment, made, made + moment)
+    }
+
+    assert [at for (name, at), is_found in found.items() if name == "after" and is_found] == [made - moment]
+    assert [at for (name, at), is_found in found.items() if name == "before" and is_found] == [made + moment]
+
+
+@pytest.mark.parametrize("year", ["0001", "1969", "9999"])
+def test_lists_can_be_narrowed_by_any_instant(api, project, year):
+    job = add_job(project)
+
+    after = listed(api, f"created_after={year}-12-31T23:59:59Z")
+    before = listed(api, f"created_before={year}-12-31T23:59:59Z")
+
+    assert (after, before) == (([], [str(job.pk)]) if year == "9999" else ([str(job.pk)], []))
 
 
 @pytest.mark.parametrize(
