@@ -25,7 +25,7 @@ def find(program: str, package: str) -> Path:
     if not found:
         raise ProgramMissing(
             f"{program} is missing: the tests run on real servers. On Debian or Ubuntu: "
-            "apt-get install postgresql redis-server; or put the servers' programs in PATH."
+            "apt-get install postgresql redis-server nginx-light; or put the servers' programs in PATH."
         )
     return found
 

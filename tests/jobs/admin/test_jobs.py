@@ -244,7 +244,7 @@ def test_the_list_calls_a_job_by_its_recording(staff_client, filename):
     project = make_project()
     recording = make_recording(project)
     Recording.objects.filter(pk=recording.pk).update(filename=filename)
-    job = make_job(project=project, recording=recording)
+    job = make_job(project=project, recording=recording, url="")
 
     assert f">{filename or f'recording {job.pk.hex[-8:]}'}</a>" in staff_client.get(LIST).content.decode()
 
