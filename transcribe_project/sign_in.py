@@ -1,0 +1,69 @@
+"""Signing in: who keeps failing waits longer and longer, up to a minute at a time.
+
+Counted by account and address together, so that nobody can lock somebody else out, and by address alone, so
+that nobody tries one password on everybody. The count is in the cache (Redis, or this process when embedded);
+without it people are let try.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from contextlib import suppress
+from typing import Any
+
+from django.core.cache import cache
+from django.core.exceptions import ValidationError
+from redis.exceptions import RedisError
+from unfold.forms import AuthenticationForm  # type: ignore[import-untyped]
+
+logger = logging.getLogger(__name__)
+
+FREE_OF_ACCOUNT_AND_ADDRESS = 5
+FREE_OF_ADDRESS = 20
+LONGEST_PAUSE_SECONDS = 60
+FORGOTTEN_AFTER_SECONDS = 3600
+
+
+class SignInForm(AuthenticationForm):  # type: ignore[misc]
+    """The admin's, and the only way in by password."""
+
+    def clean(self) -> dict[str, Any]:
+        address = self.request.META.get("REMOTE_ADDR", "")
+        account = self.cleaned_data.get("username", "").lower()
+        # Each is counted, also where the other refuses.
+        allowed = [
+            _may_try(f"{account} {address}", FREE_OF_ACCOUNT_AND_ADDRESS),
+            _may_try(address, FREE_OF_ADDRESS),
+        ]
+        if not all(allowed):
+            logger.warning("Attempts to sign in from %s are slowed down.", address)
+            raise ValidationError(
+                "Too many attempts. Wait a minute, then try again.", code="too_many_attempts"
+            )
+        cleaned: dict[str, Any] = super().clean()
+        _forget(f"{account} {address}")
+        _forget(address)
+        return cleaned
+
+
+def _may_try(who: str, free: int) -> bool:
+    """Count an attempt before its password is looked at: of many at once, no more are let through."""
+    key = _key(who)
+    try:
+        cache.add(key, 0, FORGOTTEN_AFTER_SECONDS)
+        tried = cache.incr(key)
+        pause = min(2 ** (tried - free), LONGEST_PAUSE_SECONDS)
+        return tried <= free or cache.add(f"{key}:pause", True, pause)
+    except (RedisError, OSError) as error:
+        logger.warning("Attempts to sign in cannot be counted: %s", type(error).__name__)
+        return True
+
+
+def _forget(who: str) -> None:
+    with suppress(RedisError, OSError):  # they expire
+        cache.delete_many([_key(who), f"{_key(who)}:pause"])
+
+
+def _key(who: str) -> str:
+    return f"sign-in:{hashlib.sha256(who.encode()).hexdigest()}"
