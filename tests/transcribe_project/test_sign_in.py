@@ -9,8 +9,8 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from transcribe_project import sign_in
 from tests.services.process import free_port
+from transcribe_project import sign_in
 
 LOGIN = reverse("admin:login")
 WRONG = "wrong"
