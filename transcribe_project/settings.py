@@ -311,7 +311,8 @@ UNFOLD = {
                     # The page to upload has an entry of its own.
                     _to("lyrics", "Jobs", "jobs_transcriptionjob_changelist") | {"active": _is_of_jobs},
                     _to("mic", "Recordings", "jobs_recording_changelist"),
-                    _to("webhook", "Webhook deliveries", "jobs_delivery_changelist"),
+                    _to("webhook", "Webhook endpoints", "jobs_webhookendpoint_changelist"),
+                    _to("outbox", "Webhook deliveries", "jobs_delivery_changelist"),
                     _to("memory", "Workers", "jobs_workerprocess_changelist"),
                 ],
             },

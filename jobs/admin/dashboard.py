@@ -17,7 +17,15 @@ from django.utils import timezone
 
 from jobs.admin.wording import error_in_words, span, title, until
 from jobs.ids import first_id
-from jobs.models import Delivery, DeliveryStatus, Priority, Status, TranscriptionJob, WorkerProcess
+from jobs.models import (
+    Delivery,
+    DeliveryStatus,
+    Priority,
+    Status,
+    TranscriptionJob,
+    WebhookEndpoint,
+    WorkerProcess,
+)
 from jobs.models.state import OPEN
 from jobs.queues import WEBHOOK_QUEUE
 
@@ -47,7 +55,7 @@ def dashboard_partial(request: HttpRequest) -> HttpResponse:
 
 
 def dashboard(now: datetime) -> dict[str, Any]:
-    """Eight queries, each over an index or over the rows of open jobs alone."""
+    """Nine queries, each over an index or over the rows of open jobs alone."""
     workers = list(WorkerProcess.objects.alive().order_by("name"))
     lanes = _lanes(now)
     deliveries_due = Delivery.objects.filter(status=DeliveryStatus.PENDING).count()
@@ -63,6 +71,7 @@ def dashboard(now: datetime) -> dict[str, Any]:
         "recent": _recent(now),
         "failures": _failures(),
         "deliveries": _failing_deliveries(now),
+        "endpoints": WebhookEndpoint.objects.failing().select_related("project")[:SHOWN],
     }
 
 

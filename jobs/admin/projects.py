@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
-from uuid import UUID
 
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet
 from django.forms import BaseInlineFormSet
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import get_object_or_404
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.utils.html import format_html
+from django.http import HttpRequest
 
 from jobs import erasure
-from jobs.admin.history import SeenByStaff
 from jobs.admin.look import Checkboxes, TabularInline, display
+from jobs.admin.secrets import SigningAdmin
 from jobs.audit import audited, record
 from jobs.models import Membership, Project, Role
 from jobs.models.audit import Action
@@ -67,8 +60,9 @@ class MembersInline(TabularInline):
 
 
 @admin.register(Project)
-class ProjectAdmin(SeenByStaff):
+class ProjectAdmin(SigningAdmin):
     form = ProjectForm
+    signs = "to the callback_url of the project's jobs"
     list_display = ("name", "personal_to", "member_count", "residence", "created_at")
     list_select_related = ("personal_to",)
     search_fields = ("name",)
@@ -128,36 +122,3 @@ class ProjectAdmin(SeenByStaff):
     @display(description="residency")
     def residence(self, project: Project) -> str:
         return ", ".join(project.residency) or "any region"
-
-    @display(description="webhook secret")
-    def secret_link(self, project: Project) -> str:
-        if project._state.adding:
-            return "Made with the project."
-        link = reverse("admin:jobs_project_webhook_secret", args=(project.pk,))
-        return format_html('<a class="job-link" href="{}">Reveal it…</a>', link)
-
-    def get_urls(self) -> list[URLPattern]:
-        reveal = self.admin_site.admin_view(partial(webhook_secret_page, self))
-        return [
-            path("<uuid:project_id>/webhook-secret/", reveal, name="jobs_project_webhook_secret"),
-            *super().get_urls(),
-        ]
-
-
-def webhook_secret_page(admin: ProjectAdmin, request: HttpRequest, project_id: UUID) -> HttpResponse:
-    """Asks first; the secret is only in the answer to the POST, and the asking is logged."""
-    project = get_object_or_404(Project, pk=project_id)
-    if not admin.has_change_permission(request, project):
-        raise PermissionDenied
-    revealed = request.method == "POST"
-    if revealed:
-        admin.log_change(request, project, "Webhook secret revealed.")
-        record(Action.SECRET_REVEALED, request, project)
-    context = {
-        **admin.admin_site.each_context(request),
-        "title": f"Webhook secret of {project}",
-        "opts": Project._meta,
-        "project": project,
-        "secret": project.webhook_secret if revealed else "",
-    }
-    return TemplateResponse(request, "admin/jobs/webhook_secret.html", context)

@@ -1,0 +1,194 @@
+"""Webhook endpoints and deliveries in the admin."""
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.urls import reverse
+
+from jobs import endpoints, webhooks
+from jobs.events import emit
+from jobs.models import AuditEntry, Delivery, DisabledReason, EventType, Project, WebhookEndpoint
+from tests.jobs.admin.conftest import said
+from tests.jobs.rows import ago
+from tests.routing.peer import Peer, answering
+
+LIST = reverse("admin:jobs_webhookendpoint_changelist")
+DELIVERIES = reverse("admin:jobs_delivery_changelist")
+URL = "https://example.com/hook"
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def project(db):
+    return Project.objects.create(name="Calls")
+
+
+@pytest.fixture
+def endpoint(project):
+    return WebhookEndpoint.objects.create(project=project, url=URL, description="CRM")
+
+
+def page(endpoint):
+    return reverse("admin:jobs_webhookendpoint_change", args=(endpoint.pk,))
+
+
+def act(client, where, action, *rows):
+    chosen = {"action": action, "_selected_action": [row.pk for row in rows]}
+    return client.post(where, chosen, follow=True)
+
+
+def happen(project):
+    return emit(project.pk, EventType.STREAM_ENDED, {"id": "1"})
+
+
+def test_an_endpoint_is_added_with_a_secret_of_its_own(root_client, project):
+    fields = {"project": project.pk, "url": URL, "description": "", "event_types": ["job.failed"]}
+
+    response = root_client.post(reverse("admin:jobs_webhookendpoint_add"), fields)
+
+    made = WebhookEndpoint.objects.get()
+    assert response.status_code == 302
+    assert (made.url, made.event_types) == (URL, ["job.failed"])
+    assert made.webhook_secret.startswith("whsec_")
+    assert AuditEntry.objects.filter(action="webhook.added", object_id=str(made.pk)).exists()
+
+
+def test_an_address_that_may_not_be_called_is_refused(root_client, project, settings):
+    settings.WEBHOOK_ALLOW_PRIVATE = False
+    fields = {"project": project.pk, "url": "https://10.0.0.1/hook", "description": ""}
+
+    response = root_client.post(reverse("admin:jobs_webhookendpoint_add"), fields)
+
+    assert response.status_code == 200
+    assert not WebhookEndpoint.objects.exists()
+
+
+def test_a_changed_address_holds_for_what_is_on_its_way(root_client, project, endpoint):
+    happen(project)
+
+    root_client.post(page(endpoint), {"url": "https://new.example.com/hook", "description": "CRM"})
+
+    assert Delivery.objects.get().receiver == "https://new.example.com:443"
+
+
+def test_staff_see_endpoints_and_change_none(staff_client, endpoint):
+    assert staff_client.get(LIST).status_code == 200
+    assert staff_client.get(page(endpoint)).status_code == 200
+
+    act(staff_client, LIST, "disable_selected", endpoint)
+    staff_client.post(page(endpoint), {"url": "https://evil.example.com", "description": ""})
+
+    endpoint.refresh_from_db()
+    assert (endpoint.is_enabled, endpoint.url) == (True, URL)
+
+
+def test_the_list_tells_how_each_does(staff_client, project, endpoint):
+    WebhookEndpoint.objects.create(project=project, url="https://f.example.com", failing_since=ago(60))
+    gone = WebhookEndpoint.objects.create(project=project, url="https://g.example.com")
+    endpoints.disable(gone, DisabledReason.GONE)
+    deleted = WebhookEndpoint.objects.create(project=project, url="https://d.example.com")
+    endpoints.disable(deleted, DisabledReason.DELETED)
+
+    listed = staff_client.get(LIST).content.decode()
+
+    for told in ("enabled", "failing", "answered 410 Gone"):
+        assert told in listed
+    assert "d.example.com" not in listed
+
+
+def test_endpoints_are_disabled_and_enabled(root_client, endpoint):
+    act(root_client, LIST, "disable_selected", endpoint)
+    endpoint.refresh_from_db()
+    assert endpoint.disabled_reason == "by_hand"
+
+    response = act(root_client, LIST, "enable_selected", endpoint)
+    endpoint.refresh_from_db()
+    assert endpoint.is_enabled
+    assert said(response) == "Enabled: 1."
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_test_tells_what_was_answered(root_client, endpoint, settings):
+    settings.WEBHOOK_ALLOW_PRIVATE = True
+    webhooks._client.cache_clear()
+    with Peer(answering(418, b"")) as receiver:
+        WebhookEndpoint.objects.update(url=f"{receiver.url}/hook")
+
+        response = act(root_client, LIST, "test_selected", endpoint)
+
+        assert len(receiver.requests) == 1
+    webhooks._client().close()
+    webhooks._client.cache_clear()
+    assert "CRM: answered 418" in said(response)
+
+
+def test_a_secret_is_revealed_on_demand_and_rotated(root_client, endpoint):
+    secret_page = reverse("admin:jobs_webhookendpoint_webhook_secret", args=(endpoint.pk,))
+    before = endpoint.webhook_secret
+
+    assert before not in root_client.get(page(endpoint)).content.decode()
+    assert before not in root_client.get(secret_page).content.decode()
+    assert before in root_client.post(secret_page).content.decode()
+
+    fields = {"url": URL, "description": "CRM", "jobs_webhookendpoint_rotate_secret": "1"}
+    root_client.post(page(endpoint), fields)
+
+    endpoint.refresh_from_db()
+    assert endpoint.webhook_secrets()[1] == before
+    assert AuditEntry.objects.filter(action="secret.rotated").count() == 1
+
+
+def test_a_secret_is_not_rotated_without_the_permission(staff, staff_client, endpoint):
+    staff.user_permissions.add(Permission.objects.get(codename="view_webhookendpoint"))
+    before = endpoint.webhook_secret
+
+    staff_client.post(
+        page(endpoint), {"url": URL, "description": "CRM", "jobs_webhookendpoint_rotate_secret": "1"}
+    )
+
+    endpoint.refresh_from_db()
+    assert endpoint.webhook_secret == before
+
+
+def test_a_deleted_endpoint_is_told_nothing_more(root_client, project, endpoint):
+    root_client.post(reverse("admin:jobs_webhookendpoint_delete", args=(endpoint.pk,)), {"post": "yes"})
+
+    happen(project)
+
+    assert not Delivery.objects.exists()
+    assert root_client.get(page(endpoint)).status_code == 302
+
+
+def test_deliveries_are_sent_again(staff_client, project, endpoint):
+    happen(project)
+    other = WebhookEndpoint.objects.create(project=project, url="https://other.example.com")
+    happen(project)
+    Delivery.objects.update(status="failed", attempts=10)
+    endpoints.disable(other, DisabledReason.GONE)
+
+    response = act(staff_client, DELIVERIES, "replay_selected", *Delivery.objects.all())
+
+    assert Delivery.objects.filter(status="pending").count() == 2
+    assert said(response) == "On their way again: 2. 1 not: The endpoint is disabled: enable it first."
+
+
+def test_the_log_of_one_endpoint_is_a_click_away(staff_client, project, endpoint):
+    happen(project)
+    WebhookEndpoint.objects.create(project=project, url="https://other.example.com/hook")
+    happen(project)
+
+    found = staff_client.get(f"{DELIVERIES}?endpoint={endpoint.pk}")
+
+    assert f"{DELIVERIES}?endpoint={endpoint.pk}" in staff_client.get(page(endpoint)).content.decode()
+    assert {row.endpoint for row in found.context["cl"].result_list} == {endpoint}
+    assert len(found.context["cl"].result_list) == 2
+
+
+def test_the_dashboard_shows_failing_endpoints(staff_client, project, endpoint):
+    quiet = WebhookEndpoint.objects.create(project=project, url=URL, description="quiet")
+    WebhookEndpoint.objects.filter(pk=endpoint.pk).update(failing_since=ago(60))
+
+    shown = staff_client.get(reverse("admin:index")).content.decode()
+
+    assert page(endpoint) in shown
+    assert page(quiet) not in shown
