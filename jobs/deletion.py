@@ -10,7 +10,7 @@ from uuid import UUID
 from django.core.files.storage import storages
 from django.db import transaction
 
-from jobs.models import Delivery, Recording, TranscriptionJob
+from jobs.models import Delivery, Recording, TranscriptionJob, Upload
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +43,10 @@ def answers_of(job: TranscriptionJob) -> list[str]:
 
 
 def delete_if_unused(recording: Recording) -> None:
-    """Delete the recording and its audio unless a job has it."""
+    """Delete the recording and its audio unless a job has it, or an upload by which it may be submitted."""
     with transaction.atomic():
         locked = Recording.objects.select_for_update().filter(pk=recording.pk).first()
-        if locked is not None:
+        if locked is not None and not Upload.objects.filter(recording=locked).exists():
             _delete_if_unused(locked)
 
 

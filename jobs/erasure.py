@@ -19,6 +19,7 @@ from jobs.audit import record
 from jobs.deletion import answers_of
 from jobs.models import Chore, Delivery, Project, TranscriptionJob
 from jobs.models.audit import Action
+from jobs.uploads import discard
 
 JOBS_AT_A_TIME = 100
 ROWS_AT_A_TIME = 500
@@ -53,6 +54,10 @@ def erase(project: Project) -> Iterator[Counter[str]]:
 def _steps(project: Project) -> Iterator[Counter[str]]:
     while jobs := list(project.jobs.order_by()[:JOBS_AT_A_TIME]):
         yield _erase_jobs(jobs)
+    while unfinished := list(project.uploads.order_by()[:JOBS_AT_A_TIME]):
+        for upload in unfinished:
+            discard(upload)
+        yield Counter(uploads=len(unfinished))
     while recordings := list(project.recordings.order_by()[:JOBS_AT_A_TIME]):
         with transaction.atomic():
             for recording in recordings:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.core.files.storage import storages
 
-from jobs.ids import uuid7
 from jobs.models import Project, Recording
-from jobs.probe import probe
+from jobs.probe import Probe, probe
 from jobs.received import ReceivedFile
 
 
@@ -28,18 +28,12 @@ def stored(project_id: UUID, file: ReceivedFile, stored_as: object = None) -> Re
 
     `stored_as` names it in storage if that is not to be the recording's id.
     """
-    found = probe(file.temporary_file_path())
-    recording = Recording(
-        id=uuid7(),
+    recording = described(
+        probe(file.temporary_file_path()),
         project_id=project_id,
         filename=Recording.shown_name(file.name or ""),
         sha256=file.sha256,
         size=file.size or 0,
-        media_type=found.media_type,
-        codec=found.codec,
-        duration=found.duration,
-        channels=found.channels,
-        sample_rate=found.sample_rate,
     )
     # Named before it is there: half of one that finds no room may be.
     recording.file.name = Recording.stored_name(stored_as or recording.id)
@@ -50,3 +44,15 @@ def stored(project_id: UUID, file: ReceivedFile, stored_as: object = None) -> Re
         raise
     file.close()
     return recording
+
+
+def described(found: Probe, **fields: Any) -> Recording:
+    """A recording, not saved, with what probing it told."""
+    return Recording(
+        media_type=found.media_type,
+        codec=found.codec,
+        duration=found.duration,
+        channels=found.channels,
+        sample_rate=found.sample_rate,
+        **fields,
+    )

@@ -96,12 +96,47 @@ class ObjectStorage(S3Storage):  # type: ignore[misc]  # without types
     def _open(self, name: str, mode: str = "rb") -> File[bytes]:
         if mode != "rb":
             raise ValueError("Objects are read as bytes, and written by save() alone.")
-        key = self._normalize_name(name)
-        read = partial(self.client.get_object, Bucket=self.bucket_name, Key=key)
+        read = partial(self.client.get_object, **self._of(name))
         with _as_os_errors():
-            found = self.client.head_object(Bucket=self.bucket_name, Key=key)
+            found = self.client.head_object(**self._of(name))
         stored = _Object(partial(read, IfMatch=found["ETag"]), found["ContentLength"])
         return File(io.BufferedReader(stored, READ_BYTES), name)
+
+    # A file that others send part by part, to signed URLs. FileNotFoundError once it is joined or dropped.
+
+    @_raises_os_errors
+    def begin_parts(self, name: str) -> str:
+        begun = self.client.create_multipart_upload(**self._of(name))
+        return str(begun["UploadId"])
+
+    def part_url(self, name: str, upload: str, number: int) -> str:
+        """Where to PUT the part, for as long as the credentials last and 24 hours at most."""
+        part = {**self._of(name), "UploadId": upload, "PartNumber": number}
+        return str(self.client.generate_presigned_url("upload_part", part, ExpiresIn=24 * 3600))
+
+    @_raises_os_errors
+    def stored_parts(self, name: str, upload: str) -> dict[int, int]:
+        """The sizes of the parts that are there, by number."""
+        return {part["PartNumber"]: part["Size"] for part in self._parts(name, upload)}
+
+    @_raises_os_errors
+    def join_parts(self, name: str, upload: str) -> None:
+        named = ("PartNumber", "ETag")
+        joined = [{field: part[field] for field in named} for part in self._parts(name, upload)]
+        self.client.complete_multipart_upload(
+            **self._of(name), UploadId=upload, MultipartUpload={"Parts": joined}
+        )
+
+    @_raises_os_errors
+    def drop_parts(self, name: str, upload: str) -> None:
+        self.client.abort_multipart_upload(**self._of(name), UploadId=upload)
+
+    def _parts(self, name: str, upload: str) -> Iterator[dict[str, Any]]:
+        for page in self.client.get_paginator("list_parts").paginate(**self._of(name), UploadId=upload):
+            yield from page.get("Parts", ())
+
+    def _of(self, name: str) -> dict[str, str]:
+        return {"Bucket": self.bucket_name, "Key": self._normalize_name(name)}
 
     _save = _raises_os_errors(S3Storage._save)
     delete = _raises_os_errors(S3Storage.delete)

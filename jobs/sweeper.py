@@ -11,7 +11,7 @@ from collections.abc import Callable
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from jobs import endpoints, lifecycle
+from jobs import endpoints, lifecycle, uploads
 from jobs.leases import is_running_here
 from jobs.models import IdempotencyKey, InvalidTransition, Status, TranscriptionJob, WorkerProcess
 from jobs.models.worker import FORGOTTEN_AFTER
@@ -33,6 +33,7 @@ def sweep() -> None:
     WorkerProcess.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
     endpoints.forget()
     remove_abandoned()
+    uploads.expire()
 
 
 def reclaim_from_the_dead() -> None:

@@ -145,6 +145,7 @@ FILE_UPLOAD_HANDLERS = ["jobs.received.ReceiveFiles"]
 FILE_UPLOAD_PERMISSIONS = 0o640
 # What uploads leave free on the disk, for the database beside them and for transcripts.
 DISK_RESERVE_BYTES = env.int("DISK_RESERVE_BYTES", default=512 * 1024**2)
+MAX_OPEN_UPLOADS = env.int("MAX_OPEN_UPLOADS", default=100)
 MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", default=2 * 1024**3)
 
 # The provider

@@ -25,6 +25,7 @@ from jobs.intake import NotAccepted, TooManyOpenJobs
 from jobs.members import NotPossible
 from jobs.models import InvalidTransition, KeyNotUsable, KeyReused
 from jobs.options import InvalidOptions
+from jobs.parts import UploadConflict
 from jobs.probe import ProbeError
 from jobs.received import InsufficientStorage
 from routing.regions import UnknownRegion
@@ -46,6 +47,14 @@ class TooLarge(exceptions.APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "too_large"
     default_detail = "The body is larger than is accepted."
+
+
+class WrongTusVersion(exceptions.APIException):
+    status_code = status.HTTP_412_PRECONDITION_FAILED
+    default_code = "tus_version"
+
+    def __init__(self, ours: str) -> None:
+        super().__init__(f"Tus-Resumable must be {ours}.")
 
 
 class LengthRequired(exceptions.APIException):
@@ -100,6 +109,8 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
             return answer(409, "idempotency_key_reused", "The Idempotency-Key has named another submission.")
         case UnknownRegion():
             return answer(400, "unknown_region", str(error))
+        case UploadConflict():
+            return answer(409, error.code, error.message)
         case InvalidTransition():
             return answer(409, error.code, str(error))
         case NotReplayed():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import IO, Any
 
 import orjson
@@ -26,7 +27,7 @@ def check_length(request: Request) -> None:
     """LengthRequired for a body in chunks, TooLarge for one beyond MAX_UPLOAD_BYTES."""
     if "HTTP_TRANSFER_ENCODING" in request.META:
         raise LengthRequired
-    if _length(request) > settings.MAX_UPLOAD_BYTES + FORM_BYTES:
+    if length_of(request) > settings.MAX_UPLOAD_BYTES + FORM_BYTES:
         raise too_large()
 
 
@@ -72,7 +73,7 @@ class RecordingParser(BaseParser):
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> DataAndFiles[Any, Any]:
         request: Request = (parser_context or {})["request"]
-        check_disk(_length(request))
+        check_disk(length_of(request))
         upload = ReceivedFile(content_type=media_type or "")
         files = MultiValueDict({"file": [upload]})
         # Django closes these when the request is over.
@@ -100,7 +101,19 @@ class OctetStreamParser(RecordingParser):
     media_type = "application/octet-stream"
 
 
-def _length(request: Request) -> int:
+class OffsetParser(BaseParser):
+    """A piece of a file, left in the stream for whoever knows where it belongs."""
+
+    media_type = "application/offset+octet-stream"
+
+    def parse(  # type: ignore[override]  # DRF hands on whatever it is
+        self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
+    ) -> Iterator[bytes]:
+        return iter(partial(stream.read, READ_BYTES), b"")
+
+
+def length_of(request: Request) -> int:
+    """Bytes of the body, as they are announced."""
     try:
         return int(request.META.get("CONTENT_LENGTH") or 0)
     except ValueError:

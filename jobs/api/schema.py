@@ -16,6 +16,7 @@ ERRORS = {
     408: "body_timed_out: the rest of the body did not come in time.",
     409: "invalid_transition, key_not_usable and others: it is not in a state that allows it.",
     411: "length_required: the body has no Content-Length.",
+    412: "tus_version: only Tus-Resumable 1.0.0 is spoken.",
     413: "too_large: the body is larger than is accepted.",
     415: "unsupported_media_type, unsupported_media, corrupt_media and others: it is no audio we read.",
     416: "range_not_satisfiable: the file has no such range.",

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import User
 from rest_framework import serializers
 
+from jobs.api.parsers import too_large
 from jobs.members import user_named
 from jobs.models import (
     ApiKey,
@@ -24,8 +26,10 @@ from jobs.models import (
     Scope,
     Status,
     TranscriptionJob,
+    Upload,
 )
 from jobs.models.audit import Action, Result
+from jobs.parts import Part
 from jobs.speed import expected_end
 from routing.regions import all_regions
 
@@ -42,6 +46,61 @@ class RecordingSerializer(serializers.Serializer[Any]):
     audio_deleted_at = serializers.DateTimeField(
         allow_null=True, help_text="When its project's audio_days were over."
     )
+
+
+class UploadRequestSerializer(serializers.Serializer[Any]):
+    filename = serializers.CharField(max_length=255, default="", allow_blank=True)
+    size = serializers.IntegerField(min_value=1, help_text="bytes")
+    sha256 = serializers.RegexField(
+        "^[0-9a-f]{64}$",
+        default="",
+        allow_blank=True,
+        error_messages={"invalid": "This must be 64 hexadecimal digits, in lower case."},
+        help_text="What arrives is checked against it.",
+    )
+
+    def validate_size(self, size: int) -> int:
+        if size > settings.MAX_UPLOAD_BYTES:
+            raise too_large()
+        return size
+
+
+class UploadPartSerializer(serializers.Serializer[Part]):
+    number = serializers.IntegerField()
+    offset = serializers.IntegerField()
+    size = serializers.IntegerField(help_text="bytes, exactly")
+    url = serializers.CharField(help_text="For PUT; signed, so it is as secret as a key.")
+    received = serializers.BooleanField()
+
+
+class UploadSerializer(serializers.Serializer[Upload]):
+    """A file on its way. `offset` and `parts` are null in lists."""
+
+    id = serializers.UUIDField()
+    project = serializers.UUIDField()
+    filename = serializers.CharField(allow_null=True)
+    size = serializers.IntegerField(help_text="bytes, when all are there")
+    sha256 = serializers.CharField(allow_null=True, help_text="As it was announced.")
+    offset = serializers.IntegerField(allow_null=True, help_text="How many bytes are there.")
+    parts = UploadPartSerializer(many=True, allow_null=True, help_text="Null if all is sent here, by PATCH.")
+    recording = RecordingSerializer(allow_null=True, help_text="Once it is complete.")
+    created_at = serializers.DateTimeField()
+    expires_at = serializers.DateTimeField(help_text="24 hours after it was last used.")
+
+    def to_representation(self, upload: Upload) -> dict[str, Any]:
+        recording = upload.recording
+        return {
+            "id": upload.pk,
+            "project": upload.project_id,
+            "filename": upload.filename or None,
+            "size": upload.size,
+            "sha256": upload.sha256 or None,
+            "offset": None,
+            "parts": None,
+            "recording": RecordingSerializer(recording).data if recording else None,
+            "created_at": upload.created_at,
+            "expires_at": upload.expires_at,
+        }
 
 
 class JobErrorSerializer(serializers.Serializer[Any]):

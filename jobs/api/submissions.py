@@ -153,7 +153,7 @@ class RequeueSerializer(OptionsSerializer):
 
 
 class SubmissionSerializer(OptionsSerializer):
-    """A recording (`file`) or the address of one (`url`), and what is to be done with it.
+    """A recording (`file`, or an `upload` made before) or the address of one (`url`), and what to do with it.
 
     What is null, or empty in a form, is as if it had not been given.
     """
@@ -161,6 +161,9 @@ class SubmissionSerializer(OptionsSerializer):
     file = UploadField(required=False)
     url = CallableURLField(
         private="FETCH_ALLOW_PRIVATE", http=True, required=False, allow_null=True, allow_blank=True
+    )
+    upload = serializers.UUIDField(
+        required=False, allow_null=True, help_text="One of `uploads/`, all of which has arrived."
     )
     project = serializers.UUIDField(
         required=False, allow_null=True, help_text="For sessions; their own if not given. A key has one."
@@ -190,13 +193,12 @@ class SubmissionSerializer(OptionsSerializer):
             raise serializers.ValidationError("Batches are not available: leave it out.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if (attrs.get("file") is None) == (not attrs.get("url")):
-            raise serializers.ValidationError("Give a file or a url, and not both.")
+        if sum(attrs.get(source) not in (None, "") for source in ("file", "url", "upload")) != 1:
+            raise serializers.ValidationError("Give a file, a url or an upload, and only one of them.")
         return {**attrs, "options": validate(attrs.get("options") or {})}
 
 
-class URLSubmissionSerializer(SubmissionSerializer):
+class JSONSubmissionSerializer(SubmissionSerializer):
     """The same in JSON, which holds no file."""
 
     file = None  # type: ignore[assignment]
-    url = CallableURLField(private="FETCH_ALLOW_PRIVATE", http=True)

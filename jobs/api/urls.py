@@ -8,6 +8,7 @@ from jobs.api.views.jobs import SUBMISSION_PARSERS, JobViewSet
 from jobs.api.views.members import MemberViewSet
 from jobs.api.views.projects import KeyViewSet, ProjectViewSet
 from jobs.api.views.regions import Nothing, RegionViewSet
+from jobs.api.views.uploads import UploadViewSet
 from jobs.api.views.webhooks import (
     DeliveryViewSet,
     EndpointDeliveryViewSet,
@@ -34,6 +35,12 @@ v1 = [
         r"^jobs/(?P<pk>[0-9a-f-]{36})/transcript\.(?P<form>json|txt|srt|vtt)$",
         JobViewSet.as_view({"get": "transcript"}),
     ),
+    path("uploads/", UploadViewSet.as_view({"get": "list", "post": "create"})),
+    path(
+        "uploads/<uuid:pk>/",
+        UploadViewSet.as_view({"get": "retrieve", "patch": "receive", "delete": "destroy"}),
+    ),
+    path("uploads/<uuid:pk>/complete/", UploadViewSet.as_view({"post": "complete"})),
     path("projects/", ProjectViewSet.as_view({"get": "list", "post": "create"})),
     path(
         "projects/<uuid:pk>/",

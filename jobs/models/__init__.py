@@ -13,6 +13,7 @@ from jobs.models.project import Membership, Project, Role
 from jobs.models.recording import Recording
 from jobs.models.state import InvalidTransition, Mode, Priority, Status
 from jobs.models.transcript import Transcript
+from jobs.models.upload import Upload
 from jobs.models.worker import WorkerProcess
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "TooManyRequests",
     "Transcript",
     "TranscriptionJob",
+    "Upload",
     "WebhookEndpoint",
     "WorkerProcess",
 ]

@@ -1,10 +1,13 @@
 from collections.abc import Iterator
 
 import pytest
+from django.core.files.storage import storages
 
 from routing.breaker import breaker_of
 from routing.regions import all_regions
 from tests.sandbox_process import SandboxProcess
+from tests.services import S3Server
+from transcribe_project.storage_url import storage_at
 
 
 @pytest.fixture(scope="session")
@@ -27,3 +30,21 @@ def provider(running_provider: SandboxProcess, settings) -> Iterator[SandboxProc
     yield running_provider
     all_regions.cache_clear()
     breaker_of.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def running_s3() -> Iterator[S3Server]:
+    with S3Server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(running_s3, settings, monkeypatch, tmp_path) -> Iterator[S3Server]:
+    """What the default storage is, empty."""
+    for name, value in running_s3.environment.items():
+        monkeypatch.setenv(name, value)
+    for key in running_s3.objects():
+        running_s3.client.delete_object(Bucket=running_s3.bucket, Key=key)
+    settings.STORAGES = settings.STORAGES | {"default": storage_at(running_s3.storage_url, tmp_path)}
+    yield running_s3
+    storages["default"].client.close()

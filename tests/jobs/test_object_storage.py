@@ -1,7 +1,6 @@
 """Recordings and answers on S3, from the upload to the deletion."""
 
 import io
-from collections.abc import Iterator
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -18,28 +17,9 @@ from jobs.received import ReceivedFile
 from tests.jobs.rows import LEASE_SECONDS, QUEUE, fresh, make_job, make_project
 from tests.routing.peer import Peer, answering
 from tests.sandbox.sounds import wav
-from tests.services import S3Server
 from transcribe_project.storage_url import storage_at
 
 AUDIO = wav(2.0)
-
-
-@pytest.fixture(scope="module")
-def running_s3() -> Iterator[S3Server]:
-    with S3Server() as server:
-        yield server
-
-
-@pytest.fixture
-def s3(running_s3, settings, monkeypatch, tmp_path) -> Iterator[S3Server]:
-    """What the default storage is, empty."""
-    for name, value in running_s3.environment.items():
-        monkeypatch.setenv(name, value)
-    for key in running_s3.objects():
-        running_s3.client.delete_object(Bucket=running_s3.bucket, Key=key)
-    settings.STORAGES = settings.STORAGES | {"default": storage_at(running_s3.storage_url, tmp_path)}
-    yield running_s3
-    storages["default"].client.close()
 
 
 def received(audio=AUDIO) -> ReceivedFile:

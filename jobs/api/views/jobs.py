@@ -11,6 +11,7 @@ from django.core.files.storage import storages
 from django.db import InterfaceError, OperationalError
 from django.db.models import QuerySet
 from django.http import HttpResponse, HttpResponseBase
+from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -18,7 +19,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from jobs import intake, lifecycle, sync
+from jobs import intake, lifecycle, sync, uploads
 from jobs.api import idempotency
 from jobs.api.errors import BadRequest
 from jobs.api.filters import PRIORITIES, JobFilter
@@ -33,7 +34,7 @@ from jobs.api.serializers import (
     TimelineEntrySerializer,
     TranscriptSerializer,
 )
-from jobs.api.submissions import RequeueSerializer, SubmissionSerializer, URLSubmissionSerializer
+from jobs.api.submissions import JSONSubmissionSerializer, RequeueSerializer, SubmissionSerializer
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
 from jobs.audit import audited, record_read
 from jobs.deletion import delete_job
@@ -44,10 +45,12 @@ from jobs.models import (
     Attempt,
     IdempotencyKey,
     Priority,
+    Project,
     Recording,
     Status,
     Transcript,
     TranscriptionJob,
+    Upload,
 )
 from jobs.models.audit import Action
 from jobs.timeline import timeline
@@ -60,7 +63,7 @@ PREFER = OpenApiParameter(
 QUERY_FIELDS = [
     OpenApiParameter(name, str, many=name == "tags", description="JSON" * (name in ("metadata", "options")))
     for name in SubmissionSerializer().fields.keys()  # noqa: SIM118
-    if name not in ("file", "url")
+    if name not in ("file", "url", "upload")
 ]
 
 
@@ -79,7 +82,7 @@ class JobViewSet(ScopedViewSet):
     }
     refuses: ClassVar = {
         "list": (400,),
-        "create": (404, 408, 411, 413, 415, 507),
+        "create": (404, 408, 409, 411, 413, 415, 507),
         "cancel": (409,),
         "requeue": (409,),
         "audio": (416,),
@@ -110,14 +113,14 @@ class JobViewSet(ScopedViewSet):
     @extend_schema(
         request={
             "multipart/form-data": SubmissionSerializer,
-            "application/json": URLSubmissionSerializer,
+            "application/json": JSONSubmissionSerializer,
             **dict.fromkeys(("audio/*", "video/*", "application/octet-stream"), OpenApiTypes.BINARY),
         },
         responses={201: JobDetailSerializer, 202: JobSerializer},
         parameters=[PREFER, idempotency.HEADER, *QUERY_FIELDS],
     )
     def create(self, request: Request) -> HttpResponseBase:
-        """Submit a recording: in a form, as the body with the fields in the query, or by its URL.
+        """Submit a recording: in a form, as the body with the fields in the query, by its upload or its URL.
 
         201 with the finished job when it ran while you waited, also when the provider rejected it
         (`status: failed`); 202 when it goes on without you. Fields in the query are for a recording as the
@@ -149,7 +152,7 @@ class JobViewSet(ScopedViewSet):
         )
         # Asked before anything is stored.
         intake.region_for(order)
-        recording = intake.keep(order.project, asked["file"]) if "file" in asked else None
+        recording = self._recording(project, asked)
         try:
             # A copy: to the other, a thread of this process may write while this one is shown.
             job = copy(intake.submit(order, recording=recording, url=asked.get("url") or ""))
@@ -163,6 +166,15 @@ class JobViewSet(ScopedViewSet):
         if named:
             idempotency.remember(named, response)
         return response
+
+    def _recording(self, project: Project, asked: dict[str, Any]) -> Recording | None:
+        """What is submitted, kept; None if it is still to be fetched."""
+        if asked.get("file") is not None:
+            return intake.keep(project, asked["file"])
+        if asked.get("upload"):
+            usable = Upload.objects.usable().select_related("recording")
+            return uploads.finish(get_object_or_404(usable, project=project, pk=asked["upload"]))
+        return None
 
     def _again(self, earlier: IdempotencyKey) -> HttpResponseBase:
         """The answer to a submission that was made before."""

@@ -41,6 +41,7 @@ def test_a_short_recording_comes_back_transcribed(api, provider):
         "sha256": None,
         "duration": 1.0,
         "channels": 1,
+        "audio_deleted_at": None,
     }
     assert response["Location"] == f"http://testserver{JOBS}{job['id']}/"
 
@@ -184,7 +185,7 @@ def test_a_second_file_is_refused_and_not_dropped(api, files):
 def test_what_is_wrong_with_the_whole_is_told_without_a_field(api):
     response = post_json(api, {})
 
-    assert error_of(response)["message"] == "Give a file or a url, and not both."
+    assert error_of(response)["message"] == "Give a file, a url or an upload, and only one of them."
 
 
 def test_null_is_as_if_not_given(api):
@@ -257,7 +258,7 @@ def test_a_job_that_goes_on_is_shown_without_asking_the_database_after_the_wait(
 @pytest.mark.parametrize(
     ("body", "field", "says"),
     [
-        ({}, "request", "file or a url"),
+        ({}, "request", "a url or an upload"),
         ({"url": URL, "mode": "streaming"}, "mode", "/v1/listen"),
         ({"url": URL, "mode": "later"}, "mode", "later"),
         ({"url": URL, "region": "mars"}, "region", "mars"),
