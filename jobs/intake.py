@@ -53,6 +53,7 @@ class TooManyOpenJobs(NotAccepted):
 class Order:
     """What is asked for, beside the audio. `options` have been validated.
 
+    `deadline`: seconds within which it must be begun; JOB_DEADLINE_SECONDS if None.
     `patience`: seconds that the caller waits, from the making of the order; SYNC_DEADLINE_SECONDS at most.
     """
 
@@ -64,6 +65,7 @@ class Order:
     callback_url: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
+    deadline: float | None = None
     user: User | None = None
     key: ApiKey | None = None
     patience: float | None = None
@@ -148,7 +150,7 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
             queue=region.queue,
             priority=order.priority,
             duration=duration,
-            deadline_at=seconds_from_now(settings.JOB_DEADLINE_SECONDS),
+            deadline_at=seconds_from_now(order.deadline or settings.JOB_DEADLINE_SECONDS),
         )
         # Also of one that runs here: should it go back to the queue, this is its place.
         job.start_tag = TranscriptionJob.objects.next_start_tag(order.project, job.queue, job.priority)

@@ -24,6 +24,7 @@ from jobs.models import (
     Attempt,
     AttemptOutcome,
     Mode,
+    Priority,
     Recording,
     Transcript,
     TranscriptionJob,
@@ -168,6 +169,22 @@ def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> 
             **({} if options is None else {"options": dict(options)}),
         )
     transaction.on_commit(partial(wake, queue))
+
+
+def change(
+    job: TranscriptionJob,
+    *,
+    priority: Priority | None = None,
+    metadata: dict[str, Any] | None = None,
+    tags: list[str] | None = None,
+) -> None:
+    """Change what is given. Another priority is a new place in the queue: NotInLine if it is in none."""
+    labels = {"metadata": metadata, "tags": tags}
+    with transaction.atomic():
+        if priority is not None and priority != job.priority:
+            place = TranscriptionJob.objects.next_start_tag(job.project, job.queue, priority)
+            job.prioritise(priority, place)
+        job.label(**{name: value for name, value in labels.items() if value is not None})
 
 
 class _Held:

@@ -8,12 +8,15 @@ from statistics import median
 from typing import Any
 
 from django.core.cache import cache
-from django.db.models import F
+from django.db.models import F, QuerySet
+from django.utils import timezone
 
-from jobs.models import Attempt, AttemptOutcome, Status, TranscriptionJob
+from jobs.models import Attempt, AttemptOutcome, Status, TranscriptionJob, WorkerProcess
+from jobs.models.job import MOST_COUNTED, Ahead
 
 SAMPLE = 50
 REMEMBERED_SECONDS = 10
+TOOK = F("ended_at") - F("started_at")
 
 
 def estimated_seconds(duration: float | None, region: str, options: Mapping[str, Any]) -> float | None:
@@ -28,20 +31,48 @@ def estimated_seconds(duration: float | None, region: str, options: Mapping[str,
     return None if speed is None else duration * speed
 
 
-def expected_end(job: TranscriptionJob) -> datetime | None:
-    """When a job that runs should be finished, by recent speed; None if that is not known."""
-    if job.status != Status.RUNNING or job.claimed_at is None:
-        return None
+def expected_end(job: TranscriptionJob, ahead: Ahead | None) -> datetime | None:
+    """When a job that runs, or is queued behind what is `ahead`, should be finished; None if nobody can tell.
+
+    A queued one waits until the workers that are alive have run what is before it, by recent speed, and what
+    they run now, which is half done on average.
+    """
     takes = estimated_seconds(job.duration, job.region, job.options)
-    return None if takes is None else job.claimed_at + timedelta(seconds=takes)
+    if takes is None:
+        return None
+    if job.status == Status.RUNNING and job.claimed_at is not None:
+        return job.claimed_at + timedelta(seconds=takes)
+    wait = None if ahead is None else _wait(job, ahead)
+    return None if wait is None else timezone.now() + timedelta(seconds=wait + takes)
+
+
+def _wait(job: TranscriptionJob, ahead: Ahead) -> float | None:
+    """Seconds until a queued job is begun; None if that cannot be told."""
+    alive = WorkerProcess.objects.alive()
+    slots: int = sum(worker.concurrency for worker in alive if job.queue in worker.queues)
+    working = estimated_seconds(ahead.audio, job.region, job.options)
+    typical: float | None = cache.get_or_set(
+        f"typical:{job.region}", lambda: _typical(job.region), REMEMBERED_SECONDS
+    )
+    if not slots or working is None or typical is None or ahead.jobs >= MOST_COUNTED:
+        return None
+    running = TranscriptionJob.objects.filter(status=Status.RUNNING, queue=job.queue).count()
+    if running + ahead.jobs < slots:
+        return 0.0
+    return (working + (ahead.unknown + running / 2) * typical) / slots
 
 
 def _speed(region: str, model: str) -> float | None:
-    recent = (
-        Attempt.objects.filter(
-            outcome=AttemptOutcome.COMPLETED, region=region, job__options__model=model, job__duration__gt=0
-        )
-        .order_by("-id")
-        .values_list(F("ended_at") - F("started_at"), "job__duration")[:SAMPLE]
-    )
+    timed = _recent(region).filter(job__options__model=model, job__duration__gt=0)
+    recent = timed.values_list(TOOK, "job__duration")[:SAMPLE]
     return median(took.total_seconds() / audio for took, audio in recent) if recent else None
+
+
+def _typical(region: str) -> float | None:
+    """Seconds that a job takes, whatever its length."""
+    recent = _recent(region).values_list(TOOK, flat=True)[:SAMPLE]
+    return median(took.total_seconds() for took in recent) if recent else None
+
+
+def _recent(region: str) -> QuerySet[Attempt]:
+    return Attempt.objects.filter(outcome=AttemptOutcome.COMPLETED, region=region).order_by("-id")

@@ -54,6 +54,12 @@ class JobFilter(filters.FilterSet):  # type: ignore[misc]
         field_name="recording__sha256", help_text="Of the audio, in hexadecimal: was it submitted before?"
     )
 
+    error = filters.CharFilter(field_name="error_code", help_text="The code of what went wrong last.")
+    key = filters.UUIDFilter(field_name="key_id", help_text="The id of the key that submitted it.")
+    created_by = filters.CharFilter(
+        field_name="created_by__username", help_text="The username of who submitted it."
+    )
+
     class Meta:
         model = TranscriptionJob
         fields: tuple[str, ...] = ()

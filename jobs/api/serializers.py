@@ -43,9 +43,6 @@ class RecordingSerializer(serializers.Serializer[Any]):
     sha256 = serializers.CharField()
     duration = serializers.FloatField(allow_null=True, help_text="seconds")
     channels = serializers.IntegerField(allow_null=True)
-    audio_deleted_at = serializers.DateTimeField(
-        allow_null=True, help_text="When its project's audio_days were over."
-    )
 
 
 class UploadRequestSerializer(serializers.Serializer[Any]):
@@ -138,7 +135,7 @@ class JobSerializer(serializers.Serializer[TranscriptionJob]):
         allow_null=True, help_text="How many jobs go before it; null unless it is queued."
     )
     eta = serializers.DateTimeField(
-        allow_null=True, help_text="When it should be finished, if it is running and that can be told."
+        allow_null=True, help_text="When it should be finished, if it is queued or runs and that can be told."
     )
     error = JobErrorSerializer(allow_null=True)
     duration = serializers.FloatField(allow_null=True, help_text="seconds of audio")
@@ -164,7 +161,6 @@ class JobSerializer(serializers.Serializer[TranscriptionJob]):
                 "sha256": recording.sha256,
                 "duration": recording.duration,
                 "channels": recording.channels,
-                "audio_deleted_at": recording.audio_deleted_at,
             }
             if recording
             else None,
@@ -191,10 +187,11 @@ class JobDetailSerializer(JobSerializer):
     """With what takes queries of its own."""
 
     def to_representation(self, job: TranscriptionJob) -> dict[str, Any]:
+        ahead = job.ahead()
         return {
             **super().to_representation(job),
-            "position": job.position(),
-            "eta": expected_end(job),
+            "position": None if ahead is None else ahead.jobs,
+            "eta": expected_end(job, ahead),
             "transcript": self._transcript(job),
         }
 

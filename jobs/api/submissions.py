@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 from django.conf import settings
@@ -12,6 +12,7 @@ from rest_framework.utils import html
 
 from jobs.api.filters import PRIORITIES
 from jobs.api.parsers import too_large
+from jobs.models import Priority
 from jobs.options import validate
 from jobs.received import ReceivedFile
 from routing.addresses import ForbiddenURL, check_url
@@ -21,6 +22,7 @@ REQUESTED_MODES = [("auto", "auto"), ("sync", "sync"), ("async", "async")]
 METADATA_BYTES = 10 * 1024
 METADATA_DEPTH = 32
 TAGS, TAG_LENGTH = 50, 100
+LONGEST_DEADLINE = 30 * 86400
 
 
 class UploadField(serializers.FileField):
@@ -120,22 +122,27 @@ class ModeField(serializers.ChoiceField):
         return super().to_internal_value(data)
 
 
-class OptionsSerializer(serializers.Serializer[Any]):
+class KnownFieldsSerializer(serializers.Serializer[Any]):
     """Refuses fields that it does not know: one that is misspelt would go unnoticed otherwise."""
 
-    options = ObjectField(
-        required=False, allow_null=True, help_text="Deepgram's. Unknown ones are refused by name."
-    )
+    unknown: ClassVar = "There is no such field."
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         unknown = [name for name in data if name not in self.fields]
         if unknown:
-            message = "There is no such field. Deepgram's options go into `options`."
-            raise serializers.ValidationError(dict.fromkeys(unknown, message))
+            raise serializers.ValidationError(dict.fromkeys(unknown, self.unknown))
         if html.is_html_input(data):
             data = _without_empty(data)
         given: dict[str, Any] = super().to_internal_value(data)
         return given
+
+
+class OptionsSerializer(KnownFieldsSerializer):
+    unknown = "There is no such field. Deepgram's options go into `options`."
+
+    options = ObjectField(
+        required=False, allow_null=True, help_text="Deepgram's. Unknown ones are refused by name."
+    )
 
 
 def _without_empty(form: MultiValueDict[str, Any]) -> MultiValueDict[str, Any]:
@@ -150,6 +157,17 @@ class RequeueSerializer(OptionsSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         given = attrs.get("options")
         return {"options": None if given is None else validate(given)}
+
+
+class JobChangesSerializer(KnownFieldsSerializer):
+    """What is not given stays as it is."""
+
+    priority = serializers.ChoiceField(choices=list(PRIORITIES), required=False)
+    metadata = MetadataField(required=False, help_text="An object of up to 10 kB, in place of the other.")
+    tags = TagsField(required=False, max_length=TAGS, help_text="In place of the others.")
+
+    def validate_priority(self, name: str) -> Priority:
+        return PRIORITIES[name]
 
 
 class SubmissionSerializer(OptionsSerializer):
@@ -179,6 +197,13 @@ class SubmissionSerializer(OptionsSerializer):
     tags = TagsField(required=False, allow_null=True, max_length=TAGS)
     priority = serializers.ChoiceField(
         choices=list(PRIORITIES), required=False, allow_null=True, help_text="normal if not given"
+    )
+    deadline = serializers.IntegerField(
+        required=False,
+        allow_null=True,
+        min_value=1,
+        max_value=LONGEST_DEADLINE,
+        help_text="Seconds from now within which it must be begun; JOB_DEADLINE_SECONDS if not given.",
     )
     batch = serializers.CharField(required=False, allow_null=True, allow_blank=True)
 

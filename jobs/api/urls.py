@@ -25,7 +25,11 @@ v1 = [
         JobViewSet.as_view({"get": "list", "post": "create"}, parser_classes=SUBMISSION_PARSERS),
         name="jobs",
     ),
-    path(_job, JobViewSet.as_view({"get": "retrieve", "delete": "destroy"}), name="job"),
+    path(
+        _job,
+        JobViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+        name="job",
+    ),
     path(f"{_job}cancel/", JobViewSet.as_view({"post": "cancel"})),
     path(f"{_job}requeue/", JobViewSet.as_view({"post": "requeue"})),
     path(f"{_job}attempts/", JobViewSet.as_view({"get": "attempts"})),

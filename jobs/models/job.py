@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar
 from uuid import uuid4
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, Count, F, Q, Sum, Value, When
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -17,13 +18,22 @@ from jobs.models.key import ApiKey
 from jobs.models.project import Project
 from jobs.models.queue import JobQuerySet
 from jobs.models.recording import Recording
-from jobs.models.state import ENDED, ENTERED_FROM, OPEN, InvalidTransition, Mode, Priority, Status
+from jobs.models.state import ENDED, ENTERED_FROM, OPEN, InvalidTransition, Mode, NotInLine, Priority, Status
 from jobs.queues import ISOLATION_QUEUE
 from routing.addresses import without_query
 
 CRASHES_TO_ISOLATION = 2
 # A job's place in the queue is told, but not at any price.
 MOST_COUNTED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What a queue runs before a job: how many jobs, seconds of audio, and jobs of unknown length."""
+
+    jobs: int
+    audio: float
+    unknown: int
 
 
 class TranscriptionJob(models.Model):
@@ -43,7 +53,7 @@ class TranscriptionJob(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="jobs")
     created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, editable=False, on_delete=models.SET_NULL
+        settings.AUTH_USER_MODEL, null=True, editable=False, on_delete=models.SET_NULL, db_index=False
     )
     key = models.ForeignKey(
         ApiKey, null=True, editable=False, on_delete=models.SET_NULL, db_index=False, related_name="jobs"
@@ -137,6 +147,12 @@ class TranscriptionJob(models.Model):
             models.Index(fields=("key",), condition=Q(status__in=OPEN), name="job_open_of_key"),
             # The API's and the admin's lists, newest first
             models.Index(fields=("key", "-id"), name="job_of_key"),
+            models.Index(fields=("created_by", "-id"), name="job_of_person"),
+            models.Index(
+                fields=("project", "error_code", "-id"),
+                condition=Q(error_code__gt=""),
+                name="job_by_error",
+            ),
             models.Index(fields=("project", "-id"), name="job_of_project"),
             models.Index(fields=("status", "-id"), name="job_by_status"),
         )
@@ -153,11 +169,15 @@ class TranscriptionJob(models.Model):
         """Where the provider's raw answer to this run is stored."""
         return f"answers/{self.id}/{self.run}.json"
 
-    def position(self) -> int | None:
-        """How many jobs go before it, counted up to 10,000; None unless it is queued."""
+    def ahead(self) -> Ahead | None:
+        """What goes before it, counted up to 10,000 jobs; None unless it is queued."""
         if self.status != Status.QUEUED:
             return None
-        return TranscriptionJob.objects.before(self)[:MOST_COUNTED].count()
+        before = TranscriptionJob.objects.before(self)[:MOST_COUNTED]
+        found = before.aggregate(
+            jobs=Count("pk"), audio=Sum("duration", default=0.0), unknown=Count("pk", Q(duration=None))
+        )
+        return Ahead(**found)
 
     def lease_to(self, worker: str, lease_seconds: float) -> None:
         """Make a job that is not saved yet one that `worker` runs from the start."""
@@ -174,6 +194,19 @@ class TranscriptionJob(models.Model):
         self.save(force_insert=True)
         for name in clocked:
             vars(self).pop(name, None)
+
+    def label(self, **labels: Any) -> None:
+        """Replace `metadata` or `tags`, which decide nothing."""
+        if labels:
+            TranscriptionJob.objects.filter(pk=self.pk).update(**labels)
+            vars(self).update(labels)
+
+    def prioritise(self, priority: Priority, start_tag: int) -> None:
+        """Stand there in the queue of another priority; NotInLine if it stands in none."""
+        standing = TranscriptionJob.objects.filter(pk=self.pk, status__in=(Status.QUEUED, Status.WAITING))
+        if not standing.update(priority=priority, start_tag=start_tag):
+            raise NotInLine(self)
+        self.priority, self.start_tag = priority, start_tag
 
     # Moves of whoever holds the lease
 

@@ -75,3 +75,11 @@ class AudioDeleted(InvalidTransition):
 
     def __init__(self, job: TranscriptionJob) -> None:
         Exception.__init__(self, f"The audio of job {job.pk} was deleted after its project's audio_days.")
+
+
+class NotInLine(InvalidTransition):
+    """Its priority decides nothing any more."""
+
+    def __init__(self, job: TranscriptionJob) -> None:
+        rule = "only one that is queued or waits can change its priority"
+        Exception.__init__(self, f"The job is {job.status}; {rule}.")

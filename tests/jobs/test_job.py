@@ -7,6 +7,7 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from jobs.models import InvalidTransition, Priority, Status, TranscriptionJob
+from jobs.models.job import Ahead
 from jobs.queues import ISOLATION_QUEUE
 from tests.jobs.rows import QUEUE, ago, fresh, make_job, make_project, row
 
@@ -181,5 +182,5 @@ def test_the_position_counts_what_is_claimed_before():
     make_job(Status.RUNNING, project=project)
     job = make_job(project=project, start_tag=1)
 
-    assert job.position() == 3
-    assert make_job(Status.RUNNING, project=project).position() is None
+    assert job.ahead() == Ahead(jobs=3, audio=0.0, unknown=3)
+    assert make_job(Status.RUNNING, project=project).ahead() is None

@@ -34,7 +34,12 @@ from jobs.api.serializers import (
     TimelineEntrySerializer,
     TranscriptSerializer,
 )
-from jobs.api.submissions import JSONSubmissionSerializer, RequeueSerializer, SubmissionSerializer
+from jobs.api.submissions import (
+    JobChangesSerializer,
+    JSONSubmissionSerializer,
+    RequeueSerializer,
+    SubmissionSerializer,
+)
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
 from jobs.audit import audited, record_read
 from jobs.deletion import delete_job
@@ -72,6 +77,7 @@ class JobViewSet(ScopedViewSet):
         "list": READING,
         "create": SUBMITTING,
         "retrieve": READING,
+        "partial_update": SUBMITTING,
         "destroy": OPERATING,
         "cancel": SUBMITTING,
         "requeue": OPERATING,
@@ -83,6 +89,7 @@ class JobViewSet(ScopedViewSet):
     refuses: ClassVar = {
         "list": (400,),
         "create": (404, 408, 409, 411, 413, 415, 507),
+        "partial_update": (409,),
         "cancel": (409,),
         "requeue": (409,),
         "audio": (416,),
@@ -144,6 +151,7 @@ class JobViewSet(ScopedViewSet):
             callback_url=asked.get("callback_url") or "",
             metadata=asked.get("metadata") or {},
             tags=asked.get("tags") or [],
+            deadline=asked.get("deadline"),
             user=None if key else request.user,  # type: ignore[arg-type]
             key=key,
             patience=prefers.wait,
@@ -204,6 +212,16 @@ class JobViewSet(ScopedViewSet):
         if shown["transcript"]:
             record_read(Action.TRANSCRIPT_VIEWED, request, job)
         return Response(shown)
+
+    @extend_schema(request=JobChangesSerializer, responses=JobDetailSerializer)
+    def partial_update(self, request: Request, pk: UUID) -> Response:
+        """Change its metadata or tags, or the priority of one that is queued or waits."""
+        job = self.get_object()
+        changes = JobChangesSerializer(data=request.data)
+        changes.is_valid(raise_exception=True)
+        with audited(Action.JOB_CHANGED, request, job, changed=sorted(changes.validated_data)):
+            lifecycle.change(job, **changes.validated_data)
+        return Response(JobDetailSerializer(job).data)
 
     def destroy(self, request: Request, pk: UUID) -> Response:
         """Delete the job with its transcripts and history, and its recording if no other job has it."""
