@@ -14,7 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
 from jobs.admin.history import SeenByStaff
-from jobs.admin.look import action, display
+from jobs.admin.look import display
 from jobs.audit import audited, record
 from jobs.models.audit import Action
 from jobs.models.signing import OVERLAP, Signing
@@ -24,21 +24,13 @@ class SigningAdmin(SeenByStaff):
     """Of rows that sign webhooks. `signs`: what, for people."""
 
     signs = ""
-    actions_submit_line = ("rotate_secret",)
 
     @display(description="webhook secret")
     def secret_link(self, row: Signing) -> str:
         if row._state.adding:
             return "Made when this is saved."
         link = reverse(f"admin:jobs_{self.opts.model_name}_webhook_secret", args=(row.pk,))
-        return format_html('<a class="job-link" href="{}">Reveal it…</a>', link)
-
-    @action(description="Rotate the webhook secret")
-    def rotate_secret(self, request: HttpRequest, row: Signing) -> None:
-        with audited(Action.SECRET_ROTATED, request, row, overlap_seconds=int(OVERLAP.total_seconds())):
-            row.rotate_webhook_secret()
-        self.log_change(request, row, "Webhook secret rotated.")
-        messages.success(request, "There is a new secret. For a day the one before signs as well.")
+        return format_html('<a class="job-link" href="{}">Reveal or rotate it…</a>', link)
 
     def get_urls(self) -> list[URLPattern]:
         name = f"jobs_{self.opts.model_name}_webhook_secret"
@@ -46,11 +38,16 @@ class SigningAdmin(SeenByStaff):
         return [path("<uuid:pk>/webhook-secret/", reveal, name=name), *super().get_urls()]
 
     def secret_page(self, request: HttpRequest, pk: UUID) -> HttpResponse:
-        """Asks first; the secret is only in the answer to the POST, and the asking is logged."""
+        """Asks first; the secret, the new one where it is rotated, is only in the answer to the POST."""
         row: Any = get_object_or_404(self.get_queryset(request), pk=pk)
         if not self.has_change_permission(request, row):
             raise PermissionDenied
         revealed = request.method == "POST"
+        if "rotate" in request.POST:
+            with audited(Action.SECRET_ROTATED, request, row, overlap_seconds=int(OVERLAP.total_seconds())):
+                row.rotate_webhook_secret()
+            self.log_change(request, row, "Webhook secret rotated.")
+            messages.success(request, "This secret is new. For a day the one before signs as well.")
         if revealed:
             self.log_change(request, row, "Webhook secret revealed.")
             record(Action.SECRET_REVEALED, request, row)
