@@ -44,8 +44,8 @@ class MembersFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
         super().clean()
         kept = [form for form in self.forms if form not in self.deleted_forms]
         roles = {form.cleaned_data.get("role") for form in kept if form.is_valid()}
-        had_one = self.instance.membership_set.filter(role=Role.OPERATOR).exists()
-        if had_one and Role.OPERATOR not in roles:
+        operators = Membership.objects.filter(project=self.instance.pk, role=Role.OPERATOR)
+        if Role.OPERATOR not in roles and operators.exists():
             raise forms.ValidationError("A project keeps an operator: make another one first.")
 
 
