@@ -10,6 +10,7 @@ from uuid import UUID
 from django.core.files.storage import storages
 from django.db import transaction
 
+from jobs import completion
 from jobs.models import Delivery, Recording, TranscriptionJob, Upload
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,8 @@ def delete_job(job: TranscriptionJob) -> None:
         recording = _locked_recording(locked)
         answers = answers_of(locked)
         locked.delete()
+        if locked.batch_id:
+            completion.finish_if_done(locked.batch_id)
         transaction.on_commit(partial(_remove, answers))
         if recording is not None:
             _delete_if_unused(recording)

@@ -17,7 +17,7 @@ from django.db import transaction
 
 from jobs.audit import record
 from jobs.deletion import answers_of
-from jobs.models import Chore, Delivery, Project, TranscriptionJob
+from jobs.models import BatchArchive, Chore, Delivery, Project, TranscriptionJob
 from jobs.models.audit import Action
 from jobs.uploads import discard
 
@@ -32,6 +32,7 @@ def begin(project: Project) -> None:
         project.hide()
         # Their webhooks would tell of what is to be forgotten: no event.
         project.jobs.all().end_all()
+        BatchArchive.objects.filter(batch__project=project).close()
         Chore.objects.put_off(PURGE, 0)
 
 
@@ -54,6 +55,8 @@ def erase(project: Project) -> Iterator[Counter[str]]:
 def _steps(project: Project) -> Iterator[Counter[str]]:
     while jobs := list(project.jobs.order_by()[:JOBS_AT_A_TIME]):
         yield _erase_jobs(jobs)
+    for archive in BatchArchive.objects.filter(batch__project=project):
+        storages["default"].delete(archive.file)
     while unfinished := list(project.uploads.order_by()[:JOBS_AT_A_TIME]):
         for upload in unfinished:
             discard(upload)

@@ -13,7 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 
-from jobs.models import Delivery, Event, EventType, Status, TranscriptionJob, WebhookEndpoint
+from jobs.models import Batch, Delivery, Event, EventType, Status, TranscriptionJob, WebhookEndpoint
 from jobs.models.delivery import receiver_of
 from jobs.models.event import as_json
 from jobs.queues import WEBHOOK_QUEUE
@@ -38,6 +38,7 @@ def job_ended(job: TranscriptionJob) -> Event:
     data = {
         "id": str(job.pk),
         "project": str(job.project_id),
+        "batch": str(job.batch_id) if job.batch_id else None,
         "status": job.status,
         "run": job.run,
         "sequence": job.run,
@@ -65,6 +66,7 @@ def emit(
     data: dict[str, Any],
     *,
     job: TranscriptionJob | None = None,
+    batch: Batch | None = None,
     sequence: int = 1,
     callback_url: str = "",
 ) -> Event:
@@ -72,13 +74,15 @@ def emit(
 
     `data` goes to receivers as it is, with `truncated` added: where a message would be too large, `metadata`
     and `tags` are null in it. Keep what else it has well below 19 kB of JSON, with links to the rest.
-    `callback_url` is told beside those who subscribed. IntegrityError if this `sequence` of the job has been
-    told.
+    `callback_url` is told beside those who subscribed. IntegrityError if this `sequence` of the job
+    or batch has been told.
     """
     data = {**data, "truncated": False}
     if len(as_json(data)) > MOST_EVENT_BYTES:
         data |= {name: None for name in OF_USERS if name in data} | {"truncated": True}
-    event = Event.objects.create(project_id=project_id, type=kind, job=job, sequence=sequence, data=data)
+    event = Event.objects.create(
+        project_id=project_id, type=kind, job=job, batch=batch, sequence=sequence, data=data
+    )
     told: list[tuple[UUID | None, str]] = [*WebhookEndpoint.objects.hearing(project_id, kind)]
     if callback_url:
         told.append((None, callback_url))

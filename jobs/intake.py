@@ -6,7 +6,8 @@ Recording or URL -> region -> mode -> TranscriptionJob: queued, or running here 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -18,14 +19,26 @@ from django.db import IntegrityError, transaction
 from jobs import sync
 from jobs.database_clock import seconds_from_now
 from jobs.deletion import delete_if_unused
+from jobs.ids import uuid7
 from jobs.keeping import keep as keep
 from jobs.leases import keeper
-from jobs.models import ApiKey, IdempotencyKey, Mode, Priority, Project, Recording, TranscriptionJob
+from jobs.models import (
+    ApiKey,
+    Batch,
+    BatchSealed,
+    IdempotencyKey,
+    Mode,
+    Priority,
+    Project,
+    Recording,
+    TranscriptionJob,
+)
 from jobs.speed import estimated_seconds
 from jobs.wakeups import wake
 from routing.modes import Conditions, RequestedMode, Thresholds, choose_mode, receipt
 from routing.regions import Region, choose_region
 
+INSERTED_AT_A_TIME = 500
 REGION_REASONS = {True: "It was asked for.", False: "It is the first that may take the job."}
 
 
@@ -50,9 +63,19 @@ class TooManyOpenJobs(NotAccepted):
 
 
 @dataclass(frozen=True, slots=True)
+class Remote:
+    """One of many URLs, with what is its own."""
+
+    url: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """What is asked for, beside the audio. `options` have been validated.
 
+    `of_archive`: it comes of an archive that the batch had before it was sealed, and is let in.
     `deadline`: seconds within which it must be begun; JOB_DEADLINE_SECONDS if None.
     `patience`: seconds that the caller waits, from the making of the order; SYNC_DEADLINE_SECONDS at most.
     """
@@ -66,12 +89,20 @@ class Order:
     metadata: dict[str, Any] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
     deadline: float | None = None
+    batch: Batch | None = None
+    of_archive: bool = False
     user: User | None = None
     key: ApiKey | None = None
     patience: float | None = None
     respond_async: bool = False
     idempotency: IdempotencyKey | None = None
     made_at: float = field(default_factory=monotonic)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether what it goes into is counted or may be closed, to be asked with the job's row."""
+        counted = self.key is not None and self.key.open_jobs_limit is not None
+        return counted or (self.batch is not None and not self.of_archive)
 
     @property
     def waits(self) -> float:
@@ -102,59 +133,33 @@ def region_for(order: Order) -> Region:
     return region
 
 
-def check_room(key: ApiKey | None) -> None:
-    """TooManyOpenJobs if the key has as many open jobs as it may."""
+def check_room(key: ApiKey | None, jobs: int = 1) -> None:
+    """TooManyOpenJobs if the key may not have so many open jobs more."""
     limit = None if key is None else key.open_jobs_limit
-    if limit is not None and TranscriptionJob.objects.open().filter(key=key).reach(limit):
+    if limit is None:
+        return
+    mine = TranscriptionJob.objects.open().filter(key=key)
+    if jobs > limit or mine.reach(limit - jobs + 1):
         raise TooManyOpenJobs(limit)
 
 
 def submit(order: Order, *, recording: Recording | None = None, url: str = "") -> TranscriptionJob:
     """Make the job. One that runs sync is running when this returns, in a thread of this process.
 
-    NotAccepted if no region may take it, or its key has too many open jobs; AlreadyAccepted, or KeyReused, if
-    its idempotency key was used meanwhile. The recording, if it is not another job's, is deleted then.
+    NotAccepted if no region may take it, or its key has too many open jobs; BatchSealed if its batch takes no
+    more; AlreadyAccepted, or KeyReused, if its idempotency key was used meanwhile. The recording is deleted
+    then, if it is not another job's.
     """
     region = region_for(order)
     duration = recording.duration if recording else None
-    thresholds = Thresholds(settings.SYNC_MAX_SECONDS, settings.ASYNC_MIN_SECONDS)
     patience = order.waits
     with sync.Slot(wait=patience if order.mode == "sync" else 0.0, wanted=order.mode != "async") as slot:
-        given = Conditions(
-            requested=order.mode,
-            duration=duration,
-            estimate=estimated_seconds(duration, region.name, order.options)
-            if thresholds.leave_open(duration)
-            else None,
-            patience=round(patience, 1),
-            slot_free=slot.is_taken,
-            respond_async=order.respond_async,
-        )
-        choice = choose_mode(given, thresholds)
-        runs_here = choice.mode == "sync"
-        job = TranscriptionJob(
-            project=order.project,
-            created_by=order.user,
-            key=order.key,
-            recording=recording,
-            url=url,
-            options=order.options,
-            metadata=order.metadata,
-            tags=order.tags,
-            callback_url=order.callback_url,
-            mode=Mode.SYNC if runs_here else Mode.ASYNC,
-            receipt=receipt(given, choice, region.name, REGION_REASONS[bool(order.region)])
-            | {"duplicate_of": _duplicate_of(recording)},
-            region=region.name,
-            pinned=bool(order.region),
-            queue=region.queue,
-            priority=order.priority,
-            duration=duration,
-            deadline_at=seconds_from_now(order.deadline or settings.JOB_DEADLINE_SECONDS),
-        )
+        job = _planned(order, region, duration, patience, slot_free=slot.is_taken)
+        job.recording, job.url = recording, url
+        job.receipt["duplicate_of"] = _duplicate_of(recording)
         # Also of one that runs here: should it go back to the queue, this is its place.
         job.start_tag = TranscriptionJob.objects.next_start_tag(order.project, job.queue, job.priority)
-        if runs_here:
+        if job.mode == Mode.SYNC:
             job.lease_to(keeper().name, settings.LEASE_SECONDS)
             _insert(job, order)
             slot.run(job)
@@ -172,23 +177,90 @@ def _duplicate_of(recording: Recording | None) -> str | None:
 
 def _insert(job: TranscriptionJob, order: Order) -> None:
     """Save the job, and with it what keeps it from being one too many, or one that there is already."""
-    limited = order.key if order.key and order.key.open_jobs_limit is not None else None
-    if limited is None and order.idempotency is None:
+    if not order.is_limited and order.idempotency is None:
         job.insert()
         return
     try:
         with transaction.atomic():
-            if limited is not None:
-                # Those of one key go one after the other, so that none is let in too many.
-                ApiKey.objects.select_for_update(no_key=True).get(pk=limited.pk)
-                check_room(limited)
+            _admit(order, 1)
             job.insert()
             if order.idempotency is not None:
                 order.idempotency.insert(job)
-    except (TooManyOpenJobs, IntegrityError) as error:
+    except (TooManyOpenJobs, BatchSealed, IntegrityError) as error:
         if job.recording is not None:
             delete_if_unused(job.recording)
         earlier = order.idempotency and order.idempotency.earlier()
         if isinstance(error, IntegrityError) and earlier:
             raise AlreadyAccepted(earlier) from None
         raise
+
+
+def _admit(order: Order, jobs: int) -> None:
+    """Those of one key with a limit, or of one batch, go one after the other: none is let in too many."""
+    if order.key is not None and order.key.open_jobs_limit is not None:
+        ApiKey.objects.select_for_update(no_key=True).get(pk=order.key.pk)
+        check_room(order.key, jobs)
+    if order.batch is not None and not order.of_archive:
+        order.batch.admit()
+
+
+def queue_all(order: Order, remotes: Sequence[Remote]) -> None:
+    """Queue a job for each of these URLs, in this order, in one transaction; whatever the order's mode.
+
+    NotAccepted if no region may take them or the key has no room for all, BatchSealed if the batch takes no
+    more.
+    """
+    region = region_for(order)
+    queued = replace(order, mode="async")
+    jobs = []
+    # Ids of one millisecond come in any order.
+    for job_id, remote in zip(sorted(uuid7() for _ in remotes), remotes, strict=True):
+        job = _planned(queued, region, None, 0.0, slot_free=False)
+        job.pk, job.url, job.metadata, job.tags = job_id, remote.url, remote.metadata, remote.tags
+        jobs.append(job)
+    if not jobs:
+        return
+    with transaction.atomic():
+        _admit(order, len(jobs))
+        first = TranscriptionJob.objects.next_start_tag(order.project, region.queue, order.priority)
+        for place, job in enumerate(jobs, first):
+            job.start_tag = place
+        TranscriptionJob.objects.bulk_create(jobs, batch_size=INSERTED_AT_A_TIME)
+    transaction.on_commit(partial(wake, region.queue))
+
+
+def _planned(
+    order: Order, region: Region, duration: float | None, patience: float, *, slot_free: bool
+) -> TranscriptionJob:
+    """A job with its mode chosen, neither saved nor given what it is to transcribe."""
+    thresholds = Thresholds(settings.SYNC_MAX_SECONDS, settings.ASYNC_MIN_SECONDS)
+    given = Conditions(
+        requested=order.mode,
+        duration=duration,
+        estimate=estimated_seconds(duration, region.name, order.options)
+        if thresholds.leave_open(duration)
+        else None,
+        patience=round(patience, 1),
+        slot_free=slot_free,
+        respond_async=order.respond_async,
+    )
+    choice = choose_mode(given, thresholds)
+    return TranscriptionJob(
+        project=order.project,
+        created_by=order.user,
+        key=order.key,
+        batch=order.batch,
+        options=order.options,
+        metadata=order.metadata,
+        tags=order.tags,
+        callback_url=order.callback_url,
+        mode=Mode.SYNC if choice.mode == "sync" else Mode.ASYNC,
+        receipt=receipt(given, choice, region.name, REGION_REASONS[bool(order.region)])
+        | {"duplicate_of": None},
+        region=region.name,
+        pinned=bool(order.region),
+        queue=region.queue,
+        priority=order.priority,
+        duration=duration,
+        deadline_at=seconds_from_now(order.deadline or settings.JOB_DEADLINE_SECONDS),
+    )

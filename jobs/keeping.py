@@ -7,14 +7,18 @@ from uuid import UUID
 
 from django.core.files.storage import storages
 
+from jobs.ids import uuid7
 from jobs.models import Project, Recording
 from jobs.probe import Probe, probe
 from jobs.received import ReceivedFile
 
 
-def keep(project: Project, file: ReceivedFile) -> Recording:
-    """Probe and store a file; ProbeError, and nothing kept, if it is no audio that can be transcribed."""
-    recording = stored(project.pk, file)
+def keep(project: Project, file: ReceivedFile, recording_id: UUID | None = None) -> Recording:
+    """Probe and store a file; ProbeError, and nothing kept, if it is no audio that can be transcribed.
+
+    `recording_id`: reserved for it by whoever may be killed meanwhile, and wants to find it again.
+    """
+    recording = stored(project.pk, file, recording_id=recording_id)
     try:
         recording.save(force_insert=True)
     except Exception:
@@ -23,13 +27,16 @@ def keep(project: Project, file: ReceivedFile) -> Recording:
     return recording
 
 
-def stored(project_id: UUID, file: ReceivedFile, stored_as: object = None) -> Recording:
+def stored(
+    project_id: UUID, file: ReceivedFile, stored_as: object = None, recording_id: UUID | None = None
+) -> Recording:
     """The same, but for the row, which is the caller's to save. The file is closed.
 
     `stored_as` names it in storage if that is not to be the recording's id.
     """
     recording = described(
         probe(file.temporary_file_path()),
+        id=recording_id or uuid7(),
         project_id=project_id,
         filename=Recording.shown_name(file.name or ""),
         sha256=file.sha256,

@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from jobs import events
+from jobs import completion, events
 from jobs.deletion import remove_unattached
 from jobs.models import (
     Attempt,
@@ -79,7 +79,7 @@ def complete(
             answer=answer_name,
         )
         held.end(AttemptOutcome.COMPLETED, report, counted=True)
-        events.job_ended(job)
+        _ended(job)
     return transcript
 
 
@@ -88,7 +88,7 @@ def fail(job: TranscriptionJob, report: CallReport, *, counted: bool = True) -> 
         held = _Held(job)
         job.fail(report.error_code, report.error_message, counted=counted)
         held.end(AttemptOutcome.FAILED, report, counted=counted)
-        events.job_ended(job)
+        _ended(job)
 
 
 def wait(job: TranscriptionJob, seconds: float, report: CallReport, *, counted: bool) -> None:
@@ -115,7 +115,7 @@ def bury(job: TranscriptionJob, message: str) -> None:
         job.bury(message)
         report = CallReport(error_code="killed_its_worker", error_message=message)
         held.end(AttemptOutcome.CRASHED, report, counted=True)
-        events.job_ended(job)
+        _ended(job)
 
 
 def lose_lease(job: TranscriptionJob) -> None:
@@ -135,7 +135,7 @@ def lose_lease(job: TranscriptionJob) -> None:
 def pass_deadline(job: TranscriptionJob) -> None:
     with transaction.atomic():
         job.pass_deadline()
-        events.job_ended(job)
+        _ended(job)
 
 
 def cancel(job: TranscriptionJob) -> None:
@@ -146,7 +146,7 @@ def cancel(job: TranscriptionJob) -> None:
         job.cancel()
         if held.token is not None:
             held.end(AttemptOutcome.CANCELLED, NO_CALL, counted=False)
-        events.job_ended(job)
+        _ended(job)
 
 
 def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> None:
@@ -168,6 +168,8 @@ def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> 
             mode=Mode.ASYNC,
             **({} if options is None else {"options": dict(options)}),
         )
+        if job.batch_id:
+            completion.reopen(job.batch_id)
     transaction.on_commit(partial(wake, queue))
 
 
@@ -185,6 +187,12 @@ def change(
             place = TranscriptionJob.objects.next_start_tag(job.project, job.queue, priority)
             job.prioritise(priority, place)
         job.label(**{name: value for name, value in labels.items() if value is not None})
+
+
+def _ended(job: TranscriptionJob) -> None:
+    events.job_ended(job)
+    if job.batch_id:
+        completion.finish_if_done(job.batch_id)
 
 
 class _Held:

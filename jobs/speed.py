@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.core.cache import cache
 from django.db.models import F, QuerySet
@@ -15,8 +15,16 @@ from jobs.models import Attempt, AttemptOutcome, Status, TranscriptionJob, Worke
 from jobs.models.job import MOST_COUNTED, Ahead
 
 SAMPLE = 50
+SLOW = 0.9
 REMEMBERED_SECONDS = 10
 TOOK = F("ended_at") - F("started_at")
+
+
+class Speed(NamedTuple):
+    """Seconds per second of audio: the median of recent attempts, and what nine in ten of them kept to."""
+
+    typical: float
+    slow: float
 
 
 def estimated_seconds(duration: float | None, region: str, options: Mapping[str, Any]) -> float | None:
@@ -26,9 +34,17 @@ def estimated_seconds(duration: float | None, region: str, options: Mapping[str,
     """
     if duration is None:
         return None
+    speed = recent_speed(region, options)
+    return None if speed is None else duration * speed.typical
+
+
+def recent_speed(region: str, options: Mapping[str, Any]) -> Speed | None:
+    """How fast this region was with this model in the last 50 completed attempts; None if there are none."""
     model = str(options.get("model", ""))
-    speed = cache.get_or_set(f"speed:{region}:{model}", lambda: _speed(region, model), REMEMBERED_SECONDS)
-    return None if speed is None else duration * speed
+    speed: Speed | None = cache.get_or_set(
+        f"speed:{region}:{model}", lambda: _speed(region, model), REMEMBERED_SECONDS
+    )
+    return speed
 
 
 def expected_end(job: TranscriptionJob, ahead: Ahead | None) -> datetime | None:
@@ -62,10 +78,11 @@ def _wait(job: TranscriptionJob, ahead: Ahead) -> float | None:
     return (working + (ahead.unknown + running / 2) * typical) / slots
 
 
-def _speed(region: str, model: str) -> float | None:
+def _speed(region: str, model: str) -> Speed | None:
     timed = _recent(region).filter(job__options__model=model, job__duration__gt=0)
     recent = timed.values_list(TOOK, "job__duration")[:SAMPLE]
-    return median(took.total_seconds() / audio for took, audio in recent) if recent else None
+    speeds = sorted(took.total_seconds() / audio for took, audio in recent)
+    return Speed(median(speeds), speeds[int(len(speeds) * SLOW)]) if speeds else None
 
 
 def _typical(region: str) -> float | None:

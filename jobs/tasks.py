@@ -13,3 +13,8 @@ def work(queue: str) -> None:
 @shared_task(name="jobs.deliver")
 def deliver(_queue: str) -> None:
     worker.current().deliver_soon()
+
+
+@shared_task(name="jobs.batches")
+def batches(_queue: str) -> None:
+    worker.current().batches_soon()

@@ -16,11 +16,12 @@ from collections.abc import Callable
 from celery import current_app
 from kombu.exceptions import OperationalError
 
-from jobs.queues import WEBHOOK_QUEUE
+from jobs.queues import BATCH_QUEUE, WEBHOOK_QUEUE
 
 logger = logging.getLogger(__name__)
 
-WORK_TASK, DELIVER_TASK = "jobs.work", "jobs.deliver"
+WORK_TASK = "jobs.work"
+TASK_OF = {WEBHOOK_QUEUE: "jobs.deliver", BATCH_QUEUE: "jobs.batches"}
 # A message costs its worker 4 ms: at 20 a second that was a quarter of what it did.
 SPACING_SECONDS = 0.2
 BROKER_REST_SECONDS = 1.0
@@ -49,7 +50,7 @@ class _Waker(threading.Thread):
                 asked, self._asked = self._asked, set()
             try:
                 for queue in asked:
-                    task = DELIVER_TASK if queue == WEBHOOK_QUEUE else WORK_TASK
+                    task = TASK_OF.get(queue, WORK_TASK)
                     current_app.send_task(task, args=(queue,), queue=queue, retry=False, ignore_result=True)
             except (OperationalError, OSError) as error:
                 logger.warning("The broker cannot be reached (%s); workers poll.", type(error).__name__)

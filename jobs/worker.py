@@ -27,11 +27,11 @@ from django.db import DatabaseError, connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from jobs import deliverer, isolation, retention, sweeper
+from jobs import batch_work, deliverer, isolation, retention, sweeper
 from jobs.execution import execute
 from jobs.leases import LeaseKeeper, keeper
 from jobs.models import TranscriptionJob, WorkerProcess
-from jobs.queues import ISOLATION_QUEUE, WEBHOOK_QUEUE
+from jobs.queues import BATCH_QUEUE, ISOLATION_QUEUE, WEBHOOK_QUEUE
 from jobs.wakeups import serve_here
 from routing.breaker import breaker_of
 from routing.regions import region_served_by
@@ -85,8 +85,9 @@ class Worker:
 
     def __init__(self, queues: Sequence[str], concurrency: int, leases: LeaseKeeper | None = None) -> None:
         self.leases = keeper() if leases is None else leases
-        self.queues = [queue for queue in queues if queue != WEBHOOK_QUEUE]
+        self.queues = [queue for queue in queues if queue not in (WEBHOOK_QUEUE, BATCH_QUEUE)]
         self.delivers = WEBHOOK_QUEUE in queues
+        self.opens_batches = BATCH_QUEUE in queues
         self.concurrency = concurrency
         self._slots = {queue: _Slots(1) for queue in self.queues if queue == ISOLATION_QUEUE}
         shared = _Slots(concurrency)
@@ -96,6 +97,7 @@ class Worker:
         self._stopping = threading.Event()
         self._deliverer = threading.Thread(target=self._deliver, name="deliver", daemon=True)
         self._deliveries_asked = threading.Event()
+        self._batches_asked = threading.Event()
         self._clock_was_off = False
 
     def start(self) -> None:
@@ -103,6 +105,8 @@ class Worker:
         threading.Thread(target=self._purge, name="purge", daemon=True).start()
         if self.delivers:
             self._deliverer.start()
+        if self.opens_batches:
+            threading.Thread(target=self._mind_batches, name="batches", daemon=True).start()
 
     def run_available(self, queue: str) -> None:
         """Run jobs of `queue` until none is left or all slots are taken."""
@@ -137,6 +141,10 @@ class Worker:
     def deliver_soon(self) -> None:
         """Look for webhooks that are due, in the thread that delivers them."""
         self._deliveries_asked.set()
+
+    def batches_soon(self) -> None:
+        """Look for what is to be done to batches, in the thread that does it."""
+        self._batches_asked.set()
 
     def stop(self) -> None:
         """Claim nothing more."""
@@ -207,11 +215,22 @@ class Worker:
             with _guarded(WEBHOOK_QUEUE):
                 deliverer.deliver_due(self._deliveries_asked, receivers, self._stopping)
 
+    def _mind_batches(self) -> None:
+        while not self._stopping.is_set():
+            self._batches_asked.wait(settings.POLL_SECONDS)
+            self._batches_asked.clear()
+            with _guarded(BATCH_QUEUE):
+                batch_work.do_all(self._stopping.is_set)
+
     def _report(self) -> None:
         reported, _ = WorkerProcess.objects.update_or_create(
             name=self.leases.name,
             defaults={
-                "queues": [*self.queues, *([WEBHOOK_QUEUE] if self.delivers else [])],
+                "queues": [
+                    *self.queues,
+                    *([WEBHOOK_QUEUE] if self.delivers else []),
+                    *([BATCH_QUEUE] if self.opens_batches else []),
+                ],
                 "concurrency": self.concurrency,
                 "running": len(self.leases),
                 "seen_at": Now(),
@@ -262,6 +281,8 @@ def start(queues: Sequence[str], concurrency: int) -> Worker:
     _current.start()
     if _current.delivers:
         serve_here(WEBHOOK_QUEUE, _current.deliver_soon)
+    if _current.opens_batches:
+        serve_here(BATCH_QUEUE, _current.batches_soon)
     return _current
 
 

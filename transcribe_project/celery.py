@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils.log import configure_logging
 from kombu import Queue
 
-from jobs.queues import ISOLATION_QUEUE, WEBHOOK_QUEUE
+from jobs.queues import BATCH_QUEUE, ISOLATION_QUEUE, WEBHOOK_QUEUE
 from routing.regions import all_regions
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcribe_project.settings")
@@ -26,7 +26,8 @@ app.set_default()
 
 def queues() -> list[Queue]:
     """All there are. A worker serves all of them unless told otherwise (-Q)."""
-    names = [*(region.queue for region in all_regions().values()), ISOLATION_QUEUE, WEBHOOK_QUEUE]
+    regional = [region.queue for region in all_regions().values()]
+    names = [*regional, ISOLATION_QUEUE, WEBHOOK_QUEUE, BATCH_QUEUE]
     return [Queue(name, routing_key=name) for name in dict.fromkeys(names)]
 
 

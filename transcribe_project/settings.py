@@ -186,6 +186,12 @@ KEY_OPEN_JOBS = env.int("KEY_OPEN_JOBS", default=0)
 FETCH_ALLOW_PRIVATE = env.bool("FETCH_ALLOW_PRIVATE", default=EMBEDDED)
 FETCH_DEADLINE_SECONDS = env.float("FETCH_DEADLINE_SECONDS", default=600)
 
+# Batches
+BATCH_MAX_ITEMS = env.int("BATCH_MAX_ITEMS", default=10_000)
+ARCHIVE_MAX_BYTES = env.int("ARCHIVE_MAX_BYTES", default=20 * 1024**3)
+PRICES = env.json("PRICES", default={})
+PRICE_CURRENCY = env.str("PRICE_CURRENCY", default="USD")
+
 # Webhooks
 WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=EMBEDDED)
 WEBHOOK_CONCURRENCY = env.int("WEBHOOK_CONCURRENCY", default=10)
@@ -224,7 +230,7 @@ SPECTACULAR_SETTINGS = {
         "ModeEnum": "jobs.models.Mode",
         "StatusEnum": "jobs.models.Status",
         "DeliveryStatusEnum": "jobs.models.DeliveryStatus",
-        "RequestedModeEnum": "jobs.api.submissions.REQUESTED_MODES",
+        "RequestedModeEnum": "jobs.models.RequestedMode",
     },
 }
 

@@ -19,11 +19,12 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from jobs.api.limits import open_jobs_limit
+from jobs.archives import ArchiveRefused
 from jobs.downloads import RangeNotSatisfiable
 from jobs.endpoints import NotReplayed
 from jobs.intake import NotAccepted, TooManyOpenJobs
 from jobs.members import NotPossible
-from jobs.models import InvalidTransition, KeyNotUsable, KeyReused
+from jobs.models import BatchSealed, InvalidTransition, KeyNotUsable, KeyReused
 from jobs.options import InvalidOptions
 from jobs.parts import UploadConflict
 from jobs.probe import ProbeError
@@ -111,6 +112,10 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
             return answer(400, "unknown_region", str(error))
         case UploadConflict():
             return answer(409, error.code, error.message)
+        case BatchSealed():
+            return answer(409, "batch_sealed", str(error))
+        case ArchiveRefused():
+            return answer(415, error.code, error.message)
         case InvalidTransition():
             return answer(409, error.code, str(error))
         case NotReplayed():

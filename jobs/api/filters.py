@@ -43,6 +43,7 @@ class JobFilter(filters.FilterSet):  # type: ignore[misc]
     mode = filters.ChoiceFilter(choices=Mode.choices)
     region = filters.CharFilter()
     priority = filters.ChoiceFilter(choices=[(label, label) for label in PRIORITIES], method="of_priority")
+    batch = filters.UUIDFilter()
     tag = filters.CharFilter(method="with_tag")
     created_after = filters.IsoDateTimeFilter(method="made_after")
     created_before = filters.IsoDateTimeFilter(method="made_before")

@@ -19,6 +19,7 @@ from jobs.api.errors import LengthRequired, TooLarge
 from jobs.received import READ_BYTES, ReceivedFile, check_disk
 
 JSON_BYTES = 1 << 20
+LISTS_BYTES = 8 << 20
 # What a form may hold beside its file.
 FORM_BYTES = 1 << 20
 
@@ -35,13 +36,14 @@ class JSONParser(BaseParser):
     """An object; other JSON is refused here, so that views need not look."""
 
     media_type = "application/json"
+    most_bytes = JSON_BYTES
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        body = stream.read(JSON_BYTES + 1)
-        if len(body) > JSON_BYTES:
-            raise TooLarge(f"A JSON body may have {JSON_BYTES} bytes.")
+        body = stream.read(self.most_bytes + 1)
+        if len(body) > self.most_bytes:
+            raise TooLarge(f"A JSON body may have {self.most_bytes} bytes here.")
         try:
             parsed = orjson.loads(body)
         except orjson.JSONDecodeError as error:
@@ -64,6 +66,12 @@ class FormParser(BaseParser):
             return DataAndFiles(request.POST, request.FILES)
         except MultiPartParserError as error:
             raise ParseError(f"The form cannot be read: {error}") from None
+
+
+class ListsParser(JSONParser):
+    """Where an object may hold lists of thousands."""
+
+    most_bytes = LISTS_BYTES
 
 
 class RecordingParser(BaseParser):

@@ -169,7 +169,7 @@ class JobSerializer(serializers.Serializer[TranscriptionJob]):
             "metadata": job.metadata,
             "tags": job.tags,
             "priority": PRIORITY_LABELS[job.priority],
-            "batch": None,
+            "batch": job.batch_id,
             "attempts": job.attempts,
             "run_at": job.run_at,
             "position": None,

@@ -12,13 +12,12 @@ from rest_framework.utils import html
 
 from jobs.api.filters import PRIORITIES
 from jobs.api.parsers import too_large
-from jobs.models import Priority
+from jobs.models import Priority, RequestedMode
 from jobs.options import validate
 from jobs.received import ReceivedFile
 from routing.addresses import ForbiddenURL, check_url
 from routing.regions import UnknownRegion, region_named
 
-REQUESTED_MODES = [("auto", "auto"), ("sync", "sync"), ("async", "async")]
 METADATA_BYTES = 10 * 1024
 METADATA_DEPTH = 32
 TAGS, TAG_LENGTH = 50, 100
@@ -113,7 +112,7 @@ class CallableURLField(serializers.CharField):
 
 class ModeField(serializers.ChoiceField):
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(choices=REQUESTED_MODES, **kwargs)
+        super().__init__(choices=RequestedMode.choices, **kwargs)
 
     def to_internal_value(self, data: Any) -> Any:
         if data == "streaming":
@@ -170,6 +169,13 @@ class JobChangesSerializer(KnownFieldsSerializer):
         return PRIORITIES[name]
 
 
+def known_region(name: str | None) -> str | None:
+    try:
+        return name and region_named(name).name
+    except UnknownRegion as error:
+        raise serializers.ValidationError(str(error)) from None
+
+
 class SubmissionSerializer(OptionsSerializer):
     """A recording (`file`, or an `upload` made before) or the address of one (`url`), and what to do with it.
 
@@ -205,22 +211,21 @@ class SubmissionSerializer(OptionsSerializer):
         max_value=LONGEST_DEADLINE,
         help_text="Seconds from now within which it must be begun; JOB_DEADLINE_SECONDS if not given.",
     )
-    batch = serializers.CharField(required=False, allow_null=True, allow_blank=True)
+    batch = serializers.UUIDField(
+        required=False,
+        allow_null=True,
+        help_text="That it belongs to; what the job does not say itself is as the batch has it.",
+    )
 
     def validate_region(self, name: str | None) -> str | None:
-        try:
-            return name and region_named(name).name
-        except UnknownRegion as error:
-            raise serializers.ValidationError(str(error)) from None
-
-    def validate_batch(self, batch: str | None) -> None:
-        if batch:
-            raise serializers.ValidationError("Batches are not available: leave it out.")
+        return known_region(name)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if sum(attrs.get(source) not in (None, "") for source in ("file", "url", "upload")) != 1:
             raise serializers.ValidationError("Give a file, a url or an upload, and only one of them.")
-        return {**attrs, "options": validate(attrs.get("options") or {})}
+        # Without options of its own, a job has those of its batch.
+        asked = attrs.get("options")
+        return {**attrs, "options": validate(asked or {}) if asked or not attrs.get("batch") else None}
 
 
 class JSONSubmissionSerializer(SubmissionSerializer):

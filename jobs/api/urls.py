@@ -4,6 +4,7 @@ from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from jobs.api.views.audit import AuditViewSet
+from jobs.api.views.batches import BATCH_PARSERS, BatchViewSet, EstimateViewSet
 from jobs.api.views.jobs import SUBMISSION_PARSERS, JobViewSet
 from jobs.api.views.members import MemberViewSet
 from jobs.api.views.projects import KeyViewSet, ProjectViewSet
@@ -18,6 +19,7 @@ from jobs.api.views.webhooks import (
 
 _job = "jobs/<uuid:pk>/"
 _endpoint = "webhooks/<uuid:pk>/"
+_batch = "batches/<uuid:pk>/"
 
 v1 = [
     path(
@@ -45,6 +47,17 @@ v1 = [
         UploadViewSet.as_view({"get": "retrieve", "patch": "receive", "delete": "destroy"}),
     ),
     path("uploads/<uuid:pk>/complete/", UploadViewSet.as_view({"post": "complete"})),
+    path(
+        "batches/",
+        BatchViewSet.as_view({"get": "list", "post": "create"}, parser_classes=BATCH_PARSERS),
+    ),
+    path(_batch, BatchViewSet.as_view({"get": "retrieve", "delete": "destroy"}), name="batch"),
+    path(f"{_batch}seal/", BatchViewSet.as_view({"post": "seal"})),
+    path(f"{_batch}cancel/", BatchViewSet.as_view({"post": "cancel"})),
+    path(f"{_batch}requeue/", BatchViewSet.as_view({"post": "requeue"})),
+    path(f"{_batch}refused/", BatchViewSet.as_view({"get": "refused"})),
+    path(f"{_batch}export.zip", BatchViewSet.as_view({"get": "export"}), name="batch-export"),
+    path("estimates/", EstimateViewSet.as_view({"post": "create"})),
     path("projects/", ProjectViewSet.as_view({"get": "list", "post": "create"})),
     path(
         "projects/<uuid:pk>/",

@@ -2,6 +2,7 @@
 
 from jobs.models.attempt import Attempt, AttemptOutcome
 from jobs.models.audit import AuditEntry
+from jobs.models.batch import ArchiveLost, Batch, BatchArchive, BatchMove, BatchSealed, RefusedItem
 from jobs.models.chore import Chore
 from jobs.models.delivery import Delivery, DeliveryAttempt, DeliveryStatus
 from jobs.models.endpoint import DisabledReason, WebhookEndpoint
@@ -11,16 +12,21 @@ from jobs.models.job import TranscriptionJob
 from jobs.models.key import ApiKey, KeyNotUsable, Scope, TooManyRequests
 from jobs.models.project import Membership, Project, Role
 from jobs.models.recording import Recording
-from jobs.models.state import InvalidTransition, Mode, Priority, Status
+from jobs.models.state import InvalidTransition, Mode, Priority, RequestedMode, Status
 from jobs.models.transcript import Transcript
 from jobs.models.upload import Upload
 from jobs.models.worker import WorkerProcess
 
 __all__ = [
     "ApiKey",
+    "ArchiveLost",
     "Attempt",
     "AttemptOutcome",
     "AuditEntry",
+    "Batch",
+    "BatchArchive",
+    "BatchMove",
+    "BatchSealed",
     "Chore",
     "Delivery",
     "DeliveryAttempt",
@@ -37,6 +43,8 @@ __all__ = [
     "Priority",
     "Project",
     "Recording",
+    "RefusedItem",
+    "RequestedMode",
     "Role",
     "Scope",
     "Status",

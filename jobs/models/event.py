@@ -8,6 +8,7 @@ from typing import Any
 from django.db import models
 
 from jobs.ids import uuid7
+from jobs.models.batch import Batch
 from jobs.models.job import TranscriptionJob
 from jobs.models.project import Project
 
@@ -24,8 +25,8 @@ class EventType(models.TextChoices):
 class Event(models.Model):
     """Something that happened, written in the transaction in which it did.
 
-    A run ends once, so each run of a job has one event, and the run's number is the event's sequence. What
-    other events tell of has a number of its own, or happens once.
+    A run ends once, so each run of a job or of a batch has one event, and the run's number is the event's
+    sequence. What other events tell of has a number of its own, or happens once.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
@@ -33,13 +34,27 @@ class Event(models.Model):
     project = models.ForeignKey(Project, db_index=False, on_delete=models.CASCADE, related_name="events")
     type = models.CharField(max_length=30, choices=EventType)
     job = models.ForeignKey(TranscriptionJob, null=True, on_delete=models.CASCADE, related_name="events")
+    batch = models.ForeignKey(
+        Batch,
+        null=True,
+        on_delete=models.CASCADE,
+        related_name="events",
+        db_index=False,  # one_event_per_run_of_batch
+    )
     sequence = models.PositiveIntegerField(default=1)
     data = models.JSONField(default=dict)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         ordering = ("-id",)
-        constraints = (models.UniqueConstraint(fields=("job", "sequence"), name="one_event_per_run"),)
+        constraints = (
+            models.UniqueConstraint(fields=("job", "sequence"), name="one_event_per_run"),
+            models.UniqueConstraint(
+                fields=("batch", "sequence"),
+                condition=models.Q(batch__isnull=False),
+                name="one_event_per_run_of_batch",
+            ),
+        )
         indexes = (
             # What is replayed: those of a project, of some time (ids begin with it)
             models.Index(fields=("project", "id"), name="event_of_project"),

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from jobs.database_clock import seconds_from_now
 from jobs.ids import uuid7
+from jobs.models.batch import Batch
 from jobs.models.key import ApiKey
 from jobs.models.project import Project
 from jobs.models.queue import JobQuerySet
@@ -57,6 +58,14 @@ class TranscriptionJob(models.Model):
     )
     key = models.ForeignKey(
         ApiKey, null=True, editable=False, on_delete=models.SET_NULL, db_index=False, related_name="jobs"
+    )
+    batch = models.ForeignKey(
+        Batch,
+        null=True,
+        editable=False,
+        on_delete=models.CASCADE,
+        related_name="jobs",
+        db_index=False,  # job_of_batch
     )
 
     # What is to be done
@@ -155,6 +164,16 @@ class TranscriptionJob(models.Model):
             ),
             models.Index(fields=("project", "-id"), name="job_of_project"),
             models.Index(fields=("status", "-id"), name="job_by_status"),
+            # A batch's jobs and how many of them are in each status; those outside batches cost nothing
+            models.Index(
+                fields=("batch", "id"), condition=Q(batch__isnull=False), name="job_of_batch"
+            ),
+            # JobQuerySet.unfinished_in
+            models.Index(
+                fields=("batch",),
+                condition=Q(batch__isnull=False, finished_at=None),
+                name="job_unfinished_in_batch",
+            ),
         )
 
     def __str__(self) -> str:

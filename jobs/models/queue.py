@@ -93,6 +93,10 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
         """Whether there are so many, without counting further."""
         return self[:limit].count() == limit
 
+    def unfinished_in(self, batch_id: UUID) -> JobQuerySet:
+        """The open jobs of a batch, by an index of theirs that asks for `finished_at`."""
+        return self.filter(batch=batch_id, finished_at=None)
+
     def claimable(self, queue: str) -> JobQuerySet:
         """What `claim` chooses from."""
         due = Q(status=Status.WAITING, run_at__lte=Now())

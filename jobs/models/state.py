@@ -25,6 +25,12 @@ class Mode(models.TextChoices):
     ASYNC = "async"
 
 
+class RequestedMode(models.TextChoices):
+    AUTO = "auto"
+    SYNC = "sync"
+    ASYNC = "async"
+
+
 class Priority(models.IntegerChoices):
     """Lower goes first."""
 

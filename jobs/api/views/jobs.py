@@ -15,7 +15,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -48,6 +48,7 @@ from jobs.exports import FORMATS
 from jobs.models import (
     ApiKey,
     Attempt,
+    Batch,
     IdempotencyKey,
     Priority,
     Project,
@@ -135,7 +136,12 @@ class JobViewSet(ScopedViewSet):
         """
         submission = SubmissionSerializer(data=request.data)
         submission.is_valid(raise_exception=True)
-        asked: dict[str, Any] = submission.validated_data
+        given: dict[str, Any] = submission.validated_data
+        batch = self._batch_named(given.get("batch"))
+        defaults = batch.defaults() if batch else {}
+        if batch and given.get("project") not in (None, batch.project_id):
+            raise ValidationError({"batch": "The batch is another project's."})
+        asked = defaults | {name: value for name, value in given.items() if value not in (None, "")}
         prefers = parse_prefer(request.headers.get("Prefer", ""))
         key = request.auth if isinstance(request.auth, ApiKey) else None
         project = self.project_to_act_in(asked.get("project"))
@@ -152,6 +158,7 @@ class JobViewSet(ScopedViewSet):
             metadata=asked.get("metadata") or {},
             tags=asked.get("tags") or [],
             deadline=asked.get("deadline"),
+            batch=batch,
             user=None if key else request.user,  # type: ignore[arg-type]
             key=key,
             patience=prefers.wait,
@@ -160,6 +167,8 @@ class JobViewSet(ScopedViewSet):
         )
         # Asked before anything is stored.
         intake.region_for(order)
+        if batch is not None:
+            batch.check_open()
         recording = self._recording(project, asked)
         try:
             # A copy: to the other, a thread of this process may write while this one is shown.
@@ -192,6 +201,14 @@ class JobViewSet(ScopedViewSet):
 
     def _address(self, job: TranscriptionJob) -> str:
         return self.request.build_absolute_uri(reverse("job", args=(job.pk,)))
+
+    def _batch_named(self, batch_id: UUID | None) -> Batch | None:
+        if batch_id is None:
+            return None
+        batch = self.in_projects(Batch.objects.shown()).filter(pk=batch_id).first()
+        if batch is None:
+            raise ValidationError({"batch": "There is no such batch."})
+        return batch
 
     def _accepted(self, job: TranscriptionJob, prefers: Preferences, waited: bool) -> Response:
         headers = {"Location": self._address(job)}

@@ -271,7 +271,7 @@ def test_a_job_that_goes_on_is_shown_without_asking_the_database_after_the_wait(
         ({"url": URL, "tags": "a"}, "tags", "list"),
         ({"url": URL, "tags": ["x" * 101]}, "tags", "100"),
         ({"url": URL, "priority": "urgent"}, "priority", "urgent"),
-        ({"url": URL, "batch": "b"}, "batch", "not available"),
+        ({"url": URL, "batch": "b"}, "batch", "valid UUID"),
         ({"url": URL, "options": "model=nova-3"}, "options", "object"),
         ({"url": URL, "langauge": "de"}, "langauge", "no such field"),
         ({"url": URL, "file": "a.wav"}, "file", "file"),

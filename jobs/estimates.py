@@ -1,0 +1,120 @@
+"""What is to be expected of audio that is not transcribed yet: its mode, how long it takes, what it costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db.models import Sum
+
+from jobs.intake import Order, region_for
+from jobs.models import Batch, TranscriptionJob, WorkerProcess
+from jobs.prices import cost_of
+from jobs.progress import Tally
+from jobs.speed import recent_speed
+from routing.modes import Conditions, Thresholds, choose_mode
+from routing.regions import Region, choose_region
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Seconds from now. `least`: if nothing goes before it; `most`: if all that is queued does."""
+
+    least: float
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """`seconds` are of audio; `modes` are how many of the jobs would run in which."""
+
+    jobs: int
+    seconds: float
+    modes: dict[str, int]
+    region: str
+    remaining: Span | None
+    cost: Decimal | None
+
+
+def estimate(order: Order, durations: Sequence[float]) -> Estimate:
+    """What would become of recordings of these lengths, submitted now one by one.
+
+    NotAccepted if no region may take them, UnknownRegion if there is none of the name that was asked for.
+    """
+    region = region_for(order)
+    seconds = sum(durations)
+    return Estimate(
+        jobs=len(durations),
+        seconds=seconds,
+        modes=_modes(order, region, durations),
+        region=region.name,
+        remaining=time_for(seconds, max(durations), region, order.options, order.priority),
+        cost=cost_of(seconds, str(order.options.get("model", ""))),
+    )
+
+
+def remaining(batch: Batch, tally: Tally) -> Span | None:
+    """How long it should take until none of the batch's jobs is open; None if that cannot be told."""
+    region = choose_region(batch.region, batch.project.residency) if tally.jobs > tally.ended else None
+    if region is None:
+        return None
+    left = tally.seconds_left
+    average = left / (tally.jobs - tally.ended)
+    return time_for(left, average, region, batch.options, batch.priority, of_queued=left)
+
+
+def time_for(
+    seconds: float,
+    longest: float,
+    region: Region,
+    options: Mapping[str, Any],
+    priority: int,
+    *,
+    of_queued: float = 0.0,
+) -> Span | None:
+    """How long so many seconds of audio should take in this region, the longest piece being so long.
+
+    By recent speed, and by the slots of the workers that are alive. `of_queued`: how much of it is in the
+    queue already. None if there are no workers, or nothing is known of speed.
+    """
+    speed = recent_speed(region.name, options)
+    slots = sum(
+        worker.concurrency for worker in WorkerProcess.objects.alive() if region.queue in worker.queues
+    )
+    if speed is None or not slots:
+        return None
+    ahead = max(0.0, _queued_seconds(region.queue, priority) - of_queued)
+    return Span(
+        least=max(seconds / slots, longest) * speed.typical,
+        most=max((seconds + ahead) / slots, longest) * speed.slow,
+    )
+
+
+def _queued_seconds(queue: str, priority: int) -> float:
+    """Seconds of audio that are open in the queue at this priority or before it, as far as is known."""
+    waiting = TranscriptionJob.objects.open().filter(queue=queue, priority__lte=priority)
+    return waiting.aggregate(seconds=Sum("duration"))["seconds"] or 0.0
+
+
+def _modes(order: Order, region: Region, durations: Sequence[float]) -> dict[str, int]:
+    speed = recent_speed(region.name, order.options)
+    thresholds = Thresholds(settings.SYNC_MAX_SECONDS, settings.ASYNC_MIN_SECONDS)
+    chosen = Counter(
+        choose_mode(
+            Conditions(
+                requested=order.mode,
+                duration=duration,
+                estimate=None if speed is None else duration * speed.typical,
+                patience=order.waits,
+                slot_free=True,
+                respond_async=order.respond_async,
+            ),
+            thresholds,
+        ).mode
+        for duration in durations
+    )
+    return {"sync": chosen["sync"], "async": chosen["async"]}
