@@ -4,13 +4,18 @@ SABOTAGE names one:
 
     dies_before_commit  a process is killed when a job's first answer in a run is kept and not yet committed
     poison              jobs that name a poison in their metadata take it in place of calling the provider
+    rebinding           a name leads to a public address, and to this host when it is asked for again; every
+                        address that is dialled is written to DIALLED, and public ones do not answer
     times_claims        no fault: how many seconds each claim that found a job took is written to CLAIMS
 """
 
 import ctypes
+import itertools
 import os
 import resource
 import signal
+import socket
+import sys
 from time import monotonic
 
 from django.apps import AppConfig
@@ -20,6 +25,7 @@ WORKER_MEMORY_BYTES = 6 * 1024**3
 # Enough for a child to start, which costs about two.
 CHILD_CPU_SECONDS = 6
 STUCK_AFTER_SECONDS = 1.0
+REBOUND, PUBLIC = "rebound.example", "8.8.8.8"
 
 SABOTAGED = {"DJANGO_SETTINGS_MODULE": "tests.faults.settings"}
 
@@ -88,4 +94,30 @@ POISONS = {
     "loop": loop,
     "memory": lambda: bytearray(2 * WORKER_MEMORY_BYTES),
 }
-SABOTAGES = {"dies_before_commit": die_before_commit, "poison": take_poison, "times_claims": time_claims}
+def rebind():
+    look_up, asked = socket.getaddrinfo, itertools.count()
+
+    def rebinding(host, port, *arguments, **named):
+        if host == REBOUND:
+            return look_up("127.0.0.1" if next(asked) % 2 else PUBLIC, port, *arguments, **named)
+        return look_up(host, port, *arguments, flags=socket.AI_NUMERICHOST)
+
+    def watch(event, arguments):
+        if event != "socket.connect" or not isinstance(arguments[1], tuple):
+            return
+        address, port = arguments[1][:2]
+        with open(os.environ["DIALLED"], "a") as dialled:
+            dialled.write(f"{address} {port}\n")
+        if address == PUBLIC:
+            raise ConnectionRefusedError
+
+    socket.getaddrinfo = rebinding
+    sys.addaudithook(watch)
+
+
+SABOTAGES = {
+    "dies_before_commit": die_before_commit,
+    "poison": take_poison,
+    "rebinding": rebind,
+    "times_claims": time_claims,
+}
