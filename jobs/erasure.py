@@ -15,6 +15,7 @@ from copy import copy
 from django.core.files.storage import storages
 from django.db import transaction
 
+from jobs import uploads
 from jobs.audit import record
 from jobs.deletion import answers_of
 from jobs.models import BatchArchive, Chore, Delivery, Project, TranscriptionJob
@@ -60,6 +61,10 @@ def _steps(project: Project) -> Iterator[Counter[str]]:
     while unfinished := list(project.uploads.order_by()[:JOBS_AT_A_TIME]):
         for upload in unfinished:
             discard(upload)
+        yield Counter(uploads=len(unfinished))
+    while unfinished := list(project.uploads.unfinished()[:JOBS_AT_A_TIME]):
+        for upload in unfinished:
+            uploads.discard(upload)
         yield Counter(uploads=len(unfinished))
     while recordings := list(project.recordings.order_by()[:JOBS_AT_A_TIME]):
         with transaction.atomic():

@@ -17,7 +17,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
-from jobs import erasure, lifecycle, retention
+from jobs import erasure, lifecycle, retention, uploads
 from jobs.execution import execute
 from jobs.leases import keeper
 from jobs.models import (
@@ -405,6 +405,7 @@ def test_of_a_thousand_jobs_nothing_is_left_once_their_days_are_over(project, ot
 def test_of_a_deleted_project_with_a_thousand_jobs_nothing_is_left(project, other):
     make_past(project, 2, number=MANY)
     make_recording(project)
+    uploads.receive(uploads.begin(project, filename="half.wav", size=10), 0, [b"half"])
     for status in (Status.QUEUED, Status.WAITING, Status.RUNNING):
         make_job(status, project=project, recording=make_recording(project))
     ApiKey.objects.issue(project, "x")
