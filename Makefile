@@ -11,7 +11,7 @@ installed_dev := .venv/.installed-dev
 requirements := requirements.txt requirements-speech.txt constraints.txt
 packages := $(wildcard jobs routing streaming sandbox transcribe_project)
 
-.PHONY: help run test lint bench faults clean
+.PHONY: help run test lint audit bench faults clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -29,6 +29,9 @@ lint: $(installed_dev) ## ruff, mypy, import-linter
 	$(bin)/ruff check .
 	DATA_DIR=.mypy_cache/data $(bin)/mypy $(packages)
 	$(bin)/lint-imports
+
+audit: $(installed_dev) ## ask for known vulnerabilities of what is pinned (OSV_URL)
+	@.ci/audit
 
 bench: $(installed_dev) ## measure; writes bench/results/
 	$(bin)/python -m bench
