@@ -109,19 +109,30 @@ def test_a_production_environment_passes_the_deployment_check(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"DEBUG": "1"}, "security.W018"),
-        ({"SECRET_KEY": "short"}, "security.W009"),
-        ({"SECRET_KEY": ""}, "transcribe.W004"),
-        ({"PUBLIC_URL": "http://transcribe.example.com"}, "security.W008"),
-        ({"ALLOWED_HOSTS": "*"}, "transcribe.W003"),
-        ({"DATABASE_URL": "sqlite:////tmp/db.sqlite3"}, "transcribe.W002"),
-        ({"DEEPGRAM_API_KEY": "", "DEEPGRAM_BASE_URL": ""}, "transcribe.W001"),
-        ({"ENCRYPTION_KEYS": ""}, "transcribe.W005"),
-        ({"ENCRYPTION_KEYS": "short"}, "transcribe.E006"),
-        ({"WEBHOOK_ALLOW_PRIVATE": "1"}, "transcribe.W006"),
-        ({"FETCH_ALLOW_PRIVATE": "1"}, "transcribe.W006"),
-        ({"TRUSTED_PROXIES": "*"}, "transcribe.W007"),
+        (
+            {
+                "DEBUG": "1",
+                "SECRET_KEY": "",
+                "ENCRYPTION_KEYS": "",
+                "PUBLIC_URL": "http://transcribe.example.com",
+                "ALLOWED_HOSTS": "*",
+                "TRUSTED_PROXIES": "*",
+                "DATABASE_URL": "sqlite:////tmp/db.sqlite3",
+                "DEEPGRAM_API_KEY": "",
+                "WEBHOOK_ALLOW_PRIVATE": "1",
+                "FETCH_ALLOW_PRIVATE": "1",
+            },
+            {
+                *("security.W004", "security.W008", "security.W012", "security.W016", "security.W018"),
+                *(f"transcribe.W00{number}" for number in range(1, 8)),
+            },
+        ),
+        (
+            {"SECRET_KEY": "short", "ENCRYPTION_KEYS": "short"},
+            {"security.W009", "transcribe.E006"},
+        ),
     ],
+    ids=["everything", "weak keys"],
 )
 def test_what_is_dangerous_in_production_fails_the_deployment_check(changed, told, tmp_path):
     environment = {name: value for name, value in (PRODUCTION | changed).items() if value}
@@ -131,7 +142,7 @@ def test_what_is_dangerous_in_production_fails_the_deployment_check(changed, tol
     )
 
     assert result.returncode == 1
-    assert told in result.stderr
+    assert told <= set(re.findall(r"[a-z]+\.[EW]\d{3}", result.stderr))
 
 
 def test_an_empty_environment_passes_the_check(tmp_path):
