@@ -43,7 +43,7 @@ from jobs.api.submissions import (
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
 from jobs.audit import audited, record_read
 from jobs.deletion import delete_job
-from jobs.downloads import recording_file
+from jobs.downloads import make_harmless, recording_file
 from jobs.exports import FORMATS
 from jobs.models import (
     ApiKey,
@@ -323,7 +323,9 @@ class JobViewSet(ScopedViewSet):
         if form == "json" and request.query_params.get("raw", "").lower() in ("true", "1"):
             return self._answer(found)
         export = FORMATS[form]
-        return HttpResponse(export.write(found), content_type=export.media_type)
+        response = HttpResponse(export.write(found), content_type=export.media_type)
+        make_harmless(response)
+        return response
 
     def _version(self, job: TranscriptionJob) -> Transcript:
         asked = self.request.query_params.get("version")
@@ -345,7 +347,9 @@ class JobViewSet(ScopedViewSet):
         except FileNotFoundError:
             raise NotFound("The provider's answer is not kept for this version.", "no_answer") from None
         with file:
-            return HttpResponse(file.read(), content_type="application/json")
+            response = HttpResponse(file.read(), content_type="application/json")
+        make_harmless(response)
+        return response
 
 
 def _in_hand(job: TranscriptionJob, recording: Recording | None) -> TranscriptionJob:
