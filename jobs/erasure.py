@@ -15,10 +15,9 @@ from copy import copy
 from django.core.files.storage import storages
 from django.db import transaction
 
-from jobs import uploads
 from jobs.audit import record
 from jobs.deletion import answers_of
-from jobs.models import BatchArchive, Chore, Delivery, Project, TranscriptionJob
+from jobs.models import BatchArchive, Chore, Delivery, Project, Recording, TranscriptionJob
 from jobs.models.audit import Action
 from jobs.uploads import discard
 
@@ -58,13 +57,11 @@ def _steps(project: Project) -> Iterator[Counter[str]]:
         yield _erase_jobs(jobs)
     for archive in BatchArchive.objects.filter(batch__project=project):
         storages["default"].delete(archive.file)
+        # Of the member that it was at when whoever opened it was killed.
+        storages["default"].delete(Recording.stored_name(archive.recording_id))
     while unfinished := list(project.uploads.order_by()[:JOBS_AT_A_TIME]):
         for upload in unfinished:
             discard(upload)
-        yield Counter(uploads=len(unfinished))
-    while unfinished := list(project.uploads.unfinished()[:JOBS_AT_A_TIME]):
-        for upload in unfinished:
-            uploads.discard(upload)
         yield Counter(uploads=len(unfinished))
     while recordings := list(project.recordings.order_by()[:JOBS_AT_A_TIME]):
         with transaction.atomic():

@@ -23,6 +23,8 @@ from jobs.leases import keeper
 from jobs.models import (
     ApiKey,
     AuditEntry,
+    Batch,
+    BatchArchive,
     Chore,
     Delivery,
     DeliveryAttempt,
@@ -405,6 +407,11 @@ def test_of_a_thousand_jobs_nothing_is_left_once_their_days_are_over(project, ot
 def test_of_a_deleted_project_with_a_thousand_jobs_nothing_is_left(project, other):
     make_past(project, 2, number=MANY)
     make_recording(project)
+    archive = BatchArchive.objects.create(
+        batch=Batch.objects.create(project=project), file="archives/one", size=1
+    )
+    for name in (archive.file, Recording.stored_name(archive.recording_id)):
+        storages["default"].save(name, ContentFile(b"zip"))
     uploads.receive(uploads.begin(project, filename="half.wav", size=10), 0, [b"half"])
     for status in (Status.QUEUED, Status.WAITING, Status.RUNNING):
         make_job(status, project=project, recording=make_recording(project))
