@@ -41,7 +41,6 @@ def test_a_short_recording_comes_back_transcribed(api, provider):
         "sha256": None,
         "duration": 1.0,
         "channels": 1,
-        "audio_deleted_at": None,
     }
     assert response["Location"] == f"http://testserver{JOBS}{job['id']}/"
 

@@ -75,7 +75,6 @@ def test_a_file_comes_in_two_parts_and_is_submitted_twice(api, media):
         "sha256": hashlib.sha256(AUDIO).hexdigest(),
         "duration": 3.0,
         "channels": 1,
-        "audio_deleted_at": None,
     }
     [file] = kept(media)
     assert file.read_bytes() == AUDIO
