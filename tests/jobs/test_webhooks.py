@@ -67,12 +67,12 @@ def again_now(delivery):
 
 
 @contextmanager
-def delivering(asked=None):
+def delivering(asked=None, stop=None):
     """Deliver in another thread meanwhile, and wait for its end, which is to come by itself."""
 
     def run():
         try:
-            deliverer.deliver_due(asked)
+            deliverer.deliver_due(asked, stop=stop)
         finally:
             connection.close()
 
