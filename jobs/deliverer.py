@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -150,10 +151,9 @@ def deliver_due(
     slots = settings.WEBHOOK_CONCURRENCY
     most = slots * (1 + SLOW_PER_SLOT)
     runs: list[_Run] = []
-    claim_at = 0.0
+    claim_at, woken = 0.0, False
     with ThreadPoolExecutor(most, thread_name_prefix="deliver") as pool:
         while True:
-            look.clear()
             free = min(slots - sum(not run.is_slow for run in runs), most - len(runs))
             if free > 0 and monotonic() >= claim_at and not stopping.is_set():
                 for claimed in Delivery.objects.claim(
@@ -166,12 +166,16 @@ def deliver_due(
                     run = _Run(claimed, known, look, stopping)
                     pool.submit(run.drive)
                     runs.append(run)
-                claim_at = monotonic() + CLAIM_EVERY_SECONDS
+                claim_at, woken = monotonic() + CLAIM_EVERY_SECONDS, False
             if not runs:
                 return
-            if look.wait(LOOK_SECONDS):
+            # Whoever woke us before the time to claim is not forgotten until then.
+            if look.wait(max(0.0, claim_at - monotonic()) if woken else LOOK_SECONDS):
+                woken = True
                 # What ends within a moment is written down together.
-                stopping.wait(GATHER_SECONDS)
+                time.sleep(GATHER_SECONDS)
+            # Before the runs are looked at: one that ends from here on wakes us again.
+            look.clear()
             ended = [run for run in runs if run.has_ended]
             outcomes = [outcome for run in runs for outcome in run.take_outcomes()]
             settle(outcomes, [delivery for run in ended for delivery in run.take_untried()])

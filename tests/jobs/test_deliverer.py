@@ -131,6 +131,15 @@ def test_a_run_ends_with_the_first_failure_and_gives_the_rest_back(receiver):
     assert Delivery.objects.filter(attempts=0, lease_token=None, status="pending").count() == 9
 
 
+def test_a_run_that_ends_is_followed_by_the_next_at_once(receiver, monkeypatch):
+    monkeypatch.setattr(deliverer, "LOOK_SECONDS", 60)
+    monkeypatch.setattr(deliverer, "RUN_LENGTH", 1)
+    tell(receiver.url, 60)
+
+    with delivering():
+        wait_until(lambda: not Delivery.objects.exclude(status="delivered").exists(), 30)
+
+
 def test_more_receivers_that_hang_than_there_are_slots_hold_up_nobody_for_long(receiver, settings):
     settings.WEBHOOK_CONCURRENCY = 2
     hanging = [Peer(silent) for _ in range(6)]
