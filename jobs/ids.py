@@ -1,5 +1,6 @@
 """Identifiers that sort by the time of their making."""
 
+import hashlib
 import os
 import time
 import uuid
@@ -8,7 +9,17 @@ from datetime import datetime
 
 def uuid7() -> uuid.UUID:
     """A version 7 UUID: 48 bits of Unix milliseconds, then 74 random ones (RFC 9562, section 5.7)."""
-    value = time.time_ns() // 1_000_000 << 80 | int.from_bytes(os.urandom(10))
+    return _uuid7(time.time_ns() // 1_000_000, os.urandom(10))
+
+
+def uuid7_of(at: datetime, what: str) -> uuid.UUID:
+    """The version 7 UUID of what is always the same thing, and of that instant."""
+    milliseconds = max(0, int(at.timestamp() * 1000)) & (1 << 48) - 1
+    return _uuid7(milliseconds, hashlib.sha256(what.encode()).digest()[:10])
+
+
+def _uuid7(milliseconds: int, rest: bytes) -> uuid.UUID:
+    value = milliseconds << 80 | int.from_bytes(rest)
     value = value & ~(0xF << 76) | 0x7 << 76
     return uuid.UUID(int=value & ~(0x3 << 62) | 0x2 << 62)
 

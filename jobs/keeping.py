@@ -22,7 +22,9 @@ def keep(project: Project, file: ReceivedFile, recording_id: UUID | None = None)
     try:
         recording.save(force_insert=True)
     except Exception:
-        recording.delete_audio()
+        # Under a reserved id, another may have stored the same there and be the one who keeps it.
+        if recording_id is None:
+            recording.delete_audio()
         raise
     return recording
 

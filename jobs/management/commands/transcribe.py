@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 from rich.console import Console
 
@@ -18,8 +18,8 @@ from jobs.execution import execute
 from jobs.exports import FORMATS
 from jobs.leases import keeper
 from jobs.management.database import require_tables
+from jobs.management.options import add_options, options_of
 from jobs.models import Project, Status, TranscriptionJob, WorkerProcess
-from jobs.options import InvalidOptions, validate
 from jobs.probe import ProbeError
 from jobs.received import received
 
@@ -33,18 +33,12 @@ class Command(BaseCommand):
         parser.add_argument("sources", nargs="+", metavar="FILE|URL")
         parser.add_argument("--format", choices=list(FORMATS), default="txt")
         parser.add_argument("--project", default="Command line", help="Made if there is none of this name.")
-        parser.add_argument(
-            "--option",
-            action="append",
-            default=[],
-            metavar="NAME=VALUE",
-            help="One of Deepgram's options, for example language=de. Can be repeated.",
-        )
+        add_options(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:
         require_tables()
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        chosen = self._options(options["option"])
+        chosen = options_of(options["option"])
         project = Project.objects.filter(name=options["project"]).first() or Project.objects.create(
             name=options["project"]
         )
@@ -61,20 +55,6 @@ class Command(BaseCommand):
             self.stdout.flush()
         if failed:
             sys.exit(1)
-
-    def _options(self, pairs: list[str]) -> dict[str, Any]:
-        given: dict[str, Any] = {}
-        for pair in pairs:
-            name, _, value = pair.partition("=")
-            given.setdefault(name, []).append(value)
-        try:
-            return validate(
-                {name: values if len(values) > 1 else values[0] for name, values in given.items()}
-            )
-        except InvalidOptions as error:
-            raise CommandError(
-                "\n".join(f"{name}: {message}" for name, message in error.errors.items())
-            ) from None
 
     def _submit(self, source: str, order: intake.Order) -> TranscriptionJob | None:
         if urlsplit(source).scheme in ("http", "https"):

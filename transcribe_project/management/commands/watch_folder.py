@@ -1,0 +1,91 @@
+"""Make jobs of the files that come into a folder or a bucket."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import Storage, storages
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from jobs import batches
+from jobs.exports import FORMATS
+from jobs.intake import Order
+from jobs.management.database import require_tables
+from jobs.management.options import add_options, options_of
+from jobs.models import Batch, BatchSealed, Priority, Project
+from jobs.watching import Watch
+from transcribe_project.storage_url import storage_at
+
+PRIORITIES = {str(priority.label): priority for priority in Priority}
+
+
+class Command(BaseCommand):
+    help = "Makes a job of each file that comes into a folder or a bucket, and moves it to done/ or refused/."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("place", metavar="DIR|s3://BUCKET/PREFIX", help="an S3 URL is as STORAGE_URL")
+        parser.add_argument(
+            "--project", default="Watched folders", help="Made if there is none of this name."
+        )
+        parser.add_argument("--batch", metavar="NAME", help="That they go into; made if none of it is open.")
+        parser.add_argument("--priority", choices=list(PRIORITIES), default="normal")
+        parser.add_argument("--write", metavar="FORMATS", default="", help="of results beside them: txt,srt")
+        parser.add_argument(
+            "--once", action="store_true", help="End when nothing is left, and seal the batch."
+        )
+        parser.add_argument("--every", type=float, default=2.0, help="seconds from one look to the next")
+        add_options(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        require_tables()
+        chosen = options_of(options["option"])
+        project, _ = Project.objects.get_or_create(name=options["project"], personal_to=None)
+        batch = _batch(project, options["batch"], chosen) if options["batch"] else None
+        priority = PRIORITIES[options["priority"]]
+        watch = Watch(
+            _storage(options["place"]),
+            options["place"],
+            Order(project=project, options=chosen, mode="async", priority=priority, batch=batch),
+            writes=_formats(options["write"]),
+            tell=self._tell,
+        )
+        pause = threading.Event()
+        try:
+            while watch.look() or not options["once"]:
+                pause.wait(options["every"])
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except BatchSealed as error:
+            raise CommandError(str(error)) from None
+        if batch:
+            batches.seal(batch)
+
+    def _tell(self, line: str) -> None:
+        self.stderr.write(line)
+
+
+def _storage(place: str) -> Storage:
+    if not place.startswith("s3:") and not Path(place).is_dir():
+        raise CommandError(f"There is no folder {place}.")
+    try:
+        return storages.create_storage(
+            storage_at(place if place.startswith("s3:") else "", Path(place).resolve())
+        )
+    except ImproperlyConfigured as error:
+        raise CommandError(str(error).replace("STORAGE_URL", "The address")) from None
+
+
+def _batch(project: Project, name: str, options: dict[str, Any]) -> Batch:
+    open_ones = Batch.objects.shown().filter(project=project, name=name, sealed_at=None)
+    return open_ones.first() or Batch.objects.create(project=project, name=name, options=options)
+
+
+def _formats(text: str) -> list[str]:
+    formats = [name for name in text.split(",") if name]
+    if unknown := sorted(set(formats) - set(FORMATS)):
+        raise CommandError(f"There is no format {unknown[0]}; there are {', '.join(FORMATS)}.")
+    return formats
