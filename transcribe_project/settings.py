@@ -317,6 +317,7 @@ UNFOLD = {
                 "items": [
                     # The page to upload has an entry of its own.
                     _to("lyrics", "Jobs", "jobs_transcriptionjob_changelist") | {"active": _is_of_jobs},
+                    _to("stacks", "Batches", "jobs_batch_changelist"),
                     _to("mic", "Recordings", "jobs_recording_changelist"),
                     _to("webhook", "Webhook endpoints", "jobs_webhookendpoint_changelist"),
                     _to("outbox", "Webhook deliveries", "jobs_delivery_changelist"),

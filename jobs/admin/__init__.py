@@ -2,8 +2,19 @@
 
 from django.contrib import admin
 
-from jobs.admin import audit, endpoints, jobs, keys, projects, recordings, users, webhooks, workers
+from jobs.admin import audit, batches, endpoints, jobs, keys, projects, recordings, users, webhooks, workers
 
 admin.site.index_title = "Dashboard"
 
-__all__ = ["audit", "endpoints", "jobs", "keys", "projects", "recordings", "users", "webhooks", "workers"]
+__all__ = [
+    "audit",
+    "batches",
+    "endpoints",
+    "jobs",
+    "keys",
+    "projects",
+    "recordings",
+    "users",
+    "webhooks",
+    "workers",
+]

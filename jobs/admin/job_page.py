@@ -161,7 +161,7 @@ def _heard_lately(user: Any, job: TranscriptionJob) -> bool:
 
 
 def _jobs() -> QuerySet[TranscriptionJob]:
-    return TranscriptionJob.objects.select_related("project", "recording", "created_by", "key")
+    return TranscriptionJob.objects.select_related("project", "batch", "recording", "created_by", "key")
 
 
 def _state(job: TranscriptionJob) -> dict[str, Any]:
@@ -192,6 +192,7 @@ def _facts(job: TranscriptionJob) -> list[tuple[str, str]]:
     recording = job.recording
     facts = [
         ("Project", str(job.project)),
+        ("Batch", str(job.batch or "")),
         ("Submitted by", _submitter(job)),
         ("Audio", length(job.duration)),
         ("Channels", str(recording.channels or "") if recording else ""),

@@ -24,7 +24,7 @@ from jobs.admin.upload import upload_page
 from jobs.admin.wording import STATUS_COLOURS, length, reason, title, took, until
 from jobs.audit import audited, record_read
 from jobs.deletion import delete_job
-from jobs.models import InvalidTransition, Status, TranscriptionJob, WorkerProcess
+from jobs.models import Batch, InvalidTransition, Status, TranscriptionJob, WorkerProcess
 from jobs.models.audit import Action
 from jobs.models.state import ENDED, OPEN
 from routing.regions import UnknownRegion, all_regions
@@ -51,6 +51,27 @@ class RegionFilter(admin.SimpleListFilter):
         return queryset.filter(region=self.value()) if self.value() else queryset
 
 
+class BatchFilter(admin.SimpleListFilter):
+    """The batch whose page led here; all of them would be too many to choose from."""
+
+    title = "batch"
+    parameter_name = "batch"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        chosen = _id_in(request.GET.get(self.parameter_name))
+        return [(str(batch.pk), str(batch)) for batch in Batch.objects.filter(pk=chosen)] if chosen else []
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(batch=_id_in(self.value())) if self.value() else queryset
+
+
+def _id_in(text: str | None) -> UUID | None:
+    try:
+        return UUID(text or "")
+    except ValueError:
+        return None
+
+
 @admin.register(TranscriptionJob)
 class JobAdmin(HistoryAdmin):
     list_display = (
@@ -71,6 +92,7 @@ class JobAdmin(HistoryAdmin):
         "mode",
         RegionFilter,
         "priority",
+        BatchFilter,
         "created_at",
         "project",
     )

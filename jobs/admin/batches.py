@@ -1,0 +1,198 @@
+"""Batches: how far they are, and what is done to all their jobs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
+from django.shortcuts import get_object_or_404, render
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html
+
+from jobs import batches
+from jobs.admin.history import HistoryAdmin
+from jobs.admin.look import display
+from jobs.admin.wording import length, span
+from jobs.audit import record
+from jobs.batch_export import export
+from jobs.estimates import remaining
+from jobs.exports import FORMATS
+from jobs.models import Batch, BatchMove
+from jobs.models.audit import Action
+from jobs.progress import Tally, tallies_of, tally_of
+from routing.addresses import without_query
+
+REFUSED_SHOWN = 100
+STATES = {"open": "info", "working": "primary", "finished": "success"}
+MOVING = {
+    BatchMove.CANCEL: "Its jobs are being cancelled.",
+    BatchMove.REQUEUE: "What failed is being requeued.",
+    BatchMove.DELETE: "It is being deleted.",
+}
+
+
+@admin.register(Batch)
+class BatchAdmin(HistoryAdmin):
+    list_display = ("state", "called", "project", "progress", "jobs", "failed", "refused", "created_at")
+    list_display_links = ("called",)
+    list_filter = ("created_at", "project")
+    list_select_related = ("project",)
+    search_fields = ("name",)
+    sortable_by = ()
+    when_empty = "There are no batches yet: one is made over the API, or by manage.py watch_folder."
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Batch]:
+        return super().get_queryset(request).exclude(move=BatchMove.DELETE)
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        found = super().get_changelist_instance(request)
+        tallies = tallies_of(found.result_list)
+        for batch in found.result_list:
+            batch.tally = tallies[batch.pk]
+        return found
+
+    # Columns
+
+    @display(description="state", label=STATES)
+    def state(self, batch: Batch) -> str:
+        return state_of(batch)
+
+    @display(description="batch")
+    def called(self, batch: Batch) -> str:
+        return str(batch)
+
+    @display(description="progress")
+    def progress(self, batch: Any) -> str:
+        tally: Tally = batch.tally
+        return format_html('<progress class="job-progress" max="{}" value="{}"></progress>', *_bar(tally))
+
+    @display(description="jobs")
+    def jobs(self, batch: Any) -> int:
+        return int(batch.tally.jobs)
+
+    @display(description="failed")
+    def failed(self, batch: Any) -> int:
+        return int(batch.tally.counts["failed"] + batch.tally.counts["dead"])
+
+    @display(description="refused")
+    def refused(self, batch: Any) -> int:
+        return int(batch.tally.refused)
+
+    # Pages
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        batch = self.get_object(request, object_id)
+        if batch is None:
+            messages.error(request, f"There is no batch {object_id} (any more).")
+            return HttpResponseRedirect(reverse("admin:jobs_batch_changelist"))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": str(batch),
+            "opts": Batch._meta,
+            "may_delete": request.user.is_superuser,
+            "refusals": [
+                (without_query(item.name), item.message) for item in batch.refused.all()[:REFUSED_SHOWN]
+            ],
+            **_state(batch),
+        }
+        return TemplateResponse(request, "admin/jobs/batch.html", context)
+
+    def get_urls(self) -> list[URLPattern]:
+        own: list[tuple[str, str, Callable[..., HttpResponseBase]]] = [
+            ("state/", "state", state_partial),
+            ("export.zip", "export", export_file),
+            ("seal/", "seal", partial(self._done, batches.seal, "Sealed.", None)),
+            ("cancel/", "cancel", partial(self._done, batches.cancel, "Cancelled.", Action.BATCH_CANCELLED)),
+            ("requeue/", "requeue", partial(self._done, batches.requeue, "Requeued.", Action.BATCH_REQUEUED)),
+            ("remove/", "remove", partial(self._done, batches.delete, "Deleted.", Action.BATCH_DELETED)),
+        ]
+        return [
+            path(f"<uuid:batch_id>/{route}", self.admin_site.admin_view(view), name=f"jobs_batch_{name}")
+            for route, name, view in own
+        ] + super().get_urls()
+
+    def _done(
+        self,
+        move: Callable[[Batch], None],
+        told: str,
+        action: Action | None,
+        request: HttpRequest,
+        batch_id: UUID,
+    ) -> HttpResponse:
+        """Do this to the batch that is asked for by POST, and go back to its page."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if action == Action.BATCH_DELETED and not request.user.is_superuser:
+            raise PermissionDenied
+        batch = get_object_or_404(Batch.objects.shown().select_related("project"), pk=batch_id)
+        self.log_change(request, batch, told)
+        if action is not None:
+            record(action, request, batch)
+        move(batch)
+        messages.success(request, told)
+        if action == Action.BATCH_DELETED:
+            return HttpResponseRedirect(reverse("admin:jobs_batch_changelist"))
+        return HttpResponseRedirect(reverse("admin:jobs_batch_change", args=(batch_id,)))
+
+
+def state_of(batch: Batch) -> str:
+    if batch.finished_at is not None:
+        return "finished"
+    return "open" if batch.sealed_at is None else "working"
+
+
+def state_partial(request: HttpRequest, batch_id: UUID) -> HttpResponse:
+    """What changes while the batch is not finished; as jobs.admin.job_page has it."""
+    batch = get_object_or_404(Batch.objects.shown().select_related("project"), pk=batch_id)
+    response = render(request, "admin/jobs/_batch_state.html", _state(batch))
+    response["X-Ended"] = "true" if batch.finished_at and not batch.move else "false"
+    return response
+
+
+def export_file(request: HttpRequest, batch_id: UUID) -> HttpResponseBase:
+    batch = get_object_or_404(Batch.objects.shown(), pk=batch_id)
+    record(Action.TRANSCRIPT_EXPORTED, request, batch, formats=[*FORMATS])
+    return export(batch, [*FORMATS])
+
+
+def _state(batch: Batch) -> dict[str, Any]:
+    tally = tally_of(batch)
+    most, done = _bar(tally)
+    left = remaining(batch, tally)
+    return {
+        "batch": batch,
+        "state": state_of(batch),
+        "colour": STATES[state_of(batch)],
+        "moving": MOVING.get(BatchMove(batch.move), "") if batch.move else "",
+        "tally": tally,
+        "counts": [(status, count) for status, count in tally.counts.items() if count],
+        "most": most,
+        "done": done,
+        "audio": length(tally.seconds),
+        "left": f"{span(left.least)} to {span(left.most)}" if left else "",
+    }
+
+
+def _bar(tally: Tally) -> tuple[int, int]:
+    """How long the bar is, and how much of it is done."""
+    return tally.jobs or 1, tally.ended
