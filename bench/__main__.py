@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-ALL = ("accuracy", "batch", "claims", "memory", "webhooks")
+ALL = ("accuracy", "batch", "claims", "memory", "uploads", "webhooks")
 
 
 def main() -> None:

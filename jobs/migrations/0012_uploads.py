@@ -8,31 +8,58 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0011_retention'),
+        ("jobs", "0011_retention"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Upload',
+            name="Upload",
             fields=[
-                ('id', models.UUIDField(default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('filename', models.CharField(blank=True, max_length=255)),
-                ('size', models.BigIntegerField(help_text='bytes, when all are there')),
-                ('sha256', models.CharField(blank=True, help_text='As it was announced.', max_length=64)),
-                ('parts_id', models.CharField(blank=True, help_text="S3's name for it.", max_length=1024)),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
-                ('expires_at', models.DateTimeField()),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL)),
-                ('key', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, to='jobs.apikey')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='uploads', to='jobs.project')),
-                ('recording', models.OneToOneField(null=True, on_delete=django.db.models.deletion.CASCADE, to='jobs.recording')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("filename", models.CharField(blank=True, max_length=255)),
+                ("size", models.BigIntegerField(help_text="bytes, when all are there")),
+                ("sha256", models.CharField(blank=True, help_text="As it was announced.", max_length=64)),
+                ("parts_id", models.CharField(blank=True, help_text="S3's name for it.", max_length=1024)),
+                ("created_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("expires_at", models.DateTimeField()),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "key",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.SET_NULL, to="jobs.apikey"
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="uploads", to="jobs.project"
+                    ),
+                ),
+                (
+                    "recording",
+                    models.OneToOneField(
+                        null=True, on_delete=django.db.models.deletion.CASCADE, to="jobs.recording"
+                    ),
+                ),
             ],
             options={
-                'ordering': ('-id',),
-                'indexes': [models.Index(fields=['expires_at'], name='upload_expired'), models.Index(fields=['project', '-id'], name='upload_of_project')],
+                "ordering": ("-id",),
+                "indexes": [
+                    models.Index(fields=["expires_at"], name="upload_expired"),
+                    models.Index(fields=["project", "-id"], name="upload_of_project"),
+                ],
             },
         ),
     ]

@@ -6,24 +6,33 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0012_uploads'),
+        ("jobs", "0012_uploads"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='transcriptionjob',
-            name='created_by',
-            field=models.ForeignKey(db_index=False, editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL),
+            model_name="transcriptionjob",
+            name="created_by",
+            field=models.ForeignKey(
+                db_index=False,
+                editable=False,
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddIndex(
-            model_name='transcriptionjob',
-            index=models.Index(fields=['created_by', '-id'], name='job_of_person'),
+            model_name="transcriptionjob",
+            index=models.Index(fields=["created_by", "-id"], name="job_of_person"),
         ),
         migrations.AddIndex(
-            model_name='transcriptionjob',
-            index=models.Index(condition=models.Q(('error_code__gt', '')), fields=['project', 'error_code', '-id'], name='job_by_error'),
+            model_name="transcriptionjob",
+            index=models.Index(
+                condition=models.Q(("error_code__gt", "")),
+                fields=["project", "error_code", "-id"],
+                name="job_by_error",
+            ),
         ),
     ]

@@ -8,123 +8,253 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0013_job_filters'),
+        ("jobs", "0013_job_filters"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='BatchArchive',
+            name="BatchArchive",
             fields=[
-                ('id', models.UUIDField(default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('filename', models.CharField(blank=True, max_length=255)),
-                ('file', models.CharField(editable=False, help_text='Its stored name.', max_length=200)),
-                ('size', models.BigIntegerField(help_text='bytes')),
-                ('next_member', models.PositiveIntegerField(default=0)),
-                ('recording_id', models.UUIDField(default=jobs.ids.uuid7, editable=False)),
-                ('claims', models.PositiveIntegerField(default=0, help_text='Since the last member.')),
-                ('lease_token', models.UUIDField(editable=False, null=True)),
-                ('lease_until', models.DateTimeField(editable=False, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('opened_at', models.DateTimeField(help_text='To the end.', null=True)),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("filename", models.CharField(blank=True, max_length=255)),
+                ("file", models.CharField(editable=False, help_text="Its stored name.", max_length=200)),
+                ("size", models.BigIntegerField(help_text="bytes")),
+                ("next_member", models.PositiveIntegerField(default=0)),
+                ("recording_id", models.UUIDField(default=jobs.ids.uuid7, editable=False)),
+                ("claims", models.PositiveIntegerField(default=0, help_text="Since the last member.")),
+                ("lease_token", models.UUIDField(editable=False, null=True)),
+                ("lease_until", models.DateTimeField(editable=False, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("opened_at", models.DateTimeField(help_text="To the end.", null=True)),
             ],
             options={
-                'ordering': ('id',),
+                "ordering": ("id",),
             },
         ),
         migrations.CreateModel(
-            name='RefusedItem',
+            name="RefusedItem",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(help_text='Of the file, or the URL.', max_length=300)),
-                ('code', models.CharField(max_length=60)),
-                ('message', models.TextField()),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("name", models.CharField(help_text="Of the file, or the URL.", max_length=300)),
+                ("code", models.CharField(max_length=60)),
+                ("message", models.TextField()),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ('id',),
+                "ordering": ("id",),
             },
         ),
         migrations.AlterField(
-            model_name='auditentry',
-            name='action',
-            field=models.CharField(choices=[('session.signed_in', 'Signed In'), ('session.sign_in_failed', 'Sign In Failed'), ('key.issued', 'Key Issued'), ('key.changed', 'Key Changed'), ('key.rotated', 'Key Rotated'), ('key.revoked', 'Key Revoked'), ('secret.revealed', 'Secret Revealed'), ('secret.rotated', 'Secret Rotated'), ('audio.fetched', 'Audio Fetched'), ('transcript.viewed', 'Transcript Viewed'), ('transcript.exported', 'Transcript Exported'), ('job.requeued', 'Job Requeued'), ('job.changed', 'Job Changed'), ('job.cancelled', 'Job Cancelled'), ('job.deleted', 'Job Deleted'), ('batch.requeued', 'Batch Requeued'), ('batch.cancelled', 'Batch Cancelled'), ('batch.deleted', 'Batch Deleted'), ('member.added', 'Member Added'), ('member.changed', 'Member Changed'), ('member.removed', 'Member Removed'), ('project.created', 'Project Created'), ('project.changed', 'Project Changed'), ('project.deleted', 'Project Deleted'), ('project.erased', 'Project Erased'), ('webhook.added', 'Webhook Added'), ('webhook.changed', 'Webhook Changed'), ('webhook.disabled', 'Webhook Disabled'), ('webhook.deleted', 'Webhook Deleted'), ('data.purged', 'Data Purged')], max_length=40),
+            model_name="auditentry",
+            name="action",
+            field=models.CharField(
+                choices=[
+                    ("session.signed_in", "Signed In"),
+                    ("session.sign_in_failed", "Sign In Failed"),
+                    ("key.issued", "Key Issued"),
+                    ("key.changed", "Key Changed"),
+                    ("key.rotated", "Key Rotated"),
+                    ("key.revoked", "Key Revoked"),
+                    ("secret.revealed", "Secret Revealed"),
+                    ("secret.rotated", "Secret Rotated"),
+                    ("audio.fetched", "Audio Fetched"),
+                    ("transcript.viewed", "Transcript Viewed"),
+                    ("transcript.exported", "Transcript Exported"),
+                    ("job.requeued", "Job Requeued"),
+                    ("job.changed", "Job Changed"),
+                    ("job.cancelled", "Job Cancelled"),
+                    ("job.deleted", "Job Deleted"),
+                    ("batch.requeued", "Batch Requeued"),
+                    ("batch.cancelled", "Batch Cancelled"),
+                    ("batch.deleted", "Batch Deleted"),
+                    ("member.added", "Member Added"),
+                    ("member.changed", "Member Changed"),
+                    ("member.removed", "Member Removed"),
+                    ("project.created", "Project Created"),
+                    ("project.changed", "Project Changed"),
+                    ("project.deleted", "Project Deleted"),
+                    ("project.erased", "Project Erased"),
+                    ("webhook.added", "Webhook Added"),
+                    ("webhook.changed", "Webhook Changed"),
+                    ("webhook.disabled", "Webhook Disabled"),
+                    ("webhook.deleted", "Webhook Deleted"),
+                    ("data.purged", "Data Purged"),
+                ],
+                max_length=40,
+            ),
         ),
         migrations.CreateModel(
-            name='Batch',
+            name="Batch",
             fields=[
-                ('id', models.UUIDField(default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(blank=True, max_length=200)),
-                ('metadata', models.JSONField(blank=True, default=dict)),
-                ('callback_url', models.URLField(blank=True, help_text='Told when it is finished.', max_length=2000)),
-                ('options', models.JSONField(default=dict)),
-                ('mode', models.CharField(choices=[('auto', 'Auto'), ('sync', 'Sync'), ('async', 'Async')], default='auto', max_length=5)),
-                ('region', models.CharField(blank=True, max_length=50)),
-                ('priority', models.PositiveSmallIntegerField(choices=[(0, 'high'), (1, 'normal'), (2, 'low')], default=1)),
-                ('run', models.PositiveIntegerField(default=1, help_text='1, and one more each time it is opened again.')),
-                ('move', models.CharField(blank=True, choices=[('cancel', 'Cancel'), ('requeue', 'Requeue'), ('delete', 'Delete')], max_length=10)),
-                ('moved_at', models.DateTimeField(help_text='When the move was asked for.', null=True)),
-                ('moved_to', models.UUIDField(help_text='The last job that it has come to.', null=True)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('sealed_at', models.DateTimeField(null=True)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('created_by', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to=settings.AUTH_USER_MODEL)),
-                ('key', models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.SET_NULL, to='jobs.apikey')),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='batches', to='jobs.project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(blank=True, max_length=200)),
+                ("metadata", models.JSONField(blank=True, default=dict)),
+                (
+                    "callback_url",
+                    models.URLField(blank=True, help_text="Told when it is finished.", max_length=2000),
+                ),
+                ("options", models.JSONField(default=dict)),
+                (
+                    "mode",
+                    models.CharField(
+                        choices=[("auto", "Auto"), ("sync", "Sync"), ("async", "Async")],
+                        default="auto",
+                        max_length=5,
+                    ),
+                ),
+                ("region", models.CharField(blank=True, max_length=50)),
+                (
+                    "priority",
+                    models.PositiveSmallIntegerField(
+                        choices=[(0, "high"), (1, "normal"), (2, "low")], default=1
+                    ),
+                ),
+                (
+                    "run",
+                    models.PositiveIntegerField(
+                        default=1, help_text="1, and one more each time it is opened again."
+                    ),
+                ),
+                (
+                    "move",
+                    models.CharField(
+                        blank=True,
+                        choices=[("cancel", "Cancel"), ("requeue", "Requeue"), ("delete", "Delete")],
+                        max_length=10,
+                    ),
+                ),
+                ("moved_at", models.DateTimeField(help_text="When the move was asked for.", null=True)),
+                ("moved_to", models.UUIDField(help_text="The last job that it has come to.", null=True)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("sealed_at", models.DateTimeField(null=True)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "key",
+                    models.ForeignKey(
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        to="jobs.apikey",
+                    ),
+                ),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="batches", to="jobs.project"
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'batches',
-                'ordering': ('-id',),
+                "verbose_name_plural": "batches",
+                "ordering": ("-id",),
             },
         ),
         migrations.AddField(
-            model_name='event',
-            name='batch',
-            field=models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='events', to='jobs.batch'),
+            model_name="event",
+            name="batch",
+            field=models.ForeignKey(
+                db_index=False,
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="events",
+                to="jobs.batch",
+            ),
         ),
         migrations.AddField(
-            model_name='transcriptionjob',
-            name='batch',
-            field=models.ForeignKey(db_index=False, editable=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='jobs', to='jobs.batch'),
+            model_name="transcriptionjob",
+            name="batch",
+            field=models.ForeignKey(
+                db_index=False,
+                editable=False,
+                null=True,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="jobs",
+                to="jobs.batch",
+            ),
         ),
         migrations.AddIndex(
-            model_name='transcriptionjob',
-            index=models.Index(condition=models.Q(('batch__isnull', False)), fields=['batch', 'id'], name='job_of_batch'),
+            model_name="transcriptionjob",
+            index=models.Index(
+                condition=models.Q(("batch__isnull", False)), fields=["batch", "id"], name="job_of_batch"
+            ),
         ),
         migrations.AddIndex(
-            model_name='transcriptionjob',
-            index=models.Index(condition=models.Q(('batch__isnull', False), ('finished_at', None)), fields=['batch'], name='job_unfinished_in_batch'),
+            model_name="transcriptionjob",
+            index=models.Index(
+                condition=models.Q(("batch__isnull", False), ("finished_at", None)),
+                fields=["batch"],
+                name="job_unfinished_in_batch",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='event',
-            constraint=models.UniqueConstraint(condition=models.Q(('batch__isnull', False)), fields=('batch', 'sequence'), name='one_event_per_run_of_batch'),
+            model_name="event",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("batch__isnull", False)),
+                fields=("batch", "sequence"),
+                name="one_event_per_run_of_batch",
+            ),
         ),
         migrations.AddField(
-            model_name='batcharchive',
-            name='batch',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='archives', to='jobs.batch'),
+            model_name="batcharchive",
+            name="batch",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="archives", to="jobs.batch"
+            ),
         ),
         migrations.AddField(
-            model_name='refuseditem',
-            name='batch',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='refused', to='jobs.batch'),
+            model_name="refuseditem",
+            name="batch",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="refused", to="jobs.batch"
+            ),
         ),
         migrations.AddIndex(
-            model_name='batch',
-            index=models.Index(fields=['project', '-id'], name='batch_of_project'),
+            model_name="batch",
+            index=models.Index(fields=["project", "-id"], name="batch_of_project"),
         ),
         migrations.AddIndex(
-            model_name='batch',
-            index=models.Index(condition=models.Q(('move', ''), _negated=True), fields=['moved_at'], name='batch_moving'),
+            model_name="batch",
+            index=models.Index(
+                condition=models.Q(("move", ""), _negated=True), fields=["moved_at"], name="batch_moving"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='batch',
-            constraint=models.CheckConstraint(condition=models.Q(('finished_at', None), ('sealed_at__isnull', False), _connector='OR'), name='batch_is_sealed_once_finished'),
+            model_name="batch",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("finished_at", None), ("sealed_at__isnull", False), _connector="OR"),
+                name="batch_is_sealed_once_finished",
+            ),
         ),
         migrations.AddIndex(
-            model_name='batcharchive',
-            index=models.Index(condition=models.Q(('opened_at', None)), fields=['lease_until'], name='archive_due'),
+            model_name="batcharchive",
+            index=models.Index(
+                condition=models.Q(("opened_at", None)), fields=["lease_until"], name="archive_due"
+            ),
         ),
     ]

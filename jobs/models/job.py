@@ -165,9 +165,7 @@ class TranscriptionJob(models.Model):
             models.Index(fields=("project", "-id"), name="job_of_project"),
             models.Index(fields=("status", "-id"), name="job_by_status"),
             # A batch's jobs and how many of them are in each status; those outside batches cost nothing
-            models.Index(
-                fields=("batch", "id"), condition=Q(batch__isnull=False), name="job_of_batch"
-            ),
+            models.Index(fields=("batch", "id"), condition=Q(batch__isnull=False), name="job_of_batch"),
             # JobQuerySet.unfinished_in
             models.Index(
                 fields=("batch",),

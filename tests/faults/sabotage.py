@@ -94,6 +94,8 @@ POISONS = {
     "loop": loop,
     "memory": lambda: bytearray(2 * WORKER_MEMORY_BYTES),
 }
+
+
 def rebind():
     look_up, asked = socket.getaddrinfo, itertools.count()
 

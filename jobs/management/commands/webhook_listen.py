@@ -23,9 +23,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--port", type=int, default=8400, help="where to listen (default: 8400)")
-        parser.add_argument(
-            "--secret", help="whsec_…, the endpoint's or the project's"
-        )
+        parser.add_argument("--secret", help="whsec_…, the endpoint's or the project's")
         parser.add_argument(
             "--forward", metavar="URL", help="post each message there as well, answer as it does"
         )

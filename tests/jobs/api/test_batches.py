@@ -359,9 +359,11 @@ def test_a_person_may_not_put_a_job_into_a_batch_of_another_project(member, proj
     assert into.json()["project"] == str(project.pk)
     personal = client.get("/api/v1/projects/").json()["results"]
     other = [found["id"] for found in personal if found["id"] != str(project.pk)]
-    assert other == [] or post_json(
-        client, {"url": URL, "batch": str(batch.pk), "project": other[0]}, JOBS
-    ).status_code == 400
+    assert (
+        other == []
+        or post_json(client, {"url": URL, "batch": str(batch.pk), "project": other[0]}, JOBS).status_code
+        == 400
+    )
 
 
 def test_the_estimate_of_what_remains_is_by_recent_speed_and_the_slots_there_are(api, project):
