@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from time import monotonic
 
+from django.conf import settings
 from django.core.files.storage import storages
 from django.db import transaction
 
@@ -31,9 +32,7 @@ from routing.regions import UnknownRegion
 
 logger = logging.getLogger(__name__)
 
-LEASE_SECONDS = 60.0
-RENEW_SECONDS = 15.0
-CLAIMS_AT_MOST = 3
+CLAIMS_AT_MOST = 5
 # Until a key that has as many open jobs as it may is looked at again.
 ROOM_SECONDS = 5.0
 KILLS = "Whoever opened it was ended at this point, several times. The files before it were taken."
@@ -41,7 +40,7 @@ KILLS = "Whoever opened it was ended at this point, several times. The files bef
 
 def open_next(stopping: Callable[[], bool]) -> bool:
     """Open the archive that has waited longest, until `stopping`; False if there is none."""
-    archive = BatchArchive.objects.claim(LEASE_SECONDS)
+    archive = BatchArchive.objects.claim(settings.LEASE_SECONDS)
     if archive is None:
         return False
     try:
@@ -98,7 +97,7 @@ def _take(archive: BatchArchive, entry: Entry, order: Order) -> None:
         refusal = error
     try:
         with transaction.atomic():
-            archive.pass_to(entry.number + 1, LEASE_SECONDS)
+            archive.pass_to(entry.number + 1, settings.LEASE_SECONDS)
             if recording:
                 intake.submit(order, recording=recording)
             elif refusal:
@@ -114,13 +113,13 @@ def _recording(archive: BatchArchive, entry: Entry) -> Recording:
     kept = Recording.objects.filter(pk=archive.recording_id).first()
     if kept is not None:
         return kept
-    renew_at = monotonic() + RENEW_SECONDS
+    renew_at = monotonic() + settings.HEARTBEAT_SECONDS
     with ReceivedFile(PurePosixPath(entry.name).name) as unpacked:
         for part in entry.parts():
             unpacked.receive(part)
             if monotonic() >= renew_at:
-                archive.renew(LEASE_SECONDS)
-                renew_at = monotonic() + RENEW_SECONDS
+                archive.renew(settings.LEASE_SECONDS)
+                renew_at = monotonic() + settings.HEARTBEAT_SECONDS
         unpacked.complete()
-        archive.renew(LEASE_SECONDS)
+        archive.renew(settings.LEASE_SECONDS)
         return intake.keep(archive.batch.project, unpacked, recording_id=archive.recording_id)
