@@ -18,6 +18,8 @@ from django.utils import timezone
 from jobs.admin.wording import error_in_words, span, title, until
 from jobs.ids import first_id
 from jobs.models import (
+    Batch,
+    BatchArchive,
     Delivery,
     DeliveryStatus,
     Priority,
@@ -27,7 +29,7 @@ from jobs.models import (
     WorkerProcess,
 )
 from jobs.models.state import OPEN
-from jobs.queues import WEBHOOK_QUEUE
+from jobs.queues import BATCH_QUEUE, WEBHOOK_QUEUE
 
 SHOWN = 8
 
@@ -55,18 +57,22 @@ def dashboard_partial(request: HttpRequest) -> HttpResponse:
 
 
 def dashboard(now: datetime) -> dict[str, Any]:
-    """Nine queries, each over an index or over the rows of open jobs alone."""
+    """Eleven queries, each over an index or over the rows of open jobs alone."""
     workers = list(WorkerProcess.objects.alive().order_by("name"))
     lanes = _lanes(now)
     deliveries_due = Delivery.objects.filter(status=DeliveryStatus.PENDING).count()
     backlogged = {lane.queue for lane in lanes if lane.queued or lane.waiting}
+    if deliveries_due:
+        backlogged.add(WEBHOOK_QUEUE)
+    if Batch.objects.moving().exists() or BatchArchive.objects.unopened().exists():
+        backlogged.add(BATCH_QUEUE)
     return {
         "now": now,
         "lanes": lanes,
         "workers": workers,
         "slots": sum(worker.concurrency for worker in workers),
         "busy": sum(worker.running for worker in workers),
-        "unserved": unserved(backlogged | ({WEBHOOK_QUEUE} if deliveries_due else set()), workers),
+        "unserved": unserved(backlogged, workers),
         "deliveries_due": deliveries_due,
         "recent": _recent(now),
         "failures": _failures(),

@@ -12,7 +12,7 @@ from django.utils import timezone
 from jobs import lifecycle
 from jobs.admin.dashboard import dashboard
 from jobs.lifecycle import CallReport
-from jobs.models import Delivery, Priority, Status, TranscriptionJob, WorkerProcess
+from jobs.models import Batch, BatchArchive, Delivery, Priority, Status, TranscriptionJob, WorkerProcess
 from tests.jobs.rows import QUEUE, RESULT, ago, make_job, make_project
 
 pytestmark = pytest.mark.django_db
@@ -94,6 +94,14 @@ def test_webhooks_without_a_worker_are_unserved():
     lifecycle.complete(job, RESULT)
 
     assert made()["unserved"] == ["webhooks"]
+
+
+def test_archives_without_a_worker_to_open_them_are_unserved():
+    worker([QUEUE])
+    batch = Batch.objects.create(project=make_project())
+    BatchArchive.objects.create(batch=batch, file="archives/x", size=1)
+
+    assert made()["unserved"] == ["batches"]
 
 
 def test_jobs_are_counted_by_status_over_the_last_hour_and_day():
