@@ -8,7 +8,7 @@ import sys
 import pytest
 from django.core.files.storage import storages
 
-from jobs import batches, intake, keeping, unpacking
+from jobs import batches, erasure, intake, keeping, unpacking
 from jobs.models import ApiKey, Batch, BatchArchive, Event, Recording, RefusedItem, TranscriptionJob
 from jobs.probe import ProbeError
 from jobs.received import ReceivedFile
@@ -242,3 +242,18 @@ def test_no_member_is_lost_or_doubled_when_processes_are_killed_in_the_middle(da
     stored = storages["default"].listdir("recordings")[1]
     assert {str(pk) for pk in Recording.objects.values_list("pk", flat=True)} <= set(stored)
     assert BatchArchive.objects.get().opened_at
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_a_deleted_project_no_archive_is_opened_or_left():
+    batch = send(zipped(*of("a.wav")))
+    file = batch.archives.get().file
+
+    erasure.begin(batch.project)
+    open_all()
+    for _ in erasure.erase(batch.project):
+        pass
+
+    assert not storages["default"].exists(file)
+    assert not Recording.objects.exists()
+    assert not Batch.objects.exists()

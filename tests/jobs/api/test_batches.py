@@ -381,3 +381,31 @@ def test_the_estimate_of_what_remains_is_by_recent_speed_and_the_slots_there_are
     assert left["least"] == 60.0
     assert reverse("batch", args=(batch.pk,)) == f"{BATCHES}{batch.pk}/"
     assert Priority(batch.priority) == Priority.NORMAL
+
+
+def test_an_estimate_tells_modes_cost_and_region_and_stores_nothing(api, settings):
+    settings.PRICES = {"default": 0.6}
+
+    response = post_json(api, {"durations": [30, 3600]}, "/api/v1/estimates/")
+
+    assert response.status_code == 200
+    assert response.json() == {
+        "jobs": 2,
+        "seconds": 3630.0,
+        "modes": {"sync": 1, "async": 1},
+        "region": "default",
+        "remaining": None,
+        "cost": {"amount": "36.3000", "currency": "USD"},
+    }
+    assert not TranscriptionJob.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"durations": []}, {"durations": [-1]}, {"durations": ["long"]}, {"durations": [1], "region": "x"}],
+)
+def test_an_estimate_of_nothing_is_refused(api, body):
+    response = post_json(api, body, "/api/v1/estimates/")
+
+    assert response.status_code == 400
+    assert error_of(response)["details"]
