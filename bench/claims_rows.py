@@ -18,7 +18,7 @@ from django.utils import timezone  # noqa: E402
 from jobs import lifecycle  # noqa: E402
 from jobs.admin.dashboard import dashboard  # noqa: E402
 from jobs.models import ApiKey, Project, Recording, TranscriptionJob  # noqa: E402
-from jobs.results import Result  # noqa: E402
+from jobs.transcripts.results import Result  # noqa: E402
 from routing.regions import all_regions  # noqa: E402
 
 THREADS = 10

@@ -15,9 +15,9 @@ from django.core.files.storage import storages  # noqa: E402
 from django.db.models import Count  # noqa: E402
 
 from jobs import intake  # noqa: E402
+from jobs.audio.probe import probe  # noqa: E402
 from jobs.models import Project, Recording, TranscriptionJob  # noqa: E402
-from jobs.options import DEFAULTS  # noqa: E402
-from jobs.probe import probe  # noqa: E402
+from jobs.transcripts.options import DEFAULTS  # noqa: E402
 
 
 def make(path: str, count: int) -> None:

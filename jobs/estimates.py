@@ -11,10 +11,10 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Sum
 
+from jobs.batches.progress import Tally
 from jobs.intake import Order, region_for
 from jobs.models import Batch, TranscriptionJob, WorkerProcess
 from jobs.prices import cost_of
-from jobs.progress import Tally
 from jobs.speed import recent_speed
 from routing.modes import Conditions, Thresholds, choose_mode
 from routing.regions import Region, choose_region

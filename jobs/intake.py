@@ -1,7 +1,7 @@
 """Accepting work: an upload becomes a Recording, a recording or a URL becomes a job with a routing receipt.
 
-file (jobs.received, hashed on its way) -> probed -> stored (jobs.keeping) -> Recording
-Recording or URL -> region -> mode -> TranscriptionJob: queued, or running here (jobs.sync)
+file (jobs.audio.received, hashed on its way) -> probed -> stored (jobs.audio.keeping) -> Recording
+Recording or URL -> region -> mode -> TranscriptionJob: queued, or running here (jobs.running.sync)
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
-from jobs import sync
+from jobs.audio.keeping import keep as keep
 from jobs.database_clock import seconds_from_now
-from jobs.deletion import delete_if_unused
+from jobs.forgetting.deletion import delete_if_unused
 from jobs.ids import uuid7
-from jobs.keeping import keep as keep
-from jobs.leases import keeper
 from jobs.models import (
     ApiKey,
     Batch,
@@ -33,8 +31,10 @@ from jobs.models import (
     Recording,
     TranscriptionJob,
 )
+from jobs.running import sync
+from jobs.running.leases import keeper
+from jobs.running.wakeups import wake
 from jobs.speed import estimated_seconds
-from jobs.wakeups import wake
 from routing.modes import Conditions, RequestedMode, Thresholds, choose_mode, receipt
 from routing.regions import Region, choose_region
 

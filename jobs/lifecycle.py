@@ -18,8 +18,9 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from jobs import completion, events
-from jobs.deletion import remove_unattached
+from jobs import events
+from jobs.batches import completion
+from jobs.forgetting.deletion import remove_unattached
 from jobs.models import (
     Attempt,
     AttemptOutcome,
@@ -30,8 +31,8 @@ from jobs.models import (
     TranscriptionJob,
 )
 from jobs.models.state import AudioDeleted
-from jobs.results import Result
-from jobs.wakeups import wake
+from jobs.running.wakeups import wake
+from jobs.transcripts.results import Result
 from routing.regions import region_named
 
 
@@ -156,7 +157,7 @@ def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> 
     """
     queue = region_named(job.region).queue
     with transaction.atomic():
-        # Locked: the purge looks for open jobs first (jobs.retention).
+        # Locked: the purge looks for open jobs first (jobs.forgetting.retention).
         if job.recording_id is not None:
             recording = Recording.objects.select_for_update(no_key=True).get(pk=job.recording_id)
             if recording.audio_deleted_at is not None:

@@ -2,7 +2,7 @@
 
 from celery import shared_task
 
-from jobs import worker
+from jobs.running import worker
 
 
 @shared_task(name="jobs.work")
@@ -15,6 +15,6 @@ def deliver(_queue: str) -> None:
     worker.current().deliver_soon()
 
 
-@shared_task(name="jobs.batches")
+@shared_task(name="jobs.batches.moves")
 def batches(_queue: str) -> None:
     worker.current().batches_soon()

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from jobs import deliverer, webhooks
 from jobs.models import WebhookEndpoint
+from jobs.webhooks import deliverer, wire
 from tests.conditions import wait_until
 from tests.environment import ROOT
 from tests.faults.harness import Program
@@ -53,7 +53,7 @@ def javascript_receiver(node_modules):
 @pytest.mark.parametrize("language", ["python", "javascript"])
 def test_it_takes_what_is_signed_with_its_secret_once_and_refuses_the_rest(request, settings, language):
     settings.WEBHOOK_ALLOW_PRIVATE = True
-    webhooks._client.cache_clear()
+    wire._client.cache_clear()
     port = free_port()
     endpoint = WebhookEndpoint.objects.create(project=make_project(), url=f"http://127.0.0.1:{port}/hook")
     environment = {"WEBHOOK_SECRET": endpoint.webhook_secret, "PORT": str(port)}
@@ -61,14 +61,14 @@ def test_it_takes_what_is_signed_with_its_secret_once_and_refuses_the_rest(reque
 
     with Receiver(*command, environment=environment, port=port) as receiver:
         taken = deliverer.deliver_test(endpoint)
-        webhooks.post(taken)
+        wire.post(taken)
         rotated = (endpoint.rotate_webhook_secret(), deliverer.deliver_test(endpoint))[1]
         endpoint.rotate_webhook_secret()
         refused = deliverer.deliver_test(endpoint)
         wait_until(lambda: rotated.event.data["id"] in receiver.output())
         printed = receiver.output()
-    webhooks._client().close()
-    webhooks._client.cache_clear()
+    wire._client().close()
+    wire._client.cache_clear()
 
     assert [delivery.log.get().status_code for delivery in (taken, rotated, refused)] == [204, 204, 401]
     assert printed.count(f"test {taken.event.data['id']}") == 1, "the second time it is known"

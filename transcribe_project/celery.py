@@ -1,4 +1,4 @@
-"""The Celery application. A message is a wake-up call without content; jobs/wakeups.py says why."""
+"""The Celery application. A message is a wake-up call without content; jobs/running/wakeups.py says why."""
 
 import os
 import warnings
@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils.log import configure_logging
 from kombu import Queue
 
-from jobs.queues import BATCH_QUEUE, ISOLATION_QUEUE, WEBHOOK_QUEUE
+from jobs.running.queues import BATCH_QUEUE, ISOLATION_QUEUE, WEBHOOK_QUEUE
 from routing.regions import all_regions
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcribe_project.settings")
@@ -74,7 +74,7 @@ class Jobs(bootsteps.StartStopStep):
     requires = ("celery.worker.components:Pool",)
 
     def start(self, parent: Any) -> None:
-        from jobs import worker
+        from jobs.running import worker
 
         worker.start(queues=list(app.amqp.queues.consume_from), concurrency=parent.concurrency)
 
@@ -88,7 +88,7 @@ def log_as_all_processes_do(**_: Any) -> None:
 @worker_shutting_down.connect
 def leave_in_time(**_: Any) -> None:
     """On SIGTERM: threads cannot be ended, so the process ends itself when its grace is over."""
-    from jobs import worker
+    from jobs.running import worker
 
     worker.current().exit_within(settings.SHUTDOWN_GRACE_SECONDS)
 

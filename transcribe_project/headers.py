@@ -1,7 +1,7 @@
 """What a browser is told about every answer, beside what Django's SecurityMiddleware tells it.
 
 Policies: www.w3.org/TR/CSP3 and www.w3.org/TR/permissions-policy. An answer with a policy of its own, as
-downloads have (jobs/downloads.py), keeps it.
+downloads have (jobs/audio/downloads.py), keeps it.
 """
 
 from __future__ import annotations

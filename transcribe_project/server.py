@@ -92,7 +92,7 @@ def main() -> None:
     import django
 
     django.setup(set_prefix=False)
-    from jobs.leases import keeper
+    from jobs.running.leases import keeper
 
     try:
         listening = listen(arguments.host, arguments.port)

@@ -141,7 +141,7 @@ STORAGES = {
 FILE_UPLOAD_TEMP_DIR = DATA_DIR / "tmp"
 FILE_UPLOAD_TEMP_DIR.mkdir(exist_ok=True)
 # Always into a file: what probes and stores an upload wants a path, and memory stays constant.
-FILE_UPLOAD_HANDLERS = ["jobs.received.ReceiveFiles"]
+FILE_UPLOAD_HANDLERS = ["jobs.audio.received.ReceiveFiles"]
 FILE_UPLOAD_PERMISSIONS = 0o640
 # What uploads leave free on the disk, for the database beside them and for transcripts.
 DISK_RESERVE_BYTES = env.int("DISK_RESERVE_BYTES", default=512 * 1024**2)

@@ -26,6 +26,6 @@ def storage_at(url: str, directory: Path) -> dict[str, Any]:
         raise ImproperlyConfigured("STORAGE_URL must look like s3://BUCKET/PREFIX?endpoint=URL&region=NAME.")
     options = {OPTIONS[name]: value for name, value in given.items()}
     return {
-        "BACKEND": "jobs.object_storage.ObjectStorage",
+        "BACKEND": "jobs.audio.object_storage.ObjectStorage",
         "OPTIONS": {"bucket_name": parts.netloc, "location": parts.path.strip("/"), **options},
     }

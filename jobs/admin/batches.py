@@ -23,17 +23,17 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
-from jobs import batches
 from jobs.admin.history import HistoryAdmin
 from jobs.admin.look import display
 from jobs.admin.wording import length, span
 from jobs.audit import record
-from jobs.batch_export import export
+from jobs.batches import moves
+from jobs.batches.export import export
+from jobs.batches.progress import Tally, tallies_of, tally_of
 from jobs.estimates import remaining
-from jobs.exports import FORMATS
 from jobs.models import Batch, BatchMove
 from jobs.models.audit import Action
-from jobs.progress import Tally, tallies_of, tally_of
+from jobs.transcripts.exports import FORMATS
 from routing.addresses import without_query
 
 REFUSED_SHOWN = 100
@@ -121,10 +121,10 @@ class BatchAdmin(HistoryAdmin):
         own: list[tuple[str, str, Callable[..., HttpResponseBase]]] = [
             ("state/", "state", state_partial),
             ("export.zip", "export", export_file),
-            ("seal/", "seal", partial(self._done, batches.seal, "Sealed.", None)),
-            ("cancel/", "cancel", partial(self._done, batches.cancel, "Cancelled.", Action.BATCH_CANCELLED)),
-            ("requeue/", "requeue", partial(self._done, batches.requeue, "Requeued.", Action.BATCH_REQUEUED)),
-            ("remove/", "remove", partial(self._done, batches.delete, "Deleted.", Action.BATCH_DELETED)),
+            ("seal/", "seal", partial(self._done, moves.seal, "Sealed.", None)),
+            ("cancel/", "cancel", partial(self._done, moves.cancel, "Cancelled.", Action.BATCH_CANCELLED)),
+            ("requeue/", "requeue", partial(self._done, moves.requeue, "Requeued.", Action.BATCH_REQUEUED)),
+            ("remove/", "remove", partial(self._done, moves.delete, "Deleted.", Action.BATCH_DELETED)),
         ]
         return [
             path(f"<uuid:batch_id>/{route}", self.admin_site.admin_view(view), name=f"jobs_batch_{name}")

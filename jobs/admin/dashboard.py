@@ -29,7 +29,7 @@ from jobs.models import (
     WorkerProcess,
 )
 from jobs.models.state import OPEN
-from jobs.queues import BATCH_QUEUE, WEBHOOK_QUEUE
+from jobs.running.queues import BATCH_QUEUE, WEBHOOK_QUEUE
 
 SHOWN = 8
 

@@ -14,9 +14,9 @@ from django.http import HttpResponse, HttpResponseBase
 from django.utils.http import content_disposition_header
 
 from jobs.admin.wording import short_id
-from jobs.downloads import Download, make_harmless
-from jobs.exports import FORMATS, Spoken
+from jobs.audio.downloads import Download, make_harmless
 from jobs.models import TranscriptionJob
+from jobs.transcripts.exports import FORMATS, Spoken
 
 IN_MEMORY_BYTES = 4 << 20
 _NOT_IN_NAMES = re.compile(r"[^\w-]+")

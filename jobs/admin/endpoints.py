@@ -12,15 +12,15 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from jobs import endpoints
 from jobs.admin.look import Checkboxes, Url, action, display
 from jobs.admin.secrets import SigningAdmin
 from jobs.admin.wording import span
 from jobs.audit import audited
-from jobs.deliverer import deliver_test
 from jobs.models import DisabledReason, WebhookEndpoint
 from jobs.models.audit import Action
 from jobs.models.endpoint import SUBSCRIBABLE
+from jobs.webhooks import endpoints
+from jobs.webhooks.deliverer import deliver_test
 from routing.addresses import ForbiddenURL, check_url
 
 # A test waits for its receiver, and people for its outcome.

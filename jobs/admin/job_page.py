@@ -32,13 +32,13 @@ from jobs.admin.wording import (
     took,
     until,
 )
+from jobs.audio.downloads import RangeNotSatisfiable, recording_file
 from jobs.audit import audited, record, record_read
-from jobs.downloads import RangeNotSatisfiable, recording_file
-from jobs.exports import FORMATS, to_txt
 from jobs.models import InvalidTransition, Status, Transcript, TranscriptionJob
 from jobs.models.audit import Action
-from jobs.options import to_query
 from jobs.timeline import timeline
+from jobs.transcripts.exports import FORMATS, to_txt
+from jobs.transcripts.options import to_query
 from routing.addresses import without_query
 from routing.regions import UnknownRegion
 

@@ -23,7 +23,7 @@ from jobs.admin.look import action, display
 from jobs.admin.upload import upload_page
 from jobs.admin.wording import STATUS_COLOURS, length, reason, title, took, until
 from jobs.audit import audited, record_read
-from jobs.deletion import delete_job
+from jobs.forgetting.deletion import delete_job
 from jobs.models import Batch, InvalidTransition, Status, TranscriptionJob, WorkerProcess
 from jobs.models.audit import Action
 from jobs.models.state import ENDED, OPEN

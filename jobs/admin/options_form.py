@@ -13,7 +13,7 @@ from jobs.admin.look import (
     Lines,
     Switch,
 )
-from jobs.options import DEFAULTS, InvalidOptions, validate
+from jobs.transcripts.options import DEFAULTS, InvalidOptions, validate
 
 DETECT = "detect"
 LANGUAGES = [

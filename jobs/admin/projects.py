@@ -10,10 +10,10 @@ from django.db.models import Count, QuerySet
 from django.forms import BaseInlineFormSet
 from django.http import HttpRequest
 
-from jobs import erasure
 from jobs.admin.look import Checkboxes, TabularInline, display
 from jobs.admin.secrets import SigningAdmin
 from jobs.audit import audited, record
+from jobs.forgetting import erasure
 from jobs.models import Membership, Project, Role
 from jobs.models.audit import Action
 from routing.regions import all_regions

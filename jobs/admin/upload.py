@@ -23,9 +23,9 @@ from django.utils.html import format_html
 from jobs import intake
 from jobs.admin.look import Choices, Url
 from jobs.admin.options_form import OptionsForm
+from jobs.audio.probe import ProbeError
+from jobs.audio.received import ReceivedFile
 from jobs.models import Priority, Project, TranscriptionJob
-from jobs.probe import ProbeError
-from jobs.received import ReceivedFile
 from routing.regions import all_regions
 
 if TYPE_CHECKING:

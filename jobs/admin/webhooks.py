@@ -10,12 +10,12 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from jobs import endpoints
 from jobs.admin.history import HistoryAdmin, HistoryInline
 from jobs.admin.look import action, display
 from jobs.admin.wording import span, title
-from jobs.endpoints import NotReplayed
 from jobs.models import Delivery, DeliveryAttempt
+from jobs.webhooks import endpoints
+from jobs.webhooks.endpoints import NotReplayed
 
 REPLAYED_AT_ONCE = 1000
 

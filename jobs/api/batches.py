@@ -22,11 +22,11 @@ from jobs.api.submissions import (
     UploadField,
     known_region,
 )
+from jobs.batches.progress import Tally
 from jobs.estimates import Span
 from jobs.intake import Remote
 from jobs.models import Batch, BatchMove, RefusedItem, RequestedMode
-from jobs.options import validate
-from jobs.progress import Tally
+from jobs.transcripts.options import validate
 
 MOST_FILES = 100
 MOST_DURATION = 24 * 3600.0

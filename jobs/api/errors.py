@@ -19,16 +19,16 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from jobs.api.limits import open_jobs_limit
-from jobs.archives import ArchiveRefused
-from jobs.downloads import RangeNotSatisfiable
-from jobs.endpoints import NotReplayed
+from jobs.audio.downloads import RangeNotSatisfiable
+from jobs.audio.parts import UploadConflict
+from jobs.audio.probe import ProbeError
+from jobs.audio.received import InsufficientStorage
+from jobs.batches.archives import ArchiveRefused
 from jobs.intake import NotAccepted, TooManyOpenJobs
 from jobs.members import NotPossible
 from jobs.models import BatchSealed, InvalidTransition, KeyNotUsable, KeyReused
-from jobs.options import InvalidOptions
-from jobs.parts import UploadConflict
-from jobs.probe import ProbeError
-from jobs.received import InsufficientStorage
+from jobs.transcripts.options import InvalidOptions
+from jobs.webhooks.endpoints import NotReplayed
 from routing.regions import UnknownRegion
 
 logger = logging.getLogger(__name__)

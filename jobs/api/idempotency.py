@@ -21,8 +21,8 @@ from rest_framework.response import Response
 
 from jobs.api.errors import BadRequest
 from jobs.api.renderers import JSONRenderer
+from jobs.audio.received import ReceivedFile
 from jobs.models import IdempotencyKey, Project
-from jobs.received import ReceivedFile
 
 LONGEST = 255
 HEADER = OpenApiParameter(

@@ -16,7 +16,7 @@ from rest_framework.parsers import BaseParser, DataAndFiles
 from rest_framework.request import Request
 
 from jobs.api.errors import LengthRequired, TooLarge
-from jobs.received import READ_BYTES, ReceivedFile, check_disk
+from jobs.audio.received import READ_BYTES, ReceivedFile, check_disk
 
 JSON_BYTES = 1 << 20
 LISTS_BYTES = 8 << 20

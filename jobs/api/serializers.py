@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from rest_framework import serializers
 
 from jobs.api.parsers import too_large
+from jobs.audio.parts import Part
 from jobs.members import user_named
 from jobs.models import (
     ApiKey,
@@ -29,7 +30,6 @@ from jobs.models import (
     Upload,
 )
 from jobs.models.audit import Action, Result
-from jobs.parts import Part
 from jobs.speed import expected_end
 from routing.regions import all_regions
 

@@ -12,9 +12,9 @@ from rest_framework.utils import html
 
 from jobs.api.filters import PRIORITIES
 from jobs.api.parsers import too_large
+from jobs.audio.received import ReceivedFile
 from jobs.models import Priority, RequestedMode
-from jobs.options import validate
-from jobs.received import ReceivedFile
+from jobs.transcripts.options import validate
 from routing.addresses import ForbiddenURL, check_url
 from routing.regions import UnknownRegion, region_named
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from jobs.options import InvalidOptions, validate
+from jobs.transcripts.options import InvalidOptions, validate
 
 
 def add_options(parser: CommandParser) -> None:

@@ -136,7 +136,7 @@ class WebhookEndpoint(Signing):
         self.save(update_fields=("failing_since", "last_failed_at", "failures"))
 
     def disable(self, reason: DisabledReason) -> bool:
-        """Tell it nothing more; False if it is told nothing already. Its deliveries: jobs.endpoints."""
+        """Tell it nothing more; False if it is told nothing already. (Deliveries: jobs.webhooks.endpoints)"""
         told = WebhookEndpoint.objects.existing().filter(pk=self.pk)
         if reason != DisabledReason.DELETED:
             told = told.enabled()

@@ -20,7 +20,7 @@ from jobs.models.project import Project
 from jobs.models.queue import JobQuerySet
 from jobs.models.recording import Recording
 from jobs.models.state import ENDED, ENTERED_FROM, OPEN, InvalidTransition, Mode, NotInLine, Priority, Status
-from jobs.queues import ISOLATION_QUEUE
+from jobs.running.queues import ISOLATION_QUEUE
 from routing.addresses import without_query
 
 CRASHES_TO_ISOLATION = 2

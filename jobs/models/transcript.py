@@ -12,7 +12,7 @@ from jobs.models.job import TranscriptionJob
 class Transcript(models.Model):
     """A version of a job's transcript: the provider's for each completed run, and later people's corrections.
 
-    `words`, `utterances` and `channels` have the shapes of jobs.results.
+    `words`, `utterances` and `channels` have the shapes of jobs.transcripts.results.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

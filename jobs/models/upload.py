@@ -37,7 +37,7 @@ class UploadQuerySet(models.QuerySet["Upload"]):
 class Upload(models.Model):
     """A file on its way, and the recording that it became.
 
-    How much of it is there is not in the row: the file itself says so (jobs.parts).
+    How much of it is there is not in the row: the file itself says so (jobs.audio.parts).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

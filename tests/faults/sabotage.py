@@ -51,7 +51,7 @@ def die_before_commit():
 
 
 def take_poison():
-    from jobs import execution, isolation, leases
+    from jobs.running import execution, isolation, leases
 
     resource.setrlimit(resource.RLIMIT_AS, (WORKER_MEMORY_BYTES, WORKER_MEMORY_BYTES))
     isolation.CPU_SECONDS = CHILD_CPU_SECONDS

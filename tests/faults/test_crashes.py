@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from jobs.models import AttemptOutcome, Status, TranscriptionJob
-from jobs.worker import STUCK_EXIT_CODE
+from jobs.running.worker import STUCK_EXIT_CODE
 from tests.faults.harness import open_jobs, outcomes, promises_kept, queue_jobs
 from tests.faults.sabotage import POISONS, SABOTAGED
 from tests.jobs.rows import make_project

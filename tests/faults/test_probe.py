@@ -21,9 +21,9 @@ import psutil
 import pytest
 
 from jobs.api.errors import exception_handler
-from jobs.probe import CONCURRENT_PROBES, MEMORY_BYTES, WALL_SECONDS, ProbeError, probe
+from jobs.audio.probe import CONCURRENT_PROBES, MEMORY_BYTES, WALL_SECONDS, ProbeError, probe
+from tests.jobs.audio.test_probe import server_process
 from tests.jobs.media import FORMATS, MANIFESTS, recording, write_wav
-from tests.jobs.test_probe import server_process
 from tests.listener import counting_listener
 
 EXTREMES = (

@@ -13,10 +13,10 @@ from celery import Celery
 from django.db.models import F
 from standardwebhooks import Webhook
 
-from jobs.deliverer import SCHEDULE
 from jobs.events import emit
 from jobs.models import Delivery, DeliveryAttempt, EventType, WebhookEndpoint
-from jobs.webhooks import ATTEMPT_SECONDS
+from jobs.webhooks.deliverer import SCHEDULE
+from jobs.webhooks.wire import ATTEMPT_SECONDS
 from tests.conditions import wait_until
 from tests.faults.harness import Stopwatch
 from tests.jobs.rows import make_project

@@ -10,7 +10,7 @@ from django.utils import timezone
 from jobs.ids import uuid7
 from jobs.models import Project, Recording, Status, TranscriptionJob
 from jobs.models.state import ENDED
-from jobs.results import Result
+from jobs.transcripts.results import Result
 
 QUEUE = "transcription.default"
 WORKER = "elsewhere:1:1"

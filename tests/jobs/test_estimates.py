@@ -11,8 +11,8 @@ from django.utils import timezone
 from jobs.estimates import estimate, time_for
 from jobs.intake import Order
 from jobs.models import Attempt, Status, WorkerProcess
-from jobs.options import DEFAULTS
 from jobs.prices import cost_of
+from jobs.transcripts.options import DEFAULTS
 from routing.regions import region_named
 from tests.jobs.rows import QUEUE, make_job, make_project
 

@@ -6,10 +6,10 @@ from datetime import datetime
 import pytest
 from django.db import transaction
 
-from jobs import webhooks
 from jobs.events import emit
 from jobs.models import Delivery, Event, EventType
 from jobs.models.event import as_json
+from jobs.webhooks import wire
 from tests.jobs.rows import make_project
 
 pytestmark = pytest.mark.django_db
@@ -49,13 +49,13 @@ def test_only_what_an_event_has_is_left_out_of_a_large_one():
     event = emit(make_project().pk, EventType.BATCH_COMPLETED, {"id": "b1", "metadata": {"a": "x" * 20000}})
 
     assert event.data == {"id": "b1", "metadata": None, "truncated": True}
-    assert len(webhooks.payload(event)) < 20_000
+    assert len(wire.payload(event)) < 20_000
 
 
 def test_the_instant_is_told_in_utc_as_iso_8601():
     event = emit(make_project().pk, EventType.STREAM_ENDED, {})
 
-    told = json.loads(webhooks.payload(Event.objects.get()))["timestamp"]
+    told = json.loads(wire.payload(Event.objects.get()))["timestamp"]
 
     assert told.endswith("Z")
     assert abs((datetime.fromisoformat(told) - event.created_at).total_seconds()) < 0.001

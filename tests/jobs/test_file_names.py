@@ -11,7 +11,7 @@ from django.urls import reverse
 
 from jobs import lifecycle
 from jobs.admin.downloads import archive
-from jobs.downloads import recording_file
+from jobs.audio.downloads import recording_file
 from jobs.models import Recording, Status
 from tests.jobs.rows import RESULT, make_job, make_project, make_recording
 

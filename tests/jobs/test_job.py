@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from jobs.models import InvalidTransition, Priority, Status, TranscriptionJob
 from jobs.models.job import Ahead
-from jobs.queues import ISOLATION_QUEUE
+from jobs.running.queues import ISOLATION_QUEUE
 from tests.jobs.rows import QUEUE, ago, fresh, make_job, make_project, row
 
 pytestmark = pytest.mark.django_db

@@ -6,8 +6,8 @@ import sys
 import httpx
 import pytest
 
-from jobs import deliverer, webhooks
 from jobs.models import WebhookEndpoint
+from jobs.webhooks import deliverer, wire
 from tests.conditions import wait_until
 from tests.environment import ROOT
 from tests.faults.harness import Program
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def private_receivers(settings):
     settings.WEBHOOK_ALLOW_PRIVATE = True
-    webhooks._client.cache_clear()
+    wire._client.cache_clear()
     yield
-    webhooks._client().close()
-    webhooks._client.cache_clear()
+    wire._client().close()
+    wire._client.cache_clear()
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_it_passes_messages_on_as_they_came_and_answers_as_it_is_answered(listen
     assert delivery.log.get().status_code == 418
     assert request.target == "/mine"
     assert request.headers["webhook-id"] == delivery.event.message_id
-    assert request.body == webhooks.payload(delivery.event)
+    assert request.body == wire.payload(delivery.event)
     assert request.headers["webhook-signature"].startswith("v1,")
 
 

@@ -15,7 +15,7 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from jobs import batches, intake
+from jobs import intake
 from jobs.api.batches import (
     BatchSerializer,
     EstimateRequestSerializer,
@@ -32,12 +32,13 @@ from jobs.api.parsers import FormParser, ListsParser
 from jobs.api.permissions import OPERATING, READING, SUBMITTING
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
 from jobs.audit import record
-from jobs.batch_export import export
+from jobs.batches import moves
+from jobs.batches.export import export
+from jobs.batches.progress import tallies_of
 from jobs.estimates import estimate, remaining
-from jobs.exports import FORMATS
 from jobs.models import ApiKey, Batch, Priority, RefusedItem
 from jobs.models.audit import Action
-from jobs.progress import tallies_of
+from jobs.transcripts.exports import FORMATS
 
 BATCH_PARSERS = (ListsParser, FormParser)
 
@@ -103,13 +104,13 @@ class BatchViewSet(ScopedViewSet):
             priority=PRIORITIES[asked.get("priority") or Priority.NORMAL.label],
         )
         if "archive" in asked:
-            batches.make_of_archive(batch, asked["archive"], sealed=asked["sealed"])
+            moves.make_of_archive(batch, asked["archive"], sealed=asked["sealed"])
         elif "files" in asked:
-            batches.make_of_files(batch, asked["files"], sealed=asked["sealed"])
+            moves.make_of_files(batch, asked["files"], sealed=asked["sealed"])
         else:
             remotes, bad = asked.get("urls", ([], []))
-            refused = [batches.refused_url(batch, url, message) for url, message in bad]
-            batches.make_of_urls(batch, remotes, refused, sealed=asked["sealed"])
+            refused = [moves.refused_url(batch, url, message) for url, message in bad]
+            moves.make_of_urls(batch, remotes, refused, sealed=asked["sealed"])
         response = self._shown(batch, 202)
         response["Location"] = request.build_absolute_uri(reverse("batch", args=(batch.pk,)))
         return response
@@ -125,14 +126,14 @@ class BatchViewSet(ScopedViewSet):
         """Delete a batch with all its jobs, open ones too, and what is stored of them. Many take a while."""
         batch = self.get_object()
         record(Action.BATCH_DELETED, request, batch)
-        batches.delete(batch)
+        moves.delete(batch)
         return Response(status=204)
 
     @extend_schema(request=None)
     def seal(self, request: Request, pk: UUID) -> Response:
         """Take no more jobs: the batch is finished, which is told, once none of its jobs is open."""
         batch = self.get_object()
-        batches.seal(batch)
+        moves.seal(batch)
         return self._shown(batch)
 
     @extend_schema(request=None, responses={202: BatchSerializer})
@@ -140,7 +141,7 @@ class BatchViewSet(ScopedViewSet):
         """Cancel all of its jobs that are open, and seal it. `moving` is null once that is done."""
         batch = self.get_object()
         record(Action.BATCH_CANCELLED, request, batch)
-        batches.cancel(batch)
+        moves.cancel(batch)
         return self._shown(batch, 202)
 
     @extend_schema(request=None, responses={202: BatchSerializer})
@@ -148,7 +149,7 @@ class BatchViewSet(ScopedViewSet):
         """Run those of its jobs once more that failed or are dead. `moving` is null once all are queued."""
         batch = self.get_object()
         record(Action.BATCH_REQUEUED, request, batch)
-        batches.requeue(batch)
+        moves.requeue(batch)
         return self._shown(batch, 202)
 
     @extend_schema(

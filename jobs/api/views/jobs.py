@@ -19,7 +19,7 @@ from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from jobs import intake, lifecycle, sync, uploads
+from jobs import intake, lifecycle
 from jobs.api import idempotency
 from jobs.api.errors import BadRequest
 from jobs.api.filters import PRIORITIES, JobFilter
@@ -41,10 +41,10 @@ from jobs.api.submissions import (
     SubmissionSerializer,
 )
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
+from jobs.audio import uploads
+from jobs.audio.downloads import make_harmless, recording_file
 from jobs.audit import audited, record_read
-from jobs.deletion import delete_job
-from jobs.downloads import make_harmless, recording_file
-from jobs.exports import FORMATS
+from jobs.forgetting.deletion import delete_job
 from jobs.models import (
     ApiKey,
     Attempt,
@@ -59,7 +59,9 @@ from jobs.models import (
     Upload,
 )
 from jobs.models.audit import Action
+from jobs.running import sync
 from jobs.timeline import timeline
+from jobs.transcripts.exports import FORMATS
 
 SUBMISSION_PARSERS = (JSONParser, FormParser, AudioParser, VideoParser, OctetStreamParser)
 

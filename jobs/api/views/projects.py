@@ -13,7 +13,6 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from jobs import erasure
 from jobs.api.permissions import MANAGING, READING
 from jobs.api.serializers import (
     IssuedKeySerializer,
@@ -24,6 +23,7 @@ from jobs.api.serializers import (
 )
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
 from jobs.audit import audited, record
+from jobs.forgetting import erasure
 from jobs.models import ApiKey, Project
 from jobs.models.audit import Action
 

@@ -12,7 +12,6 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from jobs import uploads
 from jobs.api.errors import BadRequest, TooLarge, WrongTusVersion
 from jobs.api.parsers import JSONParser, OffsetParser, length_of
 from jobs.api.permissions import READING, SUBMITTING
@@ -23,6 +22,7 @@ from jobs.api.serializers import (
     UploadSerializer,
 )
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
+from jobs.audio import uploads
 from jobs.models import ApiKey, Upload
 
 TUS_VERSION = "1.0.0"

@@ -13,7 +13,6 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from jobs import deliverer, endpoints
 from jobs.api.filters import DeliveryFilter
 from jobs.api.permissions import MANAGING, OPERATING, READING
 from jobs.api.serializers import RotationSerializer, SecretSerializer
@@ -29,6 +28,7 @@ from jobs.audit import audited, record
 from jobs.models import Delivery, DisabledReason, WebhookEndpoint
 from jobs.models.audit import Action
 from jobs.models.signing import Signing
+from jobs.webhooks import deliverer, endpoints
 
 MOST_ENDPOINTS = 50
 

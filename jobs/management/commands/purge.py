@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from jobs.retention import purging
+from jobs.forgetting.retention import purging
 
 
 class Command(BaseCommand):

@@ -1,4 +1,4 @@
-"""The child of jobs.isolation: one job, with limits, under the lease that its parent holds."""
+"""The child of jobs.running.isolation: one job, with limits, under the lease that its parent holds."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from jobs import isolation
-from jobs.execution import execute
-from jobs.leases import LeaseKeeper
 from jobs.models import Status, TranscriptionJob
+from jobs.running import isolation
+from jobs.running.execution import execute
+from jobs.running.leases import LeaseKeeper
 
 PR_SET_PDEATHSIG = 1
 

@@ -14,14 +14,14 @@ from django.utils import timezone
 from rich.console import Console
 
 from jobs import intake
-from jobs.execution import execute
-from jobs.exports import FORMATS
-from jobs.leases import keeper
+from jobs.audio.probe import ProbeError
+from jobs.audio.received import received
 from jobs.management.database import require_tables
 from jobs.management.options import add_options, options_of
 from jobs.models import Project, Status, TranscriptionJob, WorkerProcess
-from jobs.probe import ProbeError
-from jobs.received import received
+from jobs.running.execution import execute
+from jobs.running.leases import keeper
+from jobs.transcripts.exports import FORMATS
 
 LOOK_SECONDS = 0.1
 

@@ -242,7 +242,7 @@ def job_with_audio(filename='call "1".html'):
     project = make_project()
     recording = make_recording(project, b"sound")
     Recording.objects.filter(pk=recording.pk).update(filename=filename)
-    return make_job(project=project, recording=recording)
+    return make_job(project=project, recording=recording, url="")
 
 
 def test_audio_is_a_download_that_no_browser_runs(staff_client):

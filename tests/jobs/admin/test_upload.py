@@ -5,8 +5,8 @@ import io
 import pytest
 from django.urls import reverse
 
-from jobs import sync
 from jobs.models import Mode, Priority, Project, Recording, Status, TranscriptionJob
+from jobs.running import sync
 from routing.regions import all_regions
 from tests.jobs.admin.conftest import said, wav
 from tests.jobs.rows import make_project

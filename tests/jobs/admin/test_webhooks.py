@@ -3,9 +3,9 @@
 import pytest
 from django.urls import reverse
 
-from jobs import endpoints, webhooks
 from jobs.events import emit
 from jobs.models import AuditEntry, Delivery, DisabledReason, EventType, Project, WebhookEndpoint
+from jobs.webhooks import endpoints, wire
 from tests.jobs.admin.conftest import said
 from tests.jobs.rows import ago
 from tests.routing.peer import Peer, answering
@@ -109,15 +109,15 @@ def test_endpoints_are_disabled_and_enabled(root_client, endpoint):
 @pytest.mark.django_db(transaction=True)
 def test_a_test_tells_what_was_answered(root_client, endpoint, settings):
     settings.WEBHOOK_ALLOW_PRIVATE = True
-    webhooks._client.cache_clear()
+    wire._client.cache_clear()
     with Peer(answering(418, b"")) as receiver:
         WebhookEndpoint.objects.update(url=f"{receiver.url}/hook")
 
         response = act(root_client, LIST, "test_selected", endpoint)
 
         assert len(receiver.requests) == 1
-    webhooks._client().close()
-    webhooks._client.cache_clear()
+    wire._client().close()
+    wire._client.cache_clear()
     assert "CRM: answered 418" in said(response)
 
 

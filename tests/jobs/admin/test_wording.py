@@ -16,7 +16,7 @@ from jobs.admin.wording import (
     took,
     until,
 )
-from jobs.ingestion import FetchFailed
+from jobs.audio.ingestion import FetchFailed
 from jobs.models import Status
 from tests.jobs.rows import build_job
 

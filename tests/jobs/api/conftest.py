@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from jobs.models import ApiKey, Membership, Project, Role, TranscriptionJob
-from jobs.worker import Worker
+from jobs.running.worker import Worker
 from routing.regions import all_regions
 from tests.sandbox_process import SandboxProcess
 

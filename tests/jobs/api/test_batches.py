@@ -8,7 +8,7 @@ import zipfile
 import pytest
 from django.urls import reverse
 
-from jobs.batch_work import do_all
+from jobs.batches.work import do_all
 from jobs.models import ApiKey, Batch, BatchArchive, Priority, Role, Status, TranscriptionJob
 from tests.jobs.api.conftest import JOBS, add_job, client_for, error_of, run_queued, upload, wav
 

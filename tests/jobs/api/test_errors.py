@@ -10,7 +10,7 @@ from django.test import Client
 from rest_framework.exceptions import Throttled
 
 from jobs.api.errors import exception_handler
-from jobs.probe import ProbeError
+from jobs.audio.probe import ProbeError
 from tests.jobs.api.conftest import JOBS, error_of
 
 

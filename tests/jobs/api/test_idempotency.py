@@ -8,7 +8,7 @@ from django.db import connection
 
 from jobs.models import ApiKey, IdempotencyKey, Recording, TranscriptionJob
 from jobs.models.idempotency import KEPT_FOR
-from jobs.sweeper import sweep
+from jobs.running.sweeper import sweep
 from tests.jobs.api.conftest import JOBS, client_for, error_of, run_queued, upload
 from tests.jobs.rows import ago
 

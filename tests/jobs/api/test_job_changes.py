@@ -4,9 +4,9 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 
-from jobs import sweeper
 from jobs.models import ApiKey, AuditEntry, Priority, Role, Status, TranscriptionJob
 from jobs.models.audit import Action
+from jobs.running import sweeper
 from tests.jobs.api.conftest import JOBS, add_job, client_for, error_of
 from tests.jobs.rows import ago, fresh, make_job
 

@@ -8,11 +8,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from jobs import sync
 from jobs.api import parsers
-from jobs.deletion import delete_job
+from jobs.forgetting.deletion import delete_job
 from jobs.models import Priority, Recording, Status, TranscriptionJob
-from jobs.options import DEFAULTS
+from jobs.running import sync
+from jobs.transcripts.options import DEFAULTS
 from tests.conditions import wait_until
 from tests.jobs.api.conftest import JOBS, error_of, run_queued, upload, wav
 

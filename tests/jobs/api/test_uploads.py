@@ -8,9 +8,11 @@ import pytest
 from django.core.files.storage import storages
 from django.utils import timezone
 
-from jobs import erasure, sweeper, uploads
-from jobs.deletion import delete_job
+from jobs.audio import uploads
+from jobs.forgetting import erasure
+from jobs.forgetting.deletion import delete_job
 from jobs.models import ApiKey, Recording, Role, Scope, TranscriptionJob, Upload
+from jobs.running import sweeper
 from tests.jobs.api.conftest import JOBS, client_for, error_of, wav
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -341,7 +343,7 @@ def large():
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    monkeypatch.setattr("jobs.parts.PART_BYTES", 5 << 20)
+    monkeypatch.setattr("jobs.audio.parts.PART_BYTES", 5 << 20)
 
 
 def test_on_s3_the_parts_go_to_the_bucket_in_any_order(api, s3, large, small_parts):

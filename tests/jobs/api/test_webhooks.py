@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from jobs import deliverer, endpoints, webhooks
 from jobs.api.views.webhooks import MOST_ENDPOINTS
 from jobs.events import emit
 from jobs.models import ApiKey, AuditEntry, Delivery, DisabledReason, EventType, Role, WebhookEndpoint
+from jobs.webhooks import deliverer, endpoints, wire
 from tests.jobs.api.conftest import client_for, error_of
 from tests.jobs.api.test_projects import patch, post
 from tests.jobs.rows import ago
@@ -29,11 +29,11 @@ def endpoint(project):
 @pytest.fixture
 def receiver(settings):
     settings.WEBHOOK_ALLOW_PRIVATE = True
-    webhooks._client.cache_clear()
+    wire._client.cache_clear()
     with Peer(answering(200, b"thanks")) as peer:
         yield peer
-    webhooks._client().close()
-    webhooks._client.cache_clear()
+    wire._client().close()
+    wire._client.cache_clear()
 
 
 def page_of(endpoint, *more):

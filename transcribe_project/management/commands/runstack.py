@@ -16,10 +16,11 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from jobs import intake, sweeper, worker
+from jobs import intake
+from jobs.audio.received import received
 from jobs.models import Project, TranscriptionJob
-from jobs.options import DEFAULTS
-from jobs.received import received
+from jobs.running import sweeper, worker
+from jobs.transcripts.options import DEFAULTS
 from transcribe_project.embedded import EmbeddedWorker
 from transcribe_project.sandbox_child import SandboxChild
 from transcribe_project.secrets_file import kept_secret

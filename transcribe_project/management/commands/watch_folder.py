@@ -11,13 +11,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import Storage, storages
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from jobs import batches
-from jobs.exports import FORMATS
+from jobs.batches import moves
+from jobs.batches.watching import Watch
 from jobs.intake import Order
 from jobs.management.database import require_tables
 from jobs.management.options import add_options, options_of
 from jobs.models import Batch, BatchSealed, Priority, Project
-from jobs.watching import Watch
+from jobs.transcripts.exports import FORMATS
 from transcribe_project.storage_url import storage_at
 
 PRIORITIES = {str(priority.label): priority for priority in Priority}
@@ -62,7 +62,7 @@ class Command(BaseCommand):
         except BatchSealed as error:
             raise CommandError(str(error)) from None
         if batch:
-            batches.seal(batch)
+            moves.seal(batch)
 
     def _tell(self, line: str) -> None:
         self.stderr.write(line)

@@ -1,0 +1,1 @@
+"""Audio: how it comes in, where it is kept, and how it goes out."""

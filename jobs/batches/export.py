@@ -1,0 +1,130 @@
+"""The transcripts of a batch as one ZIP, written while it is sent: one transcript at a time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import PurePath
+
+from django.db import connection
+from django.http import StreamingHttpResponse
+from django.utils.http import content_disposition_header
+
+from jobs.audio.downloads import make_harmless
+from jobs.models import Batch, Status, TranscriptionJob
+from jobs.transcripts.exports import FORMATS
+
+READ_AT_A_TIME = 200
+MANIFEST = "manifest.csv"
+COLUMNS = ("number", "id", "name", "status", "file", "seconds", "error", "tags", "metadata", "created_at")
+_NOT_IN_NAMES = re.compile(r"[^\w-]+")
+# What a spreadsheet takes for a formula, unless a quote comes before it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def export(batch: Batch, formats: Sequence[str]) -> StreamingHttpResponse:
+    """A ZIP with the latest transcript of each completed job in these formats, and manifest.csv of all jobs.
+
+    The names of the files are the jobs' numbers in the batch and what their recordings are called: no two are
+    the same, and none has anything in it that a file system would heed.
+    """
+    response = StreamingHttpResponse(_parts(batch, formats), content_type="application/zip")
+    filename = f"{_harmless(str(batch)) or 'batch'}.zip"
+    response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=filename)
+    make_harmless(response)
+    return response
+
+
+class _Pipe(io.RawIOBase):
+    """What has been written and not been taken yet."""
+
+    def __init__(self) -> None:
+        self._written: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self._written.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        taken, self._written = b"".join(self._written), []
+        return taken
+
+
+def _parts(batch: Batch, formats: Sequence[str]) -> Iterator[bytes]:
+    pipe = _Pipe()
+    # Not to be sought in: what its entries' sizes are stands behind each of them.
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for number, job in _numbered(batch):
+            if job.status != Status.COMPLETED:
+                continue
+            transcript = job.transcripts.last()
+            # Whoever reads slowly has no connection of the database's meanwhile.
+            connection.close()
+            if transcript is None:
+                continue
+            for extension in formats:
+                bundle.writestr(f"{_stem(number, job)}.{extension}", FORMATS[extension].write(transcript))
+                yield pipe.take()
+        with bundle.open(MANIFEST, "w") as manifest:
+            rows = io.StringIO()
+            # For spreadsheets, which would else take it for some other encoding.
+            rows.write("\N{ZERO WIDTH NO-BREAK SPACE}")
+            write = csv.writer(rows).writerow
+            write(COLUMNS)
+            for number, job in _numbered(batch):
+                write(_row(number, job))
+                manifest.write(rows.getvalue().encode())
+                rows.seek(0)
+                rows.truncate()
+                yield pipe.take()
+    connection.close()
+    yield pipe.take()
+
+
+def _numbered(batch: Batch) -> Iterator[tuple[int, TranscriptionJob]]:
+    """All jobs of the batch in the order of their making, counted from 1."""
+    number, after = 0, None
+    while True:
+        jobs = TranscriptionJob.objects.filter(batch=batch).select_related("recording").order_by("pk")
+        page = list((jobs.filter(pk__gt=after) if after else jobs)[:READ_AT_A_TIME])
+        for job in page:
+            number += 1
+            yield number, job
+        if len(page) < READ_AT_A_TIME:
+            return
+        after = page[-1].pk
+
+
+def _row(number: int, job: TranscriptionJob) -> tuple[str, ...]:
+    return (
+        str(number),
+        str(job.pk),
+        _cell(job.recording.filename if job.recording and job.recording.filename else job.url),
+        job.status,
+        _stem(number, job) if job.status == Status.COMPLETED else "",
+        "" if job.duration is None else f"{job.duration:.3f}",
+        _cell(f"{job.error_code}: {job.error_message}" if job.error_code else ""),
+        _cell(", ".join(map(str, job.tags))),
+        json.dumps(job.metadata, ensure_ascii=False) if job.metadata else "",
+        job.created_at.isoformat(),
+    )
+
+
+def _cell(text: str) -> str:
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def _stem(number: int, job: TranscriptionJob) -> str:
+    called = PurePath(job.recording.filename).stem if job.recording else ""
+    return f"{number:05}-{_harmless(called) or 'recording'}"
+
+
+def _harmless(name: str) -> str:
+    return _NOT_IN_NAMES.sub("_", name)[:80].strip("_")

@@ -1,0 +1,126 @@
+"""Opening the archives that were sent with batches: one member after the other becomes a job, or is refused.
+
+1. An archive is a row, claimed under a lease; the row says which member is next.
+2. A member's job, or its refusal, is written in one transaction with the row's going on to the next member,
+   which asks for the lease. Whoever is killed leaves the rest to another, and no member is taken twice.
+3. The row also reserves the id of the next member's recording. One that was stored before a kill is found
+   under it, and what was only half stored is written over.
+4. An archive that brings its worker down CLAIMS_AT_MOST times at the same member is given up.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import PurePosixPath
+from time import monotonic
+
+from django.conf import settings
+from django.core.files.storage import storages
+from django.db import transaction
+
+from jobs import intake
+from jobs.audio.probe import ProbeError
+from jobs.audio.received import ReceivedFile
+from jobs.batches import moves
+from jobs.batches.archives import ArchiveRefused, Entry, EntryRefused, entries
+from jobs.batches.completion import finish_if_done
+from jobs.forgetting.deletion import delete_if_unused
+from jobs.intake import NotAccepted, Order, TooManyOpenJobs
+from jobs.models import ArchiveLost, BatchArchive, Recording
+from routing.regions import UnknownRegion
+
+logger = logging.getLogger(__name__)
+
+CLAIMS_AT_MOST = 5
+# Until a key that has as many open jobs as it may is looked at again.
+ROOM_SECONDS = 5.0
+KILLS = "Whoever opened it was ended at this point, several times. The files before it were taken."
+
+
+def open_next(stopping: Callable[[], bool]) -> bool:
+    """Open the archive that has waited longest, until `stopping`; False if there is none."""
+    archive = BatchArchive.objects.claim(settings.LEASE_SECONDS)
+    if archive is None:
+        return False
+    try:
+        _open(archive, stopping)
+    except ArchiveLost:
+        logger.info("Archive %s was cancelled or taken over while it was opened here.", archive.pk)
+    return True
+
+
+def _open(archive: BatchArchive, stopping: Callable[[], bool]) -> None:
+    order = replace(moves.order_of(archive.batch), of_archive=True)
+    try:
+        if archive.claims > CLAIMS_AT_MOST:
+            raise ArchiveRefused("killed_its_worker", KILLS)
+        # Asked before anything is unpacked.
+        intake.region_for(order)
+        with storages["default"].open(archive.file) as file:
+            for entry in entries(file, moves.archive_limits(), archive.next_member):
+                if stopping():
+                    archive.give_back()
+                    return
+                _take(archive, entry, order)
+    except TooManyOpenJobs:
+        archive.give_back(for_seconds=ROOM_SECONDS)
+    except (ArchiveRefused, NotAccepted) as refusal:
+        _end(archive, refusal)
+    except UnknownRegion as error:
+        _end(archive, NotAccepted("unknown_region", str(error)))
+    except FileNotFoundError:
+        _end(archive, NotAccepted("not_stored", "The archive is not stored any more. Send it again."))
+    else:
+        _end(archive)
+
+
+def _end(archive: BatchArchive, refusal: ArchiveRefused | NotAccepted | None = None) -> None:
+    """The archive is dealt with, to its end or as far as it could be read."""
+    with transaction.atomic():
+        archive.end()
+        if refusal:
+            moves.refuse(archive.batch, archive.filename or "archive", refusal)
+        finish_if_done(archive.batch_id)
+    storages["default"].delete(archive.file)
+
+
+def _take(archive: BatchArchive, entry: Entry, order: Order) -> None:
+    recording: Recording | None = None
+    refusal: EntryRefused | ProbeError | None = None
+    try:
+        recording = _recording(archive, entry)
+    except (EntryRefused, ProbeError) as error:
+        if error.code == "probe_unavailable":
+            # Ours and not the file's: the archive is opened again from here.
+            raise
+        refusal = error
+    try:
+        with transaction.atomic():
+            archive.pass_to(entry.number + 1, settings.LEASE_SECONDS)
+            if recording:
+                intake.submit(order, recording=recording)
+            elif refusal:
+                moves.refuse(archive.batch, entry.name, refusal)
+    except ArchiveLost:
+        if recording:
+            delete_if_unused(recording)
+        raise
+
+
+def _recording(archive: BatchArchive, entry: Entry) -> Recording:
+    """The entry, unpacked, probed and stored, unless that was done before a kill."""
+    kept = Recording.objects.filter(pk=archive.recording_id).first()
+    if kept is not None:
+        return kept
+    renew_at = monotonic() + settings.HEARTBEAT_SECONDS
+    with ReceivedFile(PurePosixPath(entry.name).name) as unpacked:
+        for part in entry.parts():
+            unpacked.receive(part)
+            if monotonic() >= renew_at:
+                archive.renew(settings.LEASE_SECONDS)
+                renew_at = monotonic() + settings.HEARTBEAT_SECONDS
+        unpacked.complete()
+        archive.renew(settings.LEASE_SECONDS)
+        return intake.keep(archive.batch.project, unpacked, recording_id=archive.recording_id)

@@ -1,0 +1,1 @@
+"""Deleting: a job, a project, and what is past its time."""

@@ -1,0 +1,125 @@
+"""Deleting what is past its time, by each project's policies, with the counts as proof in the audit log.
+
+- `audio_days`: stored audio, so many days after it came; its recording's row stays, and tells when it went.
+- `transcript_days`: transcripts in all versions, the provider's answers and what webhooks were told, so many
+  days after the job ended; the job's row stays.
+- Projects that were deleted are erased (jobs.forgetting.erasure).
+- Entries of the audit log go after a year.
+
+What is still needed by an open job, or still to be delivered, waits until it is not. One process at a time
+does it, once an hour and when asked, in bounded transactions; files go before the rows that name them, within
+the transaction, so that a purge that is killed is done again and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+from django.core.files.storage import storages
+from django.db import transaction
+from django.db.models import Exists, OuterRef
+from django.db.models.functions import Now
+
+from jobs.audit import record
+from jobs.forgetting import erasure
+from jobs.models import (
+    AuditEntry,
+    Chore,
+    Delivery,
+    DeliveryStatus,
+    Event,
+    Project,
+    Recording,
+    Transcript,
+    TranscriptionJob,
+)
+from jobs.models.audit import KEPT_FOR, Action
+
+EVERY_SECONDS = 3600.0
+# Of whoever does it, renewed with each step.
+LEASE_SECONDS = 60.0
+AT_A_TIME = 200
+
+
+def purge_when_due(stopping: Callable[[], bool]) -> None:
+    """Purge if it is time to, and leave the rest to another when this process is `stopping`."""
+    if not Chore.objects.claim(erasure.PURGE, LEASE_SECONDS):
+        return
+    for _ in purging():
+        if stopping():
+            Chore.objects.put_off(erasure.PURGE, 0)
+            return
+        Chore.objects.put_off(erasure.PURGE, LEASE_SECONDS)
+    Chore.objects.put_off(erasure.PURGE, EVERY_SECONDS)
+
+
+def purging() -> Iterator[Counter[str]]:
+    """Delete all that is past its time; what each step, which is one transaction, deleted."""
+    for project in Project.objects.hidden():
+        yield from erasure.erase(project)
+    for project in Project.objects.forgetting():
+        yield from _purge(project)
+    while old := _delete_entries():
+        yield Counter(audit_entries=old)
+
+
+def _purge(project: Project) -> Iterator[Counter[str]]:
+    deleted: Counter[str] = Counter()
+    try:
+        for what, step in (("audio", _audio), ("transcripts", _transcripts), ("events", _events)):
+            while number := step(project):
+                deleted[what] += number
+                yield Counter({what: number})
+    finally:
+        if deleted:
+            record(Action.DATA_PURGED, about=project, counts=dict(deleted))
+
+
+def _audio(project: Project) -> int:
+    if project.audio_days is None:
+        return 0
+    wanted = TranscriptionJob.objects.open().filter(recording=OuterRef("pk"))
+    past = project.recordings.filter(
+        ~Exists(wanted), audio_deleted_at=None, created_at__lt=Now() - timedelta(days=project.audio_days)
+    )
+    with transaction.atomic():
+        # A requeue locks it as well, so that it finds its audio or is refused.
+        recordings = list(past.select_for_update(skip_locked=True).order_by()[:AT_A_TIME])
+        for recording in recordings:
+            recording.delete_audio()
+        Recording.objects.filter(pk__in=[each.pk for each in recordings]).update(audio_deleted_at=Now())
+    return len(recordings)
+
+
+def _transcripts(project: Project) -> int:
+    if project.transcript_days is None:
+        return 0
+    ended_before = Now() - timedelta(days=project.transcript_days)
+    past = Transcript.objects.filter(job__project=project, job__finished_at__lt=ended_before)
+    with transaction.atomic():
+        transcripts = dict(past.order_by().values_list("pk", "answer")[:AT_A_TIME])
+        for answer in filter(None, transcripts.values()):
+            storages["default"].delete(answer)
+        Transcript.objects.filter(pk__in=transcripts).delete()
+    return len(transcripts)
+
+
+def _events(project: Project) -> int:
+    if project.transcript_days is None:
+        return 0
+    to_come = Delivery.objects.filter(event=OuterRef("pk"), status=DeliveryStatus.PENDING)
+    past = project.events.filter(
+        ~Exists(to_come), created_at__lt=Now() - timedelta(days=project.transcript_days)
+    )
+    events = list(past.order_by().values_list("pk", flat=True)[:AT_A_TIME])
+    Event.objects.filter(pk__in=events).delete()
+    return len(events)
+
+
+def _delete_entries() -> int:
+    past = AuditEntry.objects.filter(at__lt=Now() - KEPT_FOR).order_by("at")
+    entries = list(past.values_list("pk", flat=True)[:AT_A_TIME])
+    AuditEntry.objects.filter(pk__in=entries).delete()
+    return len(entries)

@@ -1,0 +1,1 @@
+"""Running jobs: claims, leases, workers, and who waits for them."""

@@ -1,0 +1,57 @@
+"""What becomes of jobs that nobody looks after.
+
+Every worker sweeps. Each move is fenced, so they may overlap.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from jobs import lifecycle
+from jobs.audio import uploads
+from jobs.audio.received import remove_abandoned
+from jobs.models import IdempotencyKey, InvalidTransition, Status, TranscriptionJob, WorkerProcess
+from jobs.models.worker import FORGOTTEN_AFTER
+from jobs.running.leases import is_running_here
+from jobs.webhooks import endpoints
+
+logger = logging.getLogger(__name__)
+
+AT_A_TIME = 500
+
+
+def sweep() -> None:
+    """Queue again what lost its lease, fail what is past its deadline, forget what is long gone.
+
+    And remove the files that processes of this host were receiving when they were killed.
+    """
+    _each(TranscriptionJob.objects.stalled(), lifecycle.lose_lease)
+    _each(TranscriptionJob.objects.overdue(), lifecycle.pass_deadline)
+    IdempotencyKey.objects.expired().delete()
+    WorkerProcess.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
+    endpoints.forget()
+    remove_abandoned()
+    uploads.expire()
+
+
+def reclaim_from_the_dead() -> None:
+    """Expire at once the leases of this host's processes that are gone, as after a kill and a restart."""
+    running = TranscriptionJob.objects.filter(status=Status.RUNNING)
+    names = running.values_list("worker", flat=True).distinct()
+    gone = [name for name in names if is_running_here(name) is False]
+    running.filter(worker__in=gone).update(lease_until=Now())
+    WorkerProcess.objects.filter(name__in=gone).delete()
+    sweep()
+
+
+def _each(jobs: QuerySet[TranscriptionJob], move: Callable[[TranscriptionJob], None]) -> None:
+    for job in jobs.select_related("project")[:AT_A_TIME]:
+        try:
+            move(job)
+        except InvalidTransition:
+            continue
+        logger.warning("Swept job %s: it is %s now.", job.pk, job.status)

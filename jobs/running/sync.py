@@ -1,0 +1,104 @@
+"""Running a job while its caller waits: in this process, in one of SYNC_SLOTS threads.
+
+The process holds the job's lease like any worker. A caller who has waited long enough is answered 202 while
+the thread goes on; only if this process dies does a worker take over, when the lease has run out.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for_futures
+from functools import cache
+from time import monotonic
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, connection
+
+from jobs.models import TranscriptionJob
+from jobs.running.execution import execute
+from jobs.running.leases import keeper
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.25
+_running: dict[UUID, Future[None]] = {}
+
+
+class Slot:
+    """One of the process's slots, if there is one: `is_taken` tells. Given back at the end, or by the job."""
+
+    def __init__(self, *, wanted: bool, wait: float) -> None:
+        self._wanted = wanted
+        self._wait = wait
+        self.is_taken = False
+
+    def __enter__(self) -> Self:
+        if self._wait:
+            # Others need the connection to end, and so to free a slot.
+            connection.close()
+        if self._wanted:
+            self.is_taken = (
+                _slots().acquire(timeout=self._wait) if self._wait else _slots().acquire(blocking=False)
+            )
+        return self
+
+    def run(self, job: TranscriptionJob) -> None:
+        """Run `job`, leased to this process, in the slot."""
+        self.is_taken = False
+        future = _running[job.pk] = _pool().submit(_run, job)
+        future.add_done_callback(lambda _: _running.pop(job.pk, None))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self.is_taken:
+            _slots().release()
+
+
+def wait(job: TranscriptionJob, seconds: float, *, through_retries: bool) -> bool:
+    """Wait for a job that runs here until it has ended, for `seconds` at most; whether it is known to have.
+
+    A job that waits for its next attempt has not: it is followed only `through_retries`, in its row. The job
+    has been accepted, so nothing that goes wrong with looking is an error any more.
+    """
+    deadline = monotonic() + seconds
+    future = _running.get(job.pk)
+    # Nobody needs a connection to wait.
+    connection.close()
+    if future is not None:
+        wait_for_futures([future], timeout=seconds)
+    pause = threading.Event()
+    try:
+        job.refresh_from_db()
+        while through_retries and not job.is_ended and monotonic() < deadline:
+            connection.close()
+            pause.wait(LOOK_SECONDS)
+            job.refresh_from_db()
+    except (OperationalError, InterfaceError, TranscriptionJob.DoesNotExist) as error:
+        logger.warning("Job %s cannot be looked at: %s", job.pk, type(error).__name__)
+    return job.is_ended
+
+
+def _run(job: TranscriptionJob) -> None:
+    try:
+        execute(job, keeper())
+    except Exception:
+        logger.exception("Job %s failed in this process; its lease will run out.", job.pk)
+    finally:
+        _slots().release()
+        connection.close()
+
+
+@cache
+def _slots() -> threading.BoundedSemaphore:
+    return threading.BoundedSemaphore(settings.SYNC_SLOTS)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(settings.SYNC_SLOTS, thread_name_prefix="sync")

@@ -1,0 +1,1 @@
+"""What is asked of the provider, what it answers, and the forms in which that is given out. Pure."""

@@ -1,0 +1,262 @@
+"""Archives become jobs: each member once, whoever is killed meanwhile."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from django.core.files.storage import storages
+
+from jobs import intake
+from jobs.audio import keeping
+from jobs.audio.probe import ProbeError
+from jobs.audio.received import ReceivedFile
+from jobs.batches import moves, unpacking
+from jobs.batches.unpacking import open_next
+from jobs.forgetting import erasure
+from jobs.models import ApiKey, Batch, BatchArchive, Event, Recording, RefusedItem, TranscriptionJob
+from tests.conditions import wait_until
+from tests.environment import ROOT
+from tests.jobs.batches.test_archives import packed, zipped
+from tests.jobs.rows import ago, make_project
+from tests.sandbox.sounds import wav
+
+WAV = wav(0.5)
+UNPACK = """
+import django
+django.setup()
+from jobs.batches.unpacking import open_next
+while open_next(lambda: False):
+    pass
+"""
+
+
+def send(file, *, key=None):
+    """A batch that was made of this archive, still to be opened."""
+    project = key.project if key else make_project()
+    batch = Batch(project=project, key=key, options={"model": "nova-3"})
+    with ReceivedFile("calls.zip") as upload:
+        upload.receive(file.getvalue())
+        upload.complete()
+        moves.make_of_archive(batch, upload, sealed=True)
+    return batch
+
+
+def of(*names, content=WAV):
+    return [(name, content) for name in names]
+
+
+def open_all(stopping=lambda: False):
+    while open_next(stopping):
+        pass
+
+
+def names(batch):
+    jobs = TranscriptionJob.objects.filter(batch=batch).order_by("pk")
+    return list(jobs.values_list("recording__filename", flat=True))
+
+
+def refused(batch):
+    return dict(RefusedItem.objects.filter(batch=batch).values_list("name", "code"))
+
+
+def is_stored(batch):
+    return storages["default"].exists(batch.archives.get().file)
+
+
+def expire_lease():
+    BatchArchive.objects.update(lease_until=ago(1))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz"])
+def test_each_file_of_an_archive_is_a_job_or_is_refused(kind):
+    batch = send(packed(kind, *of("a.wav", "below/b.wav"), ("letter.txt", b"Dear Sir"), ("../c.wav", WAV)))
+
+    open_all()
+
+    assert names(batch) == ["a.wav", "b.wav"]
+    assert refused(batch) == {"letter.txt": "unsupported_media", "../c.wav": "unsafe_name"}
+    jobs = TranscriptionJob.objects.filter(batch=batch)
+    assert {(job.status, job.mode, job.duration) for job in jobs} == {("queued", "async", 0.5)}
+    assert not is_stored(batch)
+    assert BatchArchive.objects.get().opened_at
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_archive_without_a_recording_finishes_its_batch():
+    batch = send(zipped(("letter.txt", b"Dear Sir")))
+
+    open_all()
+
+    assert Event.objects.get(type="batch.completed").data["refused"] == 1
+    assert Batch.objects.get(pk=batch.pk).finished_at
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_archive_that_cannot_be_read_on_is_refused_there_and_what_came_before_is_kept(settings):
+    settings.BATCH_MAX_ITEMS = 2
+    batch = send(packed("tar", *of("a.wav", "b.wav", "c.wav")))
+
+    open_all()
+
+    assert names(batch) == ["a.wav", "b.wav"]
+    assert refused(batch) == {"calls.zip": "too_many_entries"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_archive_that_is_gone_is_told():
+    batch = send(zipped(*of("a.wav")))
+    storages["default"].delete(BatchArchive.objects.get().file)
+
+    open_all()
+
+    assert refused(batch) == {"calls.zip": "not_stored"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_is_stopping_gives_the_archive_back_where_it_is():
+    batch = send(zipped(*of("a.wav", "b.wav", "c.wav")))
+    answers = iter([False, False, True])
+
+    assert open_next(lambda: next(answers))
+    assert names(batch) == ["a.wav", "b.wav"]
+    open_all()
+
+    assert names(batch) == ["a.wav", "b.wav", "c.wav"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_archive_is_one_workers_at_a_time():
+    send(zipped(*of("a.wav")))
+
+    assert BatchArchive.objects.claim(60)
+    assert BatchArchive.objects.claim(60) is None
+    expire_lease()
+    assert BatchArchive.objects.claim(60)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_has_lost_the_lease_makes_no_job_and_keeps_no_recording(monkeypatch):
+    batch = send(zipped(*of("a.wav")))
+    keep = intake.keep
+
+    def keep_and_lose(*arguments, **fields):
+        recording = keep(*arguments, **fields)
+        BatchArchive.objects.update(lease_token=None, lease_until=None)
+        return recording
+
+    monkeypatch.setattr(intake, "keep", keep_and_lose)
+    assert open_next(lambda: False)
+    assert not Recording.objects.exists()
+    monkeypatch.undo()
+    open_all()
+
+    assert names(batch) == ["a.wav"]
+    assert Recording.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_that_is_cancelled_meanwhile_gets_no_more_jobs(monkeypatch):
+    batch = send(zipped(*of("a.wav", "b.wav", "c.wav")))
+    take = unpacking._take
+
+    def take_and_cancel(*arguments):
+        take(*arguments)
+        moves.cancel(batch)
+
+    monkeypatch.setattr(unpacking, "_take", take_and_cancel)
+    open_all()
+
+    assert names(batch) == ["a.wav"]
+    assert set(batch.jobs.values_list("status", flat=True)) == {"cancelled"}
+    assert Event.objects.filter(type="batch.completed").count() == 1
+    assert not is_stored(batch)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_with_enough_open_jobs_gets_the_next_when_one_has_ended():
+    key, _ = ApiKey.objects.issue(make_project(), "small", max_open_jobs=2)
+    batch = send(zipped(*of("a.wav", "b.wav", "c.wav")), key=key)
+
+    open_all()
+    assert names(batch) == ["a.wav", "b.wav"]
+    moves.lifecycle.cancel(batch.jobs.first())
+    expire_lease()
+    open_all()
+
+    assert names(batch) == ["a.wav", "b.wav", "c.wav"]
+    assert Recording.objects.count() == 3
+    assert refused(batch) == {}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_member_that_cannot_be_probed_now_is_probed_later(monkeypatch):
+    batch = send(zipped(*of("a.wav")))
+
+    def unavailable(*_):
+        raise ProbeError("probe_unavailable", "Try again.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping, "probe", unavailable)
+        with pytest.raises(ProbeError):
+            open_next(lambda: False)
+    expire_lease()
+    open_all()
+
+    assert (names(batch), refused(batch)) == (["a.wav"], {})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_archive_that_kills_whoever_opens_it_is_given_up():
+    batch = send(zipped(*of("a.wav")))
+
+    for _ in range(unpacking.CLAIMS_AT_MOST):
+        assert BatchArchive.objects.claim(60)
+        expire_lease()
+    open_all()
+
+    assert refused(batch) == {"calls.zip": "killed_its_worker"}
+    assert Batch.objects.get(pk=batch.pk).finished_at
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_no_member_is_lost_or_doubled_when_processes_are_killed_in_the_middle(database_url, kind):
+    wanted = [f"{n:02}.wav" for n in range(30)]
+    batch = send(packed(kind, *of(*wanted)))
+    environment = os.environ | {"DATABASE_URL": database_url}
+    seen = 0
+
+    for _ in range(3):
+        child = subprocess.Popen([sys.executable, "-c", UNPACK], cwd=ROOT, env=environment)
+        wait_until(lambda seen=seen: batch.jobs.count() > seen + 3, 30)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        seen = batch.jobs.count()
+        expire_lease()
+    assert 0 < seen < len(wanted)
+    open_all()
+
+    assert names(batch) == wanted
+    assert refused(batch) == {}
+    # A recording that was stored before a kill was found again.
+    assert Recording.objects.count() == len(wanted)
+    stored = storages["default"].listdir("recordings")[1]
+    assert {str(pk) for pk in Recording.objects.values_list("pk", flat=True)} <= set(stored)
+    assert BatchArchive.objects.get().opened_at
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_a_deleted_project_no_archive_is_opened_or_left():
+    batch = send(zipped(*of("a.wav")))
+    file = batch.archives.get().file
+
+    erasure.begin(batch.project)
+    open_all()
+    for _ in erasure.erase(batch.project):
+        pass
+
+    assert not storages["default"].exists(file)
+    assert not Recording.objects.exists()
+    assert not Batch.objects.exists()

@@ -1,0 +1,267 @@
+"""Files that come into a folder or a bucket become jobs, each once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.files.storage import storages
+from django.core.management import CommandError, call_command
+
+from jobs.batches import watching
+from jobs.batches.watching import Watch
+from jobs.intake import Order
+from jobs.models import ApiKey, Batch, Recording, Status, TranscriptionJob
+from jobs.transcripts.options import DEFAULTS
+from tests.conditions import wait_until
+from tests.environment import ROOT
+from tests.jobs.api.conftest import run_queued
+from tests.jobs.rows import make_project
+from tests.sandbox.sounds import wav
+from transcribe_project.storage_url import storage_at
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WAV = wav(0.5)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    path = tmp_path / "in"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def project():
+    return make_project()
+
+
+@pytest.fixture
+def watch(folder, project):
+    """Makes a watch of the folder, as after a start."""
+
+    def make(place=str(folder), storage=None, **fields):
+        said = []
+        order = Order(project=project, options=dict(DEFAULTS), mode="async", **fields.pop("asked", {}))
+        made = Watch(
+            storage or storages.create_storage(storage_at("", folder)),
+            place,
+            order,
+            tell=said.append,
+            **fields,
+        )
+        made.said = said
+        return made
+
+    return make
+
+
+def put(folder, name, content=WAV):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+def names():
+    return sorted(TranscriptionJob.objects.values_list("recording__filename", flat=True))
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_file_is_taken_once_it_stands_still(watch, folder):
+    path = put(folder, "a.wav", WAV[:100])
+    watching_it = watch()
+    assert (watching_it.look(), names()) == (1, [])
+    path.write_bytes(WAV)
+    assert (watching_it.look(), names()) == (1, [])
+
+    assert (watching_it.look(), names()) == (0, ["a.wav"])
+
+    assert files(folder) == ["done/a.wav"]
+    assert TranscriptionJob.objects.get().duration == 0.5
+
+
+def test_folders_within_are_looked_into_and_results_are_not(watch, folder):
+    for name in ("b.wav", "team/a.wav", ".hidden.wav", ".parts/x.wav", "done/old.wav", "refused/old.wav"):
+        put(folder, name)
+    one = watch()
+
+    assert [one.look(), one.look()] == [2, 0]
+
+    assert names() == ["a.wav", "b.wav"]
+    assert "done/team/a.wav" in files(folder)
+
+
+def test_links_are_not_followed(watch, folder, tmp_path):
+    secret = put(tmp_path, "secret.wav")
+    (folder / "x.wav").symlink_to(secret)
+    (folder / "y").symlink_to(tmp_path)
+    one = watch()
+
+    assert [one.look(), one.look()] == [0, 0]
+
+    assert names() == []
+
+
+def test_what_is_no_audio_is_put_aside_with_the_reason(watch, folder):
+    put(folder, "letter.wav", b"Dear Sir")
+    one = watch()
+
+    assert [one.look(), one.look()] == [1, 0]
+
+    assert files(folder) == ["refused/letter.wav", "refused/letter.wav.txt"]
+    assert "unsupported_media" in (folder / "refused/letter.wav.txt").read_text()
+    assert "letter.wav: refused" in one.said[0]
+
+
+def test_a_file_larger_than_uploads_may_be_is_put_aside(watch, folder, settings):
+    settings.MAX_UPLOAD_BYTES = 100
+    put(folder, "a.wav")
+    one = watch()
+
+    assert [one.look(), one.look()] == [1, 0]
+
+    assert "too_large" in (folder / "refused/a.wav.txt").read_text()
+
+
+def test_a_file_of_a_name_that_was_there_before_does_not_replace_it(watch, folder):
+    put(folder, "done/a.wav", b"earlier")
+    put(folder, "a.wav")
+    one = watch()
+
+    assert [one.look(), one.look()] == [1, 0]
+
+    assert files(folder) == ["done/a (2).wav", "done/a.wav"]
+    assert (folder / "done/a.wav").read_bytes() == b"earlier"
+
+
+def test_results_are_written_beside_the_file_when_its_job_has_ended(watch, folder, provider):
+    provider.set_transcript("hello there")
+    put(folder, "a.wav")
+    one = watch(writes=("txt", "srt"))
+    assert [one.look(), one.look(), one.look()] == [1, 1, 1]
+
+    run_queued()
+
+    assert one.look() == 0
+    assert files(folder) == ["done/a.srt", "done/a.txt", "done/a.wav"]
+    assert "hello there" in (folder / "done/a.txt").read_text().lower()
+
+
+def test_a_job_that_fails_puts_its_file_aside(watch, folder):
+    put(folder, "a.wav")
+    one = watch(writes=("txt",))
+    assert [one.look(), one.look()] == [1, 1]
+
+    TranscriptionJob.objects.update(status=Status.CANCELLED, finished_at="2026-01-01T00:00:00Z")
+
+    assert one.look() == 0
+    assert files(folder) == ["refused/a.wav", "refused/a.wav.txt"]
+
+
+@pytest.mark.parametrize("where", ["keep", "move"])
+def test_who_is_killed_in_the_middle_is_gone_on_for_without_doubling(watch, folder, monkeypatch, where):
+    put(folder, "a.wav")
+    first = watch()
+    first.look()
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        if where == "keep":
+            patched.setattr(watching.intake, "submit", die)
+        else:
+            patched.setattr(first, "_move", die)
+        with pytest.raises(Killed):
+            first.look()
+    second = watch()
+
+    assert [second.look(), second.look()] == [1, 0]
+
+    assert names() == ["a.wav"]
+    assert Recording.objects.count() == 1
+    assert files(folder) == ["done/a.wav"]
+
+
+def test_a_key_with_enough_open_jobs_makes_files_wait(watch, folder, project):
+    key, _ = ApiKey.objects.issue(project, "small", max_open_jobs=1)
+    put(folder, "a.wav")
+    put(folder, "b.wav")
+    one = watch(asked={"key": key})
+
+    assert [one.look(), one.look()] == [2, 1]
+
+    assert names() == ["a.wav"]
+    assert "b.wav" in files(folder)
+
+
+def test_a_prefix_of_a_bucket_is_watched_like_a_folder(watch, s3):
+    for name in ("a.wav", "team/b.wav"):
+        s3.client.put_object(Bucket=s3.bucket, Key=f"incoming/{name}", Body=WAV)
+    s3.client.put_object(Bucket=s3.bucket, Key="incoming/letter.txt", Body=b"Dear Sir")
+    s3.client.put_object(Bucket=s3.bucket, Key="elsewhere/c.wav", Body=WAV)
+    place = s3.storage_url.replace("/prefix", "/incoming")
+    one = watch(place, storages.create_storage(storage_at(place, Path())))
+
+    assert [one.look(), one.look()] == [3, 0]
+
+    assert names() == ["a.wav", "b.wav"]
+    assert {name for name in s3.objects() if not name.startswith("prefix/")} == {
+        "incoming/done/a.wav",
+        "incoming/done/team/b.wav",
+        "incoming/refused/letter.txt",
+        "incoming/refused/letter.txt.txt",
+        "elsewhere/c.wav",
+    }
+
+
+# The command
+
+
+def test_once_takes_all_into_a_batch_and_seals_it(folder):
+    put(folder, "a.wav")
+    put(folder, "b.wav")
+
+    call_command("watch_folder", str(folder), "--batch", "March", "--once", "--every", "0.05")
+
+    batch = Batch.objects.get(name="March")
+    assert batch.jobs.count() == 2
+    assert batch.sealed_at
+    assert batch.project.name == "Watched folders"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["/nowhere"], [".", "--write", "docx"], [".", "--option", "langauge=de"], ["s3://"]]
+)
+def test_what_the_command_cannot_do_is_told(arguments):
+    with pytest.raises(CommandError):
+        call_command("watch_folder", *arguments, "--once")
+
+
+def test_many_watchers_that_are_killed_and_started_again_make_one_job_of_each_file(folder, database_url):
+    wanted = sorted(f"{n:02}.wav" for n in range(25))
+    for name in wanted:
+        put(folder, name)
+    command = [sys.executable, "manage.py", "watch_folder", str(folder), "--every", "0.05"]
+    environment = os.environ | {"DATABASE_URL": database_url}
+
+    for taken in (3, 8):
+        watchers = [subprocess.Popen(command, cwd=ROOT, env=environment) for _ in range(2)]
+        wait_until(lambda taken=taken: TranscriptionJob.objects.count() > taken, 60)
+        for watcher in watchers:
+            watcher.kill()
+            watcher.wait()
+    call_command("watch_folder", str(folder), "--once", "--every", "0.05")
+
+    assert names() == wanted
+    assert Recording.objects.count() == len(wanted)
+    assert files(folder) == [f"done/{name}" for name in wanted]

@@ -1,0 +1,88 @@
+"""Jobs that run while their caller waits."""
+
+import threading
+from time import monotonic
+
+import pytest
+from django.db import connection
+
+from jobs import intake
+from jobs.audio.received import ReceivedFile
+from jobs.models import TranscriptionJob
+from jobs.running import sync
+from jobs.transcripts.options import DEFAULTS
+from tests.conditions import wait_until
+from tests.jobs.rows import make_job, make_project
+from tests.sandbox.sounds import wav
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def one_slot(settings):
+    settings.SYNC_SLOTS = 1
+    sync._slots.cache_clear()
+    yield
+    wait_until(lambda: not sync._running)
+    sync._slots.cache_clear()
+
+
+@pytest.fixture
+def submit(provider, one_slot):
+    project = make_project()
+
+    def submit(**fields):
+        with ReceivedFile("a.wav", "audio/wav") as upload:
+            upload.receive(wav(1.0))
+            upload.complete()
+            recording = intake.keep(project, upload)
+        order = intake.Order(project=project, options=dict(DEFAULTS), **fields)
+        return order, intake.submit(order, recording=recording)
+
+    return submit
+
+
+def test_a_caller_waits_for_a_slot_and_for_the_job_no_longer_than_once(submit, provider):
+    provider.set_faults("latency=3")
+    submit(mode="sync", patience=1)
+
+    begun = monotonic()
+    order, job = submit(mode="sync", patience=1)
+    sync.wait(job, order.waits, through_retries=True)
+
+    assert monotonic() - begun < 2
+    assert (job.mode, job.receipt["mode"], job.receipt["rule"]) == ("async", "async", "no_slot")
+
+
+def test_no_connection_is_held_while_waiting_for_a_slot(one_slot, monkeypatch):
+    held = []
+    slots = sync._slots()
+    monkeypatch.setattr(slots, "acquire", lambda timeout: held.append(connection.connection) or True)
+    monkeypatch.setattr(slots, "release", lambda: None)
+
+    def wait_for_one():
+        TranscriptionJob.objects.exists()
+        with sync.Slot(wanted=True, wait=5):
+            pass
+
+    waiting = threading.Thread(target=wait_for_one)
+    waiting.start()
+    waiting.join()
+
+    assert held == [None]
+
+
+def test_a_job_that_is_deleted_while_its_caller_waits_is_no_error(submit, provider):
+    provider.set_faults("latency=1")
+    _, job = submit(mode="sync")
+    TranscriptionJob.objects.all().delete()
+
+    assert not sync.wait(job, 3, through_retries=True)
+
+
+def test_a_job_that_could_go_back_to_the_queue_has_its_place_there(submit):
+    make_job(project=make_project("B"), start_tag=1000)
+
+    _, job = submit(mode="sync")
+
+    assert TranscriptionJob.objects.get(pk=job.pk).start_tag == 1000
