@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
-from django.db import connections, models, transaction
+from django.db import models, transaction
 from django.db.models import Case, Count, F, Q, Value, When
 from django.db.models.functions import Now
 
 from jobs.database_clock import seconds_from_now
+from jobs.database_turns import Turn, wait_for
 from jobs.ids import uuid7
 from jobs.models.endpoint import WebhookEndpoint
 from jobs.models.event import Event
@@ -22,8 +23,6 @@ from routing.addresses import without_query
 
 # So that a receiver that hangs holds up its own deliveries alone.
 RUNS_PER_RECEIVER = 2
-# Any number that no other advisory lock of this database has.
-_CLAIMING = 7_305_112_907
 
 
 class DeliveryStatus(models.TextChoices):
@@ -61,7 +60,8 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         served `singly` have one, of one delivery.
         """
         with transaction.atomic(using=self.db):
-            self._claim_in_turn()
+            # Two that count at once would both find room.
+            wait_for(Turn.CLAIMING_DELIVERIES, self.db)
             leases = {
                 pk: token
                 for pks in self._share_out(runs, length, leave, singly)
@@ -122,13 +122,6 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
         chosen.update(
             lease_token=Case(*of_run, output_field=models.UUIDField()), lease_until=seconds_from_now(seconds)
         )
-
-    def _claim_in_turn(self) -> None:
-        """Two that count at once would both find room. SQLite has one writer at a time anyway."""
-        connection = connections[self.db]
-        if connection.vendor == "postgresql":
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_CLAIMING])
 
     def locked(self) -> dict[UUID, UUID | None]:
         """Those that still exist, until the transaction ends nobody else's to change, and their leases.

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.db import models, transaction
 from django.db.models.functions import Now
 
+from jobs.database_turns import Turn, wait_for
 from jobs.ids import uuid7
 from jobs.models.signing import Signing
 
@@ -33,6 +34,16 @@ class ProjectManager(models.Manager["Project"]):
                 )
                 Membership.objects.get_or_create(project=project, user=user, defaults={"role": Role.OPERATOR})
         return project
+
+    def shared(self, name: str) -> Project:
+        """The oldest project of this name that is nobody's own, made if there is none."""
+        named = self.existing().filter(name=name, personal_to=None).order_by("pk")
+        found = named.first()
+        if found is None:
+            with transaction.atomic(using=self.db):
+                wait_for(Turn.NAMING_PROJECTS, self.db)
+                found = named.first() or self.create(name=name)
+        return found
 
     def found(self, user: User, **fields: Any) -> Project:
         """A new project that `user` operates."""

@@ -39,9 +39,7 @@ class Command(BaseCommand):
         require_tables()
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         chosen = options_of(options["option"])
-        project = Project.objects.filter(name=options["project"]).first() or Project.objects.create(
-            name=options["project"]
-        )
+        project = Project.objects.shared(options["project"])
         # Nobody else may be there to run them; then they run here, one after the other.
         mode: Any = "async" if WorkerProcess.objects.alive().exists() else "sync"
         failed = False

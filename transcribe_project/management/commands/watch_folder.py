@@ -43,7 +43,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         require_tables()
         chosen = options_of(options["option"])
-        project, _ = Project.objects.get_or_create(name=options["project"], personal_to=None)
+        project = Project.objects.shared(options["project"])
         batch = _batch(project, options["batch"], chosen) if options["batch"] else None
         priority = PRIORITIES[options["priority"]]
         watch = Watch(
