@@ -5,6 +5,7 @@
   days after the job ended; the job's row stays.
 - Projects that were deleted are erased (jobs.forgetting.erasure).
 - Entries of the audit log go after a year.
+- Recordings that no job came of, since the database failed in between, go after a day.
 
 What is still needed by an open job, or still to be delivered, waits until it is not. One process at a time
 does it, once an hour and when asked, in bounded transactions; files go before the rows that name them, within
@@ -21,9 +22,12 @@ from django.core.files.storage import storages
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from jobs.audit import record
 from jobs.forgetting import erasure
+from jobs.forgetting.deletion import delete_if_unused
+from jobs.ids import first_id
 from jobs.models import (
     AuditEntry,
     Chore,
@@ -34,6 +38,7 @@ from jobs.models import (
     Recording,
     Transcript,
     TranscriptionJob,
+    Upload,
 )
 from jobs.models.audit import KEPT_FOR, Action
 
@@ -41,6 +46,7 @@ EVERY_SECONDS = 3600.0
 # Of whoever does it, renewed with each step.
 LEASE_SECONDS = 60.0
 AT_A_TIME = 200
+UNATTACHED_FOR, UNATTACHED_LOOKED_FOR = timedelta(days=1), timedelta(days=7)
 
 
 def purge_when_due(stopping: Callable[[], bool]) -> None:
@@ -61,6 +67,8 @@ def purging() -> Iterator[Counter[str]]:
         yield from erasure.erase(project)
     for project in Project.objects.forgetting():
         yield from _purge(project)
+    while unattached := _delete_unattached():
+        yield Counter(unattached=unattached)
     while old := _delete_entries():
         yield Counter(audit_entries=old)
 
@@ -116,6 +124,21 @@ def _events(project: Project) -> int:
     events = list(past.order_by().values_list("pk", flat=True)[:AT_A_TIME])
     Event.objects.filter(pk__in=events).delete()
     return len(events)
+
+
+def _delete_unattached() -> int:
+    """Of the last days alone, which the order of ids bounds: the purge before this one did the rest."""
+    now = timezone.now()
+    recent = Recording.objects.filter(
+        pk__gte=first_id(now - UNATTACHED_LOOKED_FOR), pk__lt=first_id(now - UNATTACHED_FOR)
+    )
+    wanted = Exists(TranscriptionJob.objects.filter(recording=OuterRef("pk")))
+    begun = Exists(Upload.objects.filter(recording=OuterRef("pk")))
+    unattached = list(recent.filter(~wanted, ~begun).order_by()[:AT_A_TIME])
+    for recording in unattached:
+        # Looked at again, under its lock.
+        delete_if_unused(recording)
+    return len(unattached)
 
 
 def _delete_entries() -> int:

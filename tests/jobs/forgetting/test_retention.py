@@ -20,6 +20,7 @@ from django.utils import timezone
 from jobs import lifecycle
 from jobs.audio import uploads
 from jobs.forgetting import erasure, retention
+from jobs.ids import first_id
 from jobs.models import (
     ApiKey,
     AuditEntry,
@@ -269,6 +270,22 @@ def test_old_entries_of_the_audit_log_go(db):
     purge()
 
     assert AuditEntry.objects.filter(action=Action.PROJECT_CHANGED).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_recording_that_no_job_came_of_goes_after_a_day(project):
+    def recorded(hours):
+        recording = make_recording(project, b"sound")
+        Recording.objects.filter(pk=recording.pk).update(id=first_id(timezone.now() - timedelta(hours=hours)))
+        return Recording.objects.get(file=recording.file.name)
+
+    forgotten, new, wanted = recorded(25), recorded(23), recorded(26)
+    make_job(project=project, recording=wanted)
+
+    purge()
+
+    assert set(Recording.objects.all()) == {new, wanted}
+    assert not forgotten.file.storage.exists(forgotten.file.name)
 
 
 @pytest.mark.parametrize("value", [-1, "forever", 100_000])
