@@ -1,4 +1,4 @@
-"""What drf-spectacular cannot see by itself: how keys are sent, and what every error looks like."""
+"""What drf-spectacular cannot see: how keys are sent, what every error looks like, what may be empty."""
 
 from __future__ import annotations
 
@@ -67,11 +67,15 @@ class Schema(AutoSchema):
         for status in self._refusals():
             described = {"description": ERRORS[status], "content": error}
             operation["responses"].setdefault(str(status), described)
+        for parameter in operation.get("parameters", ()):
+            # As if it had not been given: a form sends what was left alone as well.
+            if parameter["in"] == "query":
+                parameter["allowEmptyValue"] = True
         return operation
 
     def _refusals(self) -> list[int]:
         view: Any = self.view
         special = view.refuses.get(view.action, ())
-        asked = [400] if self.method in ("POST", "PATCH") else []
+        asked = [400] if self.method in ("POST", "PATCH") or view.action in view.lists else []
         named = [404] if "{" in self.path else []
         return sorted({401, 403, 429, 503, *asked, *named, *special})

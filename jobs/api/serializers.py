@@ -11,6 +11,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from rest_framework import serializers
 
+from jobs.api.bodies import BodySerializer
 from jobs.api.parsers import too_large
 from jobs.audio.parts import Part
 from jobs.members import user_named
@@ -45,7 +46,7 @@ class RecordingSerializer(serializers.Serializer[Any]):
     channels = serializers.IntegerField(allow_null=True)
 
 
-class UploadRequestSerializer(serializers.Serializer[Any]):
+class UploadRequestSerializer(BodySerializer):
     filename = serializers.CharField(max_length=255, default="", allow_blank=True)
     size = serializers.IntegerField(min_value=1, help_text="bytes")
     sha256 = serializers.RegexField(
@@ -242,7 +243,7 @@ class TranscriptSerializer(serializers.Serializer[Any]):
     channels = serializers.ListField(child=serializers.DictField())
 
 
-class ProjectSerializer(serializers.ModelSerializer[Project]):
+class ProjectSerializer(BodySerializer, serializers.ModelSerializer[Project]):
     residency = serializers.ListField(
         child=serializers.CharField(),
         required=False,
@@ -284,7 +285,7 @@ class ProjectSerializer(serializers.ModelSerializer[Project]):
         return names
 
 
-class RoleSerializer(serializers.Serializer[Any]):
+class RoleSerializer(BodySerializer):
     role = serializers.ChoiceField(choices=Role.choices)
 
 
@@ -308,7 +309,7 @@ class MemberSerializer(serializers.Serializer[Membership]):
         return {"username": user.get_username(), "email": user.email or None, "role": member.role}
 
 
-class KeySerializer(serializers.ModelSerializer[ApiKey]):
+class KeySerializer(BodySerializer, serializers.ModelSerializer[ApiKey]):
     scopes = serializers.ListField(
         child=serializers.ChoiceField(choices=Scope.choices), default=list, help_text="None named means all."
     )
@@ -361,7 +362,7 @@ class KeyChangesSerializer(KeySerializer):
     scopes = serializers.ListField(child=serializers.ChoiceField(choices=Scope.choices), read_only=True)
 
 
-class RotationSerializer(serializers.Serializer[Any]):
+class RotationSerializer(BodySerializer):
     overlap_seconds = serializers.IntegerField(
         min_value=0, max_value=30 * 86400, default=86400, help_text="How long the one before works on."
     )

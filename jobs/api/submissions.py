@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
 from django.conf import settings
-from django.utils.datastructures import MultiValueDict
 from rest_framework import serializers
 from rest_framework.utils import html
 
+from jobs.api.bodies import BodySerializer
 from jobs.api.filters import PRIORITIES
 from jobs.api.parsers import too_large
 from jobs.audio.received import ReceivedFile
@@ -121,33 +121,12 @@ class ModeField(serializers.ChoiceField):
         return super().to_internal_value(data)
 
 
-class KnownFieldsSerializer(serializers.Serializer[Any]):
-    """Refuses fields that it does not know: one that is misspelt would go unnoticed otherwise."""
-
-    unknown: ClassVar = "There is no such field."
-
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
-        unknown = [name for name in data if name not in self.fields]
-        if unknown:
-            raise serializers.ValidationError(dict.fromkeys(unknown, self.unknown))
-        if html.is_html_input(data):
-            data = _without_empty(data)
-        given: dict[str, Any] = super().to_internal_value(data)
-        return given
-
-
-class OptionsSerializer(KnownFieldsSerializer):
+class OptionsSerializer(BodySerializer):
     unknown = "There is no such field. Deepgram's options go into `options`."
 
     options = ObjectField(
         required=False, allow_null=True, help_text="Deepgram's. Unknown ones are refused by name."
     )
-
-
-def _without_empty(form: MultiValueDict[str, Any]) -> MultiValueDict[str, Any]:
-    """The fields that have a value: a form sends those that were left alone as well."""
-    given = {name: [value for value in values if value != ""] for name, values in form.lists()}
-    return MultiValueDict({name: values for name, values in given.items() if values})
 
 
 class RequeueSerializer(OptionsSerializer):
@@ -158,7 +137,7 @@ class RequeueSerializer(OptionsSerializer):
         return {"options": None if given is None else validate(given)}
 
 
-class JobChangesSerializer(KnownFieldsSerializer):
+class JobChangesSerializer(BodySerializer):
     """What is not given stays as it is."""
 
     priority = serializers.ChoiceField(choices=list(PRIORITIES), required=False)

@@ -37,10 +37,7 @@ v1 = [
     path(f"{_job}attempts/", JobViewSet.as_view({"get": "attempts"})),
     path(f"{_job}timeline/", JobViewSet.as_view({"get": "timeline"})),
     path(f"{_job}audio/", JobViewSet.as_view({"get": "audio"})),
-    re_path(
-        r"^jobs/(?P<pk>[0-9a-f-]{36})/transcript\.(?P<form>json|txt|srt|vtt)$",
-        JobViewSet.as_view({"get": "transcript"}),
-    ),
+    path(f"{_job}transcript.<str:form>", JobViewSet.as_view({"get": "transcript"})),
     path("uploads/", UploadViewSet.as_view({"get": "list", "post": "create"})),
     path(
         "uploads/<uuid:pk>/",

@@ -8,12 +8,13 @@ from typing import Any
 from django.utils import timezone
 from rest_framework import serializers
 
+from jobs.api.bodies import BodySerializer
 from jobs.api.submissions import CallableURLField
 from jobs.models import Delivery, DeliveryAttempt, DeliveryStatus, EventType, WebhookEndpoint
 from jobs.models.endpoint import SUBSCRIBABLE, DisabledReason
 
 
-class EndpointSerializer(serializers.ModelSerializer[WebhookEndpoint]):
+class EndpointSerializer(BodySerializer, serializers.ModelSerializer[WebhookEndpoint]):
     url = CallableURLField(private="WEBHOOK_ALLOW_PRIVATE", help_text="Public and https.")
     description = serializers.CharField(max_length=200, allow_blank=True, default="")
     event_types = serializers.ListField(
@@ -126,7 +127,7 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
         return shown if delivery.status == DeliveryStatus.PENDING else {**shown, "run_at": None}
 
 
-class ReplaySerializer(serializers.Serializer[Any]):
+class ReplaySerializer(BodySerializer):
     after = serializers.DateTimeField(help_text="Events from then on …")
     before = serializers.DateTimeField(
         default=timezone.now, help_text="… and before this; now, if not given."

@@ -17,7 +17,6 @@ from jobs.models import ApiKey, AuditEntry, Project
 
 class AuditViewSet(ScopedViewSet):
     needs: ClassVar = {"list": MANAGING}
-    refuses: ClassVar = {"list": (400,)}
     queryset = AuditEntry.objects.none()
     serializer_class = AuditEntrySerializer
     filterset_class = AuditFilter

@@ -56,9 +56,7 @@ class BatchViewSet(ScopedViewSet):
         "export": READING,
     }
     refuses: ClassVar = {
-        "list": (400,),
         "create": (404, 408, 411, 413, 415, 507),
-        "refused": (400,),
         "export": (400,),
     }
     lists = ("list", "refused")
@@ -190,6 +188,7 @@ class BatchViewSet(ScopedViewSet):
 
 class EstimateViewSet(ScopedViewSet):
     needs: ClassVar = {"create": READING}
+    refuses: ClassVar = {"create": (404,)}
     queryset = Batch.objects.none()
     serializer_class = EstimateSerializer
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.core.files.storage import storages
 from django.db import InterfaceError, OperationalError
 from django.db.models import QuerySet
-from django.http import HttpResponse, HttpResponseBase
+from django.http import Http404, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from drf_spectacular.types import OpenApiTypes
@@ -63,6 +63,7 @@ from jobs.running import sync
 from jobs.timeline import timeline
 from jobs.transcripts.exports import FORMATS
 
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": False}
 SUBMISSION_PARSERS = (JSONParser, FormParser, AudioParser, VideoParser, OctetStreamParser)
 
 PREFER = OpenApiParameter(
@@ -90,7 +91,6 @@ class JobViewSet(ScopedViewSet):
         "transcript": READING,
     }
     refuses: ClassVar = {
-        "list": (400,),
         "create": (404, 408, 409, 411, 413, 415, 507),
         "partial_update": (409,),
         "cancel": (409,),
@@ -287,7 +287,7 @@ class JobViewSet(ScopedViewSet):
         return Response(one_page(entries))
 
     @extend_schema(
-        responses={(200, "application/octet-stream"): OpenApiTypes.BINARY, (206, "*/*"): OpenApiTypes.BINARY},
+        responses={(200, "*/*"): OpenApiTypes.BINARY, (206, "*/*"): OpenApiTypes.BINARY},
         parameters=[OpenApiParameter("Range", str, OpenApiParameter.HEADER, description="One range.")],
     )
     def audio(self, request: Request, pk: UUID) -> HttpResponseBase:
@@ -319,10 +319,15 @@ class JobViewSet(ScopedViewSet):
     )
     def transcript(self, request: Request, pk: UUID, form: str) -> HttpResponseBase:
         """The transcript as text, subtitles or JSON."""
+        if form not in FORMATS:
+            raise Http404
         job = self.get_object()
+        raw = _BOOLEANS.get(request.query_params.get("raw", "").lower())
+        if raw is None:
+            raise BadRequest("raw must be true or false.")
         found = self._version(job)
         record_read(Action.TRANSCRIPT_EXPORTED, request, job, format=form)
-        if form == "json" and request.query_params.get("raw", "").lower() in ("true", "1"):
+        if form == "json" and raw:
             return self._answer(found)
         export = FORMATS[form]
         response = HttpResponse(export.write(found), content_type=export.media_type)
@@ -332,7 +337,7 @@ class JobViewSet(ScopedViewSet):
     def _version(self, job: TranscriptionJob) -> Transcript:
         asked = self.request.query_params.get("version")
         versions = job.transcripts.order_by("-version")
-        if asked is not None:
+        if asked:
             if not asked.isdecimal() or len(asked) > 9:
                 raise BadRequest("version must be a whole number.")
             versions = versions.filter(version=int(asked))

@@ -87,7 +87,7 @@ class KeyViewSet(ScopedViewSet):
         "destroy": MANAGING,
         "rotate": MANAGING,
     }
-    refuses: ClassVar = {"rotate": (409,)}
+    refuses: ClassVar = {"create": (404,), "rotate": (409,)}
     queryset = ApiKey.objects.none()
     serializer_class = KeySerializer
 

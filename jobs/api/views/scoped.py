@@ -16,6 +16,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from jobs.api.filters import check_parameters
 from jobs.api.limits import rate_limit
+from jobs.api.pagination import NewestFirst
 from jobs.api.parsers import check_length
 from jobs.api.permissions import Needs, may
 from jobs.api.schema import Schema
@@ -41,6 +42,8 @@ class ScopedViewSet(GenericViewSet[Any]):
         check_length(request)
         if self.action in self.lists:
             check_parameters(request.query_params, self._list_parameters())
+            # Here, for those that are all on one page as well.
+            NewestFirst().get_page_size(request)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         answer = super().finalize_response(request, response, *args, **kwargs)

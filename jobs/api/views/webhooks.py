@@ -45,7 +45,7 @@ class EndpointViewSet(ScopedViewSet):
         "test": OPERATING,
         "replay": OPERATING,
     }
-    refuses: ClassVar = {"list": (400,), "create": (404,), "replay": (409,)}
+    refuses: ClassVar = {"create": (404,), "replay": (409,)}
     queryset = WebhookEndpoint.objects.none()
     serializer_class = EndpointSerializer
 
@@ -125,7 +125,7 @@ class DeliveryViewSet(ScopedViewSet):
     """All of a project, those to callback URLs included."""
 
     needs: ClassVar = {"list": READING, "retrieve": READING, "replay": OPERATING}
-    refuses: ClassVar = {"list": (400,), "replay": (409,)}
+    refuses: ClassVar = {"replay": (409,)}
     queryset = Delivery.objects.none()
     serializer_class = DeliverySerializer
     filterset_class = DeliveryFilter
@@ -164,6 +164,7 @@ class EndpointDeliveryViewSet(DeliveryViewSet):
 
 class WebhookSecretViewSet(ScopedViewSet):
     needs: ClassVar = {"retrieve": MANAGING, "rotate": MANAGING}
+    refuses: ClassVar = {"retrieve": (400, 404), "rotate": (404,)}
     serializer_class = SecretSerializer
 
     @extend_schema(parameters=[PROJECT])

@@ -177,6 +177,7 @@ def test_every_list_refuses_what_it_does_not_know_and_takes_the_rest(api, projec
     path = f"/api/v1/{path}".format(job=add_job(project).pk)
 
     assert api.get(path, query_params={"status": "queued"}).status_code == 400
+    assert api.get(path, query_params={"page_size": "null"}).status_code == 400
     assert api.get(path, query_params={"page_size": "1000", "project": project.pk}).status_code == 200
 
 
@@ -369,7 +370,7 @@ def test_a_corrected_version_has_no_answer_of_the_providers(api, project):
     assert (response.status_code, error_of(response)["code"]) == (404, "no_answer")
 
 
-@pytest.mark.parametrize("version", ["0x1", "-1", "latest", "", "9" * 30])
+@pytest.mark.parametrize("version", ["0x1", "-1", "latest", "9" * 30])
 def test_a_version_that_is_no_number_is_refused(api, project, version):
     job = add_job(project)
     finish(job)
@@ -377,6 +378,23 @@ def test_a_version_that_is_no_number_is_refused(api, project, version):
     response = api.get(f"{JOBS}{job.pk}/transcript.json?version={version}")
 
     assert (response.status_code, error_of(response)["code"]) == (400, "bad_request")
+
+
+def test_whether_the_raw_answer_is_wanted_is_said_clearly(api, project):
+    job = add_job(project)
+    finish(job)
+
+    response = api.get(f"{JOBS}{job.pk}/transcript.json?raw=perhaps")
+
+    assert (response.status_code, error_of(response)["code"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize("named", ["0" * 36, "-" * 36, "0" * 32])
+@pytest.mark.parametrize("form", ["json", "doc"])
+def test_a_transcript_of_what_is_no_job_is_not_there(api, named, form):
+    response = api.get(f"{JOBS}{named}/transcript.{form}")
+
+    assert (response.status_code, error_of(response)["code"]) == (404, "not_found")
 
 
 def test_audio_is_only_ever_saved_by_a_browser(api, project):
