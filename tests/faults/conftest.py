@@ -70,4 +70,4 @@ def broker() -> Iterator[RedisServer]:
 @pytest.fixture
 def stack(database_url: str, broker: RedisServer, provider: SandboxProcess) -> Stack:
     """With short leases."""
-    return Stack(database_url, broker.url, provider, QUICK)
+    return Stack(database_url, broker.url, provider, dict(QUICK))
