@@ -50,6 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description="A Deepgram-compatible server.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8090, help="0 for a free one")
+    parser.add_argument("--fd", type=int, help="listen on this socket, which is inherited, instead")
     parser.add_argument("--engine", choices=("auto", "moonshine", "scripted"), default="auto")
     parser.add_argument("--key", action="append", default=[], help="accept only this key (repeatable)")
     parser.add_argument("--max-bytes", type=int, default=recordings.MAX_BYTES, help="larger uploads get 413")
@@ -85,7 +86,8 @@ def main() -> int:
         timeout_graceful_shutdown=1,
     )
     with contextlib.suppress(KeyboardInterrupt):
-        Server(config).run()
+        inherited = None if arguments.fd is None else [socket.socket(fileno=arguments.fd)]
+        Server(config).run(sockets=inherited)
     # A recogniser in mid-passage cannot be interrupted, and at exit Python would wait for its thread.
     os._exit(0)
 

@@ -48,6 +48,7 @@ class Command(BaseCommand):
             raise CommandError(
                 f"Port {options['port']} cannot be used ({error.strerror}). Choose another: PORT=9000"
             ) from None
+        sandbox = SandboxChild() if settings.USES_SANDBOX else None
         call_command("migrate", verbosity=0, interactive=False)
         address = f"http://{options['host']}:{options['port']}"
         self._say(f"Admin     {address}/admin/   {self._first_admin()}")
@@ -55,7 +56,6 @@ class Command(BaseCommand):
         usual = settings.DATA_DIR == settings.BASE_DIR / "var"
         where = "" if usual else f"DATA_DIR={settings.DATA_DIR} "
         self._say(f"Key       {where}{sys.executable} manage.py create_api_key NAME")
-        sandbox = SandboxChild() if settings.USES_SANDBOX else None
         if sandbox is not None:
             self._say(
                 f"Provider  the sandbox at {settings.DEEPGRAM_BASE_URL}, since DEEPGRAM_API_KEY is not set: "

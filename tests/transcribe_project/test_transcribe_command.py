@@ -5,14 +5,25 @@ import os
 import subprocess
 import sys
 import wave
-from pathlib import Path
 
 import pytest
 
 from jobs.models import TranscriptionJob
+from tests.environment import ROOT
 from tests.sandbox_process import SandboxProcess
+from tests.services.process import free_port
+from transcribe_project.server import listen
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+
+def run_transcribe(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "manage.py", "transcribe", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "RETRY_BASE_SECONDS": "0.2", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 @pytest.fixture
@@ -21,19 +32,7 @@ def run(database_url):
         sandbox.set_transcript("Good morning. This is a test.")
 
         def transcribe(*arguments: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [sys.executable, "manage.py", "transcribe", *arguments],
-                cwd=ROOT,
-                env={
-                    **os.environ,
-                    "DATABASE_URL": database_url,
-                    "DEEPGRAM_BASE_URL": sandbox.url,
-                    "RETRY_BASE_SECONDS": "0.2",
-                },
-                capture_output=True,
-                text=True,
-                timeout=60,
-            )
+            return run_transcribe(*arguments, DATABASE_URL=database_url, DEEPGRAM_BASE_URL=sandbox.url)
 
         transcribe.sandbox = sandbox
         yield transcribe
@@ -89,3 +88,29 @@ def test_an_unknown_option_is_named(run, recording):
     assert done.returncode == 1
     assert "langauge" in done.stderr
     assert "language" in done.stderr
+
+
+def test_where_nothing_runs_it_brings_the_sandbox_and_takes_it_away(database_url, recording):
+    port = free_port()
+
+    done = run_transcribe(recording, "--format", "json", DATABASE_URL=database_url, SANDBOX_PORT=str(port))
+
+    assert done.returncode == 0, done.stderr
+    assert "text" in json.loads(done.stdout)
+    assert TranscriptionJob.objects.get().status == "completed"
+    listen("127.0.0.1", port).close()
+
+
+def test_whoever_has_the_sandboxs_port_is_sent_nothing(database_url, recording):
+    with listen("127.0.0.1", 0) as stranger:
+        port = str(stranger.getsockname()[1])
+
+        done = run_transcribe(recording, DATABASE_URL=database_url, SANDBOX_PORT=port)
+
+        stranger.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            stranger.accept()
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"Port {port}, for the sandbox, cannot be used" in done.stderr
+    assert "SANDBOX_PORT=" in done.stderr

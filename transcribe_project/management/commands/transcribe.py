@@ -22,6 +22,7 @@ from jobs.models import Project, Status, TranscriptionJob, WorkerProcess
 from jobs.running.execution import execute
 from jobs.running.leases import keeper
 from jobs.transcripts.exports import FORMATS
+from transcribe_project.sandbox_child import SandboxChild
 
 LOOK_SECONDS = 0.1
 
@@ -42,17 +43,30 @@ class Command(BaseCommand):
         project = Project.objects.shared(options["project"])
         # Nobody else may be there to run them; then they run here, one after the other.
         mode: Any = "async" if WorkerProcess.objects.alive().exists() else "sync"
-        failed = False
-        for source in options["sources"]:
-            job = self._submit(source, intake.Order(project=project, options=chosen, mode=mode))
-            if job is None or not self._follow(source, job, here=mode == "sync"):
-                failed = True
-                continue
-            transcript = job.transcripts.latest("version")
-            self.stdout.write(FORMATS[options["format"]].write(transcript))
-            self.stdout.flush()
-        if failed:
+        # Whoever is there has the sandbox along; where nobody is, it has to be brought.
+        sandbox = SandboxChild() if mode == "sync" and settings.USES_SANDBOX else None
+        try:
+            if sandbox is not None:
+                sandbox.wait_until_ready()
+            done = [
+                self._transcribe(
+                    source, intake.Order(project=project, options=chosen, mode=mode), options["format"]
+                )
+                for source in options["sources"]
+            ]
+        finally:
+            if sandbox is not None:
+                sandbox.stop()
+        if not all(done):
             sys.exit(1)
+
+    def _transcribe(self, source: str, order: intake.Order, form: str) -> bool:
+        job = self._submit(source, order)
+        if job is None or not self._follow(source, job, here=order.mode == "sync"):
+            return False
+        self.stdout.write(FORMATS[form].write(job.transcripts.latest("version")))
+        self.stdout.flush()
+        return True
 
     def _submit(self, source: str, order: intake.Order) -> TranscriptionJob | None:
         if urlsplit(source).scheme in ("http", "https"):
