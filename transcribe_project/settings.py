@@ -4,6 +4,7 @@ With nothing set the project is *embedded*: SQLite, an in-process broker and the
 all below DATA_DIR. DATABASE_URL, REDIS_URL and DEEPGRAM_API_KEY make the same code production.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -289,6 +290,10 @@ def _to(icon: str, title: str, page: str) -> dict[str, object]:
     return {"icon": icon, "title": title, "link": reverse_lazy(f"admin:{page}")}
 
 
+def _for_who_has(permission: str) -> dict[str, Callable[[HttpRequest], bool]]:
+    return {"permission": lambda request: request.user.has_perm(permission)}
+
+
 UNFOLD = {
     "SITE_TITLE": "Transcription",
     "SITE_HEADER": "Transcription",
@@ -331,8 +336,8 @@ UNFOLD = {
                     _to("folder_shared", "Projects", "jobs_project_changelist"),
                     _to("key", "API keys", "jobs_apikey_changelist"),
                     _to("history", "Audit log", "jobs_auditentry_changelist"),
-                    _to("person", "Users", "auth_user_changelist"),
-                    _to("group", "Groups", "auth_group_changelist"),
+                    _to("person", "Users", "auth_user_changelist") | _for_who_has("auth.view_user"),
+                    _to("group", "Groups", "auth_group_changelist") | _for_who_has("auth.view_group"),
                 ],
             },
         ],

@@ -1,6 +1,7 @@
 """URLs of the project."""
 
 from django.contrib import admin
+from django.templatetags.static import static
 from django.urls import include, path
 from django.views.generic import RedirectView
 
@@ -8,6 +9,8 @@ from jobs.api import errors
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
+    # Asked for by browsers on pages that name no icon: the API's JSON, a download.
+    path("favicon.ico", RedirectView.as_view(url=static("jobs/favicon.svg"))),
     path("admin/", admin.site.urls),
     path("api/", include("jobs.api.urls")),
 ]
