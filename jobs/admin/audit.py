@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from django.apps import apps
 from django.contrib import admin
 from django.utils.html import format_html
 
@@ -11,10 +12,13 @@ from jobs.admin.history import HistoryAdmin
 from jobs.admin.look import display
 from jobs.models import AuditEntry
 
+# What the entries call by the names of models is called so by people.
+KINDS = {model._meta.model_name: model._meta.verbose_name for model in apps.get_models()}
+
 
 @admin.register(AuditEntry)
 class AuditAdmin(HistoryAdmin):
-    list_display = ("at", "action", "labelled_result", "who", "object", "project", "ip")
+    list_display = ("at", "action", "labelled_result", "who", "object", "project", "from_where")
     list_display_links = ("action",)
     when_empty = "Nothing has been written down yet: the first sign-in will be."
     list_filter = ("action", "result", "at", "project")
@@ -24,7 +28,7 @@ class AuditAdmin(HistoryAdmin):
     sortable_by = ()
     fields = (
         ("at", "action"),
-        ("labelled_result", "ip"),
+        ("labelled_result", "from_where"),
         ("who", "project"),
         ("object", "object_id"),
         "told",
@@ -40,7 +44,12 @@ class AuditAdmin(HistoryAdmin):
 
     @display(description="what")
     def object(self, entry: AuditEntry) -> str:
-        return f"{entry.object_type} {entry.object_name}".strip()
+        kind, name = KINDS.get(entry.object_type, entry.object_type), entry.object_name
+        return name if name.startswith(f"{kind} ") else f"{kind} {name}".strip()
+
+    @display(description="IP address")
+    def from_where(self, entry: AuditEntry) -> str:
+        return entry.ip or ""
 
     @display(description="details")
     def told(self, entry: AuditEntry) -> str:

@@ -74,12 +74,12 @@ class EndpointAdmin(SigningAdmin):
 
     @display(
         description="state",
-        label={"enabled": "success", "failing": "warning", **dict.fromkeys(DisabledReason.values, "danger")},
+        label={"enabled": "success", "failing": "warning", **dict.fromkeys(DisabledReason.labels, "danger")},
     )
-    def state(self, endpoint: WebhookEndpoint) -> tuple[str, str]:
+    def state(self, endpoint: WebhookEndpoint) -> str:
         if not endpoint.is_enabled:
-            return endpoint.disabled_reason, DisabledReason(endpoint.disabled_reason).label
-        return ("failing", "failing") if endpoint.failing_since else ("enabled", "enabled")
+            return str(DisabledReason(endpoint.disabled_reason).label)
+        return "failing" if endpoint.failing_since else "enabled"
 
     @display(description="endpoint")
     def name(self, endpoint: WebhookEndpoint) -> str:

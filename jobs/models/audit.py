@@ -87,7 +87,8 @@ class AuditEntry(models.Model):
     details = models.JSONField(default=dict)
 
     class Meta:
-        verbose_name_plural = "audit log"
+        verbose_name = "audit entry"
+        verbose_name_plural = "audit entries"
         ordering = ("-id",)
         indexes = (
             # The API's list

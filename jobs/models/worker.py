@@ -36,6 +36,9 @@ class WorkerProcess(models.Model):
 
     objects: ClassVar[WorkerProcessManager] = WorkerProcessManager()
 
+    class Meta:
+        verbose_name = "worker"
+
     def __str__(self) -> str:
         return self.name
 

@@ -190,7 +190,7 @@ def test_the_audio_can_be_listened_to_from_anywhere_in_it(new_page):
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_every_page_fits_and_loads_nothing_from_elsewhere(new_page, width, dark):
+def test_every_page_fits_and_loads_nothing_from_elsewhere(new_page, superuser, width, dark):
     project = make_project("A project whose name is longer than anybody would want it to be")
     recording = make_recording(project)
     done = make_job(
@@ -213,6 +213,7 @@ def test_every_page_fits_and_loads_nothing_from_elsewhere(new_page, width, dark)
         ("admin:jobs_delivery_changelist",),
         ("admin:jobs_project_change", project.pk),
         ("admin:jobs_apikey_change", key.pk),
+        ("admin:auth_user_change", superuser.pk),
     ]:
         page.open(reverse(name, args=arguments))
         page.wait_for("!document.documentElement.hasAttribute('x-cloak')")

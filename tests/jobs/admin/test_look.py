@@ -5,7 +5,9 @@ from datetime import UTC, datetime
 import pytest
 from django.urls import reverse
 
-from jobs.models import ApiKey, Recording, TranscriptionJob, WorkerProcess
+from jobs import audit
+from jobs.models import ApiKey, Recording, TranscriptionJob, WebhookEndpoint, WorkerProcess
+from jobs.models.audit import Action
 from tests.jobs.rows import make_job, make_project, make_recording
 
 AT = datetime(2026, 11, 21, 14, 5, tzinfo=UTC)
@@ -51,3 +53,49 @@ def test_whoever_may_add_can_do_so_from_an_empty_list(root_client):
 
 def test_there_is_no_other_site_to_view(staff_client):
     assert "View site" not in staff_client.get(reverse("admin:index")).content.decode()
+
+
+@pytest.mark.parametrize("name", ["user", "group"])
+def test_the_sidebar_shows_nobody_what_they_may_not_open(root_client, staff_client, name):
+    link = reverse(f"admin:auth_{name}_changelist")
+
+    assert link in root_client.get(reverse("admin:index")).content.decode()
+    assert link not in staff_client.get(reverse("admin:index")).content.decode()
+    assert staff_client.get(link).status_code == 403
+
+
+def test_pages_call_things_as_people_do(staff_client):
+    job = make_job(url="https://example.com/a.wav")
+    for name in ("requeued", "cancelled"):
+        audit.record(Action(f"job.{name}"), about=job)
+    for name in ("one", "two"):
+        WorkerProcess.objects.create(name=name, queues=[], concurrency=1, running=0, seen_at=AT)
+
+    log, workers = listed(staff_client, "auditentry"), listed(staff_client, "workerprocess")
+
+    assert " audit entries </div>" in " ".join(log.split())
+    assert "transcription job" in log
+    assert "transcriptionjob https" not in log
+    assert "2 workers" in " ".join(workers.split())
+    assert "<title> Workers | Transcription</title>" in workers
+
+
+def test_the_path_to_a_page_writes_names_as_they_are(root_client):
+    endpoint = WebhookEndpoint.objects.create(project=make_project(), url="http://example.com/hooks")
+
+    page = reverse("admin:jobs_webhookendpoint_change", args=(endpoint.pk,))
+    text = root_client.get(page).content.decode()
+
+    assert "Http://" not in text
+    assert "(&#x27;enabled" not in text
+    assert "enabled" in text
+
+
+def test_the_log_of_what_nobody_touched_here_leads_to_the_audit_log(staff_client):
+    job = make_job()
+
+    page = reverse("admin:jobs_transcriptionjob_history", args=(job.pk,))
+    text = staff_client.get(page).content.decode()
+
+    assert f"{reverse('admin:jobs_auditentry_changelist')}?q={job.pk}" in text
+    assert "added via this admin site" not in text
