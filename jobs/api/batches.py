@@ -207,7 +207,7 @@ _TAGS = TagsField(max_length=TAGS)
 
 def _remote(given: dict[str, Any]) -> Remote:
     if unknown := sorted(set(given) - {"url", "metadata", "tags"}):
-        raise serializers.ValidationError(f"There is no such field: {unknown[0]}.")
+        raise serializers.ValidationError(f"There is no such field: {unknown[0][:100]!r}.")
     return Remote(
         url=_URL.run_validation(given.get("url")),
         metadata=_METADATA.run_validation(given["metadata"]) if given.get("metadata") else {},

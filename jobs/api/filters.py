@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
+from django import forms
 from django_filters import rest_framework as filters
+from django_filters.fields import IsoDateTimeField
 from rest_framework.exceptions import ValidationError
 
 from jobs.models import (
@@ -38,6 +40,20 @@ def check_parameters(asked: Iterable[str], known: Collection[str]) -> None:
         raise ValidationError(errors)
 
 
+class InstantField(IsoDateTimeField):  # type: ignore[misc]
+    def to_python(self, value: Any) -> datetime | None:
+        instant: datetime | None = super().to_python(value)
+        try:
+            # Of the first and last day that datetime knows, some offsets lead beyond.
+            return instant and instant.astimezone(UTC)
+        except OverflowError:
+            raise forms.ValidationError(self.error_messages["invalid"], code="invalid") from None
+
+
+class InstantFilter(filters.IsoDateTimeFilter):  # type: ignore[misc]
+    field_class = InstantField
+
+
 class JobFilter(filters.FilterSet):  # type: ignore[misc]
     status = filters.MultipleChoiceFilter(choices=Status.choices, help_text="May be repeated.")
     mode = filters.ChoiceFilter(choices=Mode.choices)
@@ -45,8 +61,8 @@ class JobFilter(filters.FilterSet):  # type: ignore[misc]
     priority = filters.ChoiceFilter(choices=[(label, label) for label in PRIORITIES], method="of_priority")
     batch = filters.UUIDFilter()
     tag = filters.CharFilter(method="with_tag")
-    created_after = filters.IsoDateTimeFilter(method="made_after")
-    created_before = filters.IsoDateTimeFilter(method="made_before")
+    created_after = InstantFilter(method="made_after")
+    created_before = InstantFilter(method="made_before")
     search = filters.CharFilter(
         field_name="recording__filename", lookup_expr="icontains", help_text="A part of the filename."
     )
@@ -81,8 +97,8 @@ class JobFilter(filters.FilterSet):  # type: ignore[misc]
 class AuditFilter(filters.FilterSet):  # type: ignore[misc]
     action = filters.MultipleChoiceFilter(choices=Action.choices, help_text="May be repeated.")
     object = filters.CharFilter(field_name="object_id", help_text="The id of what it was done to.")
-    after = filters.IsoDateTimeFilter(field_name="at", lookup_expr="gt")
-    before = filters.IsoDateTimeFilter(field_name="at", lookup_expr="lt")
+    after = InstantFilter(field_name="at", lookup_expr="gt")
+    before = InstantFilter(field_name="at", lookup_expr="lt")
 
     class Meta:
         model = AuditEntry
@@ -94,8 +110,8 @@ class DeliveryFilter(filters.FilterSet):  # type: ignore[misc]
     type = filters.MultipleChoiceFilter(
         field_name="event__type", choices=EventType.choices, help_text="May be repeated."
     )
-    after = filters.IsoDateTimeFilter(field_name="event__created_at", lookup_expr="gt")
-    before = filters.IsoDateTimeFilter(field_name="event__created_at", lookup_expr="lt")
+    after = InstantFilter(field_name="event__created_at", lookup_expr="gt")
+    before = InstantFilter(field_name="event__created_at", lookup_expr="lt")
 
     class Meta:
         model = Delivery

@@ -63,9 +63,13 @@ class FormParser(BaseParser):
     ) -> DataAndFiles[Any, Any]:
         request: HttpRequest = (parser_context or {})["request"]._request
         try:
-            return DataAndFiles(request.POST, request.FILES)
+            form = DataAndFiles(request.POST, request.FILES)
         except MultiPartParserError as error:
             raise ParseError(f"The form cannot be read: {error}") from None
+        if not form.data and not form.files:
+            # To Django what is no form at all is one without fields.
+            raise ParseError("The form has no fields.")
+        return form
 
 
 class ListsParser(JSONParser):

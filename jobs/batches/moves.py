@@ -77,7 +77,9 @@ def refuse(batch: Batch, name: str, refusal: Refusal) -> None:
 
 def refused_url(batch: Batch, url: str, message: str) -> RefusedItem:
     """A URL, or what stood in its place, that is none which may be called; not saved."""
-    return RefusedItem(batch=batch, name=url[:NAME_LENGTH], code="invalid_url", message=message)
+    # PostgreSQL stores no NUL.
+    name = url.replace("\0", "\N{REPLACEMENT CHARACTER}")[:NAME_LENGTH]
+    return RefusedItem(batch=batch, name=name, code="invalid_url", message=message)
 
 
 def archive_limits() -> archives.Limits:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.http import Http404
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -84,5 +85,8 @@ class MemberViewSet(ScopedViewSet):
         return Membership.objects.filter(project=self.get_object()).select_related("user")
 
     def _member(self, username: str) -> Membership:
+        if "\0" in username:
+            # PostgreSQL would refuse to look for it.
+            raise Http404
         found: Membership = get_object_or_404(self._members(), user__username=username)
         return found

@@ -69,7 +69,11 @@ def test_each_url_may_have_metadata_and_tags_of_its_own(api):
 
 
 @pytest.mark.parametrize(
-    "bad", ["ftp://example.com/a.wav", "", 7, None, [], {"url": URL, "tgas": []}, {"url": URL, "tags": 7}, {}]
+    "bad",
+    [
+        *("ftp://example.com/a.wav", "", 7, None, [], {"url": URL, "tgas": []}, {"url": URL, "tags": 7}, {}),
+        *("\0", {"url": "\0"}, {"url": URL, "\0": 1}, {"url": URL, "a" * 5000: 1}),
+    ],
 )
 def test_a_url_that_may_not_be_called_is_refused_and_the_others_are_taken(api, bad):
     batch = make(api, urls=[bad, URL])

@@ -139,7 +139,11 @@ def test_lists_can_be_narrowed_by_any_instant(api, project, year):
 
 
 @pytest.mark.parametrize(
-    "query", ["status=asleep", "mode=auto", "priority=9", "created_after=yesterday", "status=queued&status=x"]
+    "query",
+    [
+        *("status=asleep", "mode=auto", "priority=9", "created_after=yesterday", "status=queued&status=x"),
+        *("created_after=9999-12-31T23:59:59-23:59", "created_before=0001-01-01T00:00:00%2B23:59"),
+    ],
 )
 def test_a_filter_that_makes_no_sense_is_refused_by_name(api, query):
     response = api.get(f"{JOBS}?{query}")

@@ -110,6 +110,13 @@ def test_members_are_listed_changed_and_removed(ann, bob, team, page):
     assert roles(team) == {"ann": "operator"}
 
 
+@pytest.mark.parametrize("named", ["bob", "%00", "a" * 1000])
+def test_who_is_no_member_is_not_found(ann, bob, page, named):
+    response = log_in(ann).delete(f"{page}{named}/")
+
+    assert (response.status_code, error_of(response)["code"]) == (404, "not_found")
+
+
 @pytest.mark.parametrize("role", [Role.READER, Role.UPLOADER, Role.REVIEWER])
 def test_only_operators_change_members_but_everybody_may_leave(bob, team, page, role):
     members.add(team, bob, role)

@@ -346,8 +346,10 @@ def test_malformed_json_is_told_in_json(api, body):
     assert (response.status_code, error_of(response)["code"]) == (400, "parse_error")
 
 
-def test_a_malformed_form_is_told_in_json(api):
-    response = api.post(JOBS, b"nothing", content_type="multipart/form-data")
+@pytest.mark.parametrize("path", [JOBS, "/api/v1/batches/"])
+@pytest.mark.parametrize("told", ["multipart/form-data", "multipart/form-data; boundary=x"])
+def test_a_malformed_form_is_told_in_json(api, path, told):
+    response = api.post(path, b"nothing", content_type=told)
 
     assert (response.status_code, error_of(response)["code"]) == (400, "parse_error")
 
