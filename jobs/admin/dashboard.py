@@ -36,13 +36,18 @@ SHOWN = 8
 
 @dataclass(slots=True)
 class Lane:
-    """What is in one queue at one priority. `oldest` is the age of what has waited longest to be begun."""
+    """What is in one queue at one priority.
+
+    `by_workers` is how many of those that run are living workers', not web processes'; `oldest` is the age of
+    what has waited longest to be begun.
+    """
 
     queue: str
     priority: str
     queued: int
     running: int
     waiting: int
+    by_workers: int
     oldest: str
     reasons: list[str] = field(default_factory=list)
 
@@ -59,7 +64,7 @@ def dashboard_partial(request: HttpRequest) -> HttpResponse:
 def dashboard(now: datetime) -> dict[str, Any]:
     """Eleven queries, each over an index or over the rows of open jobs alone."""
     workers = list(WorkerProcess.objects.alive().order_by("name"))
-    lanes = _lanes(now)
+    lanes = _lanes(now, workers)
     deliveries_due = Delivery.objects.filter(status=DeliveryStatus.PENDING).count()
     backlogged = {lane.queue for lane in lanes if lane.queued or lane.waiting}
     if deliveries_due:
@@ -71,10 +76,12 @@ def dashboard(now: datetime) -> dict[str, Any]:
         "lanes": lanes,
         "workers": workers,
         "slots": sum(worker.concurrency for worker in workers),
-        "busy": sum(worker.running for worker in workers),
+        # Of the same query as the queues, which what workers report of themselves is seconds behind.
+        "busy": sum(lane.by_workers for lane in lanes),
         "unserved": unserved(backlogged, workers),
         "deliveries_due": deliveries_due,
         "recent": _recent(now),
+        "hour_ago": (now - timedelta(hours=1)).isoformat(timespec="seconds"),
         "failures": _failures(),
         "deliveries": _failing_deliveries(now),
         "endpoints": WebhookEndpoint.objects.failing().select_related("project")[:SHOWN],
@@ -87,7 +94,8 @@ def unserved(queues: Iterable[str], workers: Iterable[WorkerProcess]) -> list[st
     return sorted(set(queues) - served)
 
 
-def _lanes(now: datetime) -> list[Lane]:
+def _lanes(now: datetime, workers: Iterable[WorkerProcess]) -> list[Lane]:
+    theirs = Q(status=Status.RUNNING, worker__in=[worker.name for worker in workers])
     rows = (
         TranscriptionJob.objects.filter(status__in=OPEN)
         .order_by("queue", "priority")
@@ -96,6 +104,7 @@ def _lanes(now: datetime) -> list[Lane]:
             queued=Count("id", filter=Q(status=Status.QUEUED)),
             running=Count("id", filter=Q(status=Status.RUNNING)),
             waiting=Count("id", filter=Q(status=Status.WAITING)),
+            by_workers=Count("id", filter=theirs),
             # The deadline is counted from when a job was last queued, and so tells when that was.
             first_deadline=Min("deadline_at", filter=Q(status=Status.QUEUED)),
         )
@@ -108,6 +117,7 @@ def _lanes(now: datetime) -> list[Lane]:
             row["queued"],
             row["running"],
             row["waiting"],
+            row["by_workers"],
             _age(row["first_deadline"], now),
             reasons.get((row["queue"], row["priority"]), []),
         )

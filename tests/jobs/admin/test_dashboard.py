@@ -1,5 +1,7 @@
 """What the dashboard says of queues, workers and failures."""
 
+import html
+import re
 from datetime import timedelta
 from uuid import UUID
 
@@ -80,7 +82,30 @@ def test_a_queue_with_a_living_worker_is_not_unserved():
     found = made()
 
     assert found["unserved"] == []
-    assert (found["slots"], found["busy"]) == (10, 3)
+    assert found["slots"] == 10
+
+
+def test_what_is_busy_is_what_the_queues_show_running_not_what_workers_reported():
+    alive, silent = worker([QUEUE]), worker([QUEUE], seen=20)
+    assert made()["busy"] == 0
+
+    make_job(Status.RUNNING, worker=alive.name)
+    make_job(Status.RUNNING, worker=silent.name)
+    make_job(Status.RUNNING, worker="a web process")
+
+    assert made()["busy"] == 1
+
+
+def test_a_figure_leads_to_the_jobs_that_it_counts(staff_client):
+    recent = make_job(Status.COMPLETED, url="https://example.com/recent")
+    make_job(Status.COMPLETED, url="https://example.com/old", created_at=ago(7200))
+    text = staff_client.get(reverse("admin:index")).content.decode()
+    [link] = re.findall(r'href="([^"]*status__exact=completed[^"]*)"', text)
+
+    shown = staff_client.get(html.unescape(link)).content.decode()
+
+    assert recent.url in shown
+    assert "https://example.com/old" not in shown
 
 
 def test_what_runs_already_needs_no_worker_to_be_begun():
