@@ -63,6 +63,9 @@ def remaining(batch: Batch, tally: Tally) -> Span | None:
     if region is None:
         return None
     left = tally.seconds_left
+    if left <= 0:
+        # Nothing is known of how long any of it is.
+        return None
     average = left / (tally.jobs - tally.ended)
     return time_for(left, average, region, batch.options, batch.priority, of_queued=left)
 

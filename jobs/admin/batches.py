@@ -30,14 +30,22 @@ from jobs.audit import record
 from jobs.batches import moves
 from jobs.batches.export import export
 from jobs.batches.progress import Tally, tallies_of, tally_of
-from jobs.estimates import remaining
+from jobs.estimates import Span, remaining
 from jobs.models import Batch, BatchMove
 from jobs.models.audit import Action
 from jobs.transcripts.exports import FORMATS
 from routing.addresses import without_query
 
 REFUSED_SHOWN = 100
-STATES = {"open": "info", "working": "primary", "finished": "success"}
+STATES = {
+    "open": "info",
+    "working": "primary",
+    "finished": "success",
+    "partly done": "warning",
+    "failed": "danger",
+    "cancelled": "default",
+    "empty": "default",
+}
 MOVING = {
     BatchMove.CANCEL: "Its jobs are being cancelled.",
     BatchMove.REQUEUE: "What failed is being requeued.",
@@ -68,8 +76,8 @@ class BatchAdmin(HistoryAdmin):
     # Columns
 
     @display(description="state", label=STATES)
-    def state(self, batch: Batch) -> str:
-        return state_of(batch)
+    def state(self, batch: Any) -> str:
+        return state_of(batch, batch.tally)
 
     @display(description="batch")
     def called(self, batch: Batch) -> str:
@@ -78,7 +86,10 @@ class BatchAdmin(HistoryAdmin):
     @display(description="progress")
     def progress(self, batch: Any) -> str:
         tally: Tally = batch.tally
-        return format_html('<progress class="job-progress" max="{}" value="{}"></progress>', *_bar(tally))
+        if not tally.jobs:
+            return ""
+        bar = '<progress class="job-progress" max="{}" value="{}"></progress>'
+        return format_html(bar, tally.jobs, tally.ended)
 
     @display(description="jobs")
     def jobs(self, batch: Any) -> int:
@@ -155,10 +166,16 @@ class BatchAdmin(HistoryAdmin):
         return HttpResponseRedirect(reverse("admin:jobs_batch_change", args=(batch_id,)))
 
 
-def state_of(batch: Batch) -> str:
-    if batch.finished_at is not None:
-        return "finished"
-    return "open" if batch.sealed_at is None else "working"
+def state_of(batch: Batch, tally: Tally) -> str:
+    """How far it is; once it is finished, what came of it."""
+    if batch.finished_at is None:
+        return "open" if batch.sealed_at is None else "working"
+    failed = tally.refused + tally.counts["failed"] + tally.counts["dead"]
+    if tally.counts["completed"]:
+        return "partly done" if failed or tally.counts["cancelled"] else "finished"
+    if failed:
+        return "failed"
+    return "cancelled" if tally.jobs else "empty"
 
 
 def state_partial(request: HttpRequest, batch_id: UUID) -> HttpResponse:
@@ -177,22 +194,19 @@ def export_file(request: HttpRequest, batch_id: UUID) -> HttpResponseBase:
 
 def _state(batch: Batch) -> dict[str, Any]:
     tally = tally_of(batch)
-    most, done = _bar(tally)
     left = remaining(batch, tally)
+    state = state_of(batch, tally)
     return {
         "batch": batch,
-        "state": state_of(batch),
-        "colour": STATES[state_of(batch)],
+        "state": state,
+        "colour": STATES[state],
         "moving": MOVING.get(BatchMove(batch.move), "") if batch.move else "",
         "tally": tally,
         "counts": [(status, count) for status, count in tally.counts.items() if count],
-        "most": most,
-        "done": done,
         "audio": length(tally.seconds),
-        "left": f"{span(left.least)} to {span(left.most)}" if left else "",
+        "left": _left(left) if left else "",
     }
 
 
-def _bar(tally: Tally) -> tuple[int, int]:
-    """How long the bar is, and how much of it is done."""
-    return tally.jobs or 1, tally.ended
+def _left(left: Span) -> str:
+    return "less than a second" if left.most < 1 else f"{span(left.least)} to {span(left.most)}"

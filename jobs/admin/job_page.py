@@ -24,8 +24,10 @@ from jobs.admin.options_form import OptionsForm, fields_of
 from jobs.admin.wording import (
     STATUS_COLOURS,
     advice,
+    due,
     length,
     line,
+    meaning,
     reason,
     receipt_in_words,
     title,
@@ -36,6 +38,7 @@ from jobs.audio.downloads import RangeNotSatisfiable, recording_file
 from jobs.audit import audited, record, record_read
 from jobs.models import InvalidTransition, Status, Transcript, TranscriptionJob
 from jobs.models.audit import Action
+from jobs.speed import expected_end
 from jobs.timeline import timeline
 from jobs.transcripts.exports import FORMATS, to_txt
 from jobs.transcripts.options import to_query
@@ -175,6 +178,8 @@ def _state(job: TranscriptionJob) -> dict[str, Any]:
         "error_code": job.error_code if why else "",
         "error_message": job.error_message if why else "",
         "advice": advice(job.error_code) if why and job.is_ended else "",
+        "meaning": "" if why else meaning(job),
+        "due": due(expected_end(job, None), timezone.now()) if job.status == Status.RUNNING else "",
         "again": _again(job),
         "lines": [
             (later, several and later.run != earlier.run) for earlier, later in pairwise([lines[0], *lines])

@@ -22,6 +22,14 @@ STATUS_COLOURS = {
     "dead": "danger",
 }
 
+# What a status means to who looks at a job; where its error is the reason of it, that says more.
+_MEANINGS = {
+    Status.QUEUED: "It is in line for a worker.",
+    Status.RUNNING: "It is being transcribed.",
+    Status.COMPLETED: "Its transcript is below.",
+    Status.CANCELLED: "Somebody cancelled it. Requeue it to have it transcribed.",
+}
+
 # What the job's error is the reason of; in any other status it is that of an earlier attempt.
 _EXPLAINED_BY_ERROR = (Status.WAITING, Status.FAILED, Status.DEAD)
 
@@ -183,6 +191,19 @@ def short_id(row: TranscriptionJob | Recording) -> str:
 def reason(job: TranscriptionJob) -> str:
     """Why it stands as it does, where its status does not say that."""
     return error_in_words(job.error_code) if job.error_code and job.status in _EXPLAINED_BY_ERROR else ""
+
+
+def meaning(job: TranscriptionJob) -> str:
+    """What its status means, where no reason has to say that."""
+    return _MEANINGS.get(Status(job.status), "")
+
+
+def due(expected: datetime | None, now: datetime) -> str:
+    """When something that runs should be done."""
+    if expected is None:
+        return ""
+    seconds = (expected - now).total_seconds()
+    return f"It should be done {until(seconds)}." if seconds > 0 else "It takes longer than most do."
 
 
 def took(job: TranscriptionJob) -> str:

@@ -1,6 +1,16 @@
 // Keeps an element up to date: <div data-poll="URL" data-every="MILLISECONDS">. The answer is the element's new
-// content. "X-Ended: true" means that nothing will change any more: the whole page is then loaded once again.
+// content. "X-Ended: true" means that nothing will change any more: the whole page is then loaded once again, when
+// nobody listens to it any more.
 "use strict";
+
+const reload = () => {
+  const playing = [...document.querySelectorAll("audio")].find((audio) => !audio.paused);
+  if (playing) {
+    playing.addEventListener("pause", reload, { once: true });
+  } else {
+    location.reload();
+  }
+};
 
 for (const element of document.querySelectorAll("[data-poll]")) {
   const every = Number(element.dataset.every);
@@ -20,12 +30,12 @@ for (const element of document.querySelectorAll("[data-poll]")) {
       if (!response.ok) {
         throw new Error(String(response.status));
       }
-      if (response.headers.get("X-Ended") === "true") {
-        return location.reload();
-      }
       const content = await response.text();
       if (content !== shown) {
         element.innerHTML = shown = content;
+      }
+      if (response.headers.get("X-Ended") === "true") {
+        return reload();
       }
       failures = 0;
     } catch {

@@ -7,9 +7,12 @@ import pytest
 from django.urls import reverse
 
 from jobs import lifecycle
+from jobs.admin.batches import STATES, state_of
+from jobs.batches.progress import Tally
 from jobs.models import AuditEntry, Batch, RefusedItem, Status
 from tests.jobs.admin.conftest import said
 from tests.jobs.rows import RESULT, ago, fresh, make_job, make_project
+from tests.jobs.test_estimates import a_worker, transcribed_lately
 
 LIST = reverse("admin:jobs_batch_changelist")
 JOBS = reverse("admin:jobs_transcriptionjob_changelist")
@@ -57,6 +60,44 @@ def test_the_page_tells_counts_refusals_and_audio(staff_client, batch):
     assert "1:05, and 1 of unknown length" in text
     assert "It is private." in text
     assert "signature" not in text
+
+
+@pytest.mark.parametrize(
+    ("ended", "refused", "state"),
+    [
+        ([Status.COMPLETED], 0, "finished"),
+        ([Status.COMPLETED], 1, "partly done"),
+        ([Status.COMPLETED, Status.DEAD], 0, "partly done"),
+        ([Status.COMPLETED, Status.CANCELLED], 0, "partly done"),
+        ([Status.FAILED, Status.CANCELLED], 0, "failed"),
+        ([], 1, "failed"),
+        ([Status.CANCELLED], 0, "cancelled"),
+        ([], 0, "empty"),
+    ],
+)
+def test_a_batch_that_is_finished_is_called_by_its_outcome(batch, ended, refused, state):
+    batch.finished_at = ago(0)
+    counts = {status: ended.count(status) for status in Status.values}
+
+    assert state_of(batch, Tally(counts=counts, refused=refused)) == state
+    assert state in STATES
+
+
+def test_what_is_of_unknown_length_has_no_time_left(staff_client, batch):
+    add(batch, Status.COMPLETED, duration=65.0)
+    add(batch, duration=0.0)
+    transcribed_lately(batch.project, speed=0.1)
+    a_worker(slots=1)
+
+    text = staff_client.get(page("state", batch)).content.decode()
+
+    assert "1 of 2 jobs ended" in text
+    assert " left<" not in text
+
+
+def test_a_batch_without_jobs_has_no_bar(staff_client, batch):
+    for shown in (LIST, page("change", batch)):
+        assert "<progress" not in staff_client.get(shown).content.decode()
 
 
 def test_the_list_of_jobs_is_narrowed_to_a_batch(staff_client, batch):

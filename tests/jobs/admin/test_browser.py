@@ -188,6 +188,24 @@ def test_the_audio_can_be_listened_to_from_anywhere_in_it(new_page):
     assert page.complaints == []
 
 
+def test_a_job_that_ends_stops_nobody_from_listening(new_page):
+    project = make_project()
+    recording = make_recording(project, wav(seconds=300).getvalue())
+    job = make_job(Status.RUNNING, recording=recording, project=project)
+    page = new_page()
+    page.open(reverse("admin:jobs_transcriptionjob_change", args=(job.pk,)))
+    player = "document.querySelector('audio')"
+    page.evaluate(f"{player}.muted = true; {player}.play()")
+
+    lifecycle.complete(job, RESULT)
+    page.wait_for("document.querySelector('.job-state').textContent.includes('completed')")
+    listened = page.evaluate(f"!{player}.paused && !document.querySelector('.job-transcript')")
+    page.evaluate(f"{player}.pause()")
+
+    page.wait_for("document.querySelector('.job-transcript')")
+    assert listened
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_every_page_fits_and_loads_nothing_from_elsewhere(new_page, superuser, width, dark):

@@ -12,8 +12,10 @@ from django.utils import timezone
 from jobs import lifecycle
 from jobs.lifecycle import CallReport
 from jobs.models import Delivery, DeliveryAttempt, Recording, Status, Transcript
+from jobs.transcripts.options import DEFAULTS
 from tests.jobs.admin.conftest import said
 from tests.jobs.rows import LEASE_SECONDS, RESULT, WORKER, ago, fresh, make_job, make_project, make_recording
+from tests.jobs.test_estimates import transcribed_lately
 
 REFUSED = CallReport(
     status_code=400, request_id="req-1", error_code="provider_rejected", error_message="Bad Request: corrupt"
@@ -45,6 +47,30 @@ def test_a_failure_is_told_in_words_with_what_to_do(staff_client):
     assert "The provider refused the request" in text
     assert "Bad Request: corrupt" in text
     assert "Requeue the job with other options." in text
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (Status.QUEUED, "in line for a worker"),
+        (Status.RUNNING, "being transcribed"),
+        (Status.COMPLETED, "transcript is below"),
+        (Status.CANCELLED, "Requeue it"),
+    ],
+)
+def test_each_status_is_put_in_words(staff_client, status, words):
+    assert words in shown(staff_client, make_job(status))
+
+
+def test_a_running_job_tells_when_it_should_be_done(staff_client):
+    project = make_project()
+    transcribed_lately(project, speed=0.1)
+    running = {"project": project, "options": dict(DEFAULTS)}
+    early = make_job(Status.RUNNING, duration=6000, **running)
+    late = make_job(Status.RUNNING, duration=0, **running)
+
+    assert "It should be done in " in shown(staff_client, early)
+    assert "It takes longer than most do." in shown(staff_client, late)
 
 
 def test_the_timeline_tells_attempts_and_deliveries(staff_client):
