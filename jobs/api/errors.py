@@ -40,8 +40,8 @@ NOT_FOUND = "There is nothing at this address, or nothing that is yours."
 PERMISSION_DENIED = "You may not do this."
 INTERNAL_ERROR = "Something is wrong on our side. It has been logged."
 NO_ROOM = "There is no room left to store it. Try again later, or ask whoever runs the service to make room."
+REUSED = "The Idempotency-Key has named another submission. Give this one a name of its own."
 WRONG_HOST = "The Host header names another server; ALLOWED_HOSTS lists the names that this one goes by."
-ACCEPTED = "JSON is accepted; for a recording also a form, or its own type, such as audio/wav."
 
 
 class TooLarge(exceptions.APIException):
@@ -86,7 +86,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
             details = _by_field(error.detail)
             return answer(400, "validation_error", _summary(details), details)
         case exceptions.UnsupportedMediaType():
-            return answer(415, "unsupported_media_type", f"{error.detail} {ACCEPTED}")
+            return answer(415, "unsupported_media_type", f"{error.detail} {_accepted(context)}")
         case exceptions.NotAuthenticated():
             how = "Send a key in the header `Authorization: Token KEY`."
             return answer(error.status_code, "not_authenticated", how, headers=_headers(error))
@@ -107,7 +107,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
         case RangeNotSatisfiable():
             return answer(416, "range_not_satisfiable", "The file has no such range.")
         case KeyReused():
-            return answer(409, "idempotency_key_reused", "The Idempotency-Key has named another submission.")
+            return answer(409, "idempotency_key_reused", REUSED)
         case UnknownRegion():
             return answer(400, "unknown_region", str(error))
         case UploadConflict():
@@ -190,6 +190,10 @@ def _envelope(code: str, message: str, details: Mapping[str, list[str]] | None =
 
 def _unavailable(code: str, message: str) -> Response:
     return answer(503, code, message, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def _accepted(context: Mapping[str, Any]) -> str:
+    return f"Accepted here: {', '.join(parser.media_type for parser in context['view'].parser_classes)}."
 
 
 def _code(error: exceptions.APIException) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django import forms
+from django.core.validators import RegexValidator
 from django_filters import rest_framework as filters
 from django_filters.fields import IsoDateTimeField
 from rest_framework.exceptions import ValidationError
@@ -24,6 +25,7 @@ from jobs.models import (
 )
 from jobs.models.audit import Action
 from jobs.models.queue import JobQuerySet
+from routing.regions import UnknownRegion, region_named
 
 PRIORITIES = {priority.label: priority for priority in Priority}
 
@@ -57,7 +59,7 @@ class InstantFilter(filters.IsoDateTimeFilter):  # type: ignore[misc]
 class JobFilter(filters.FilterSet):  # type: ignore[misc]
     status = filters.MultipleChoiceFilter(choices=Status.choices, help_text="May be repeated.")
     mode = filters.ChoiceFilter(choices=Mode.choices)
-    region = filters.CharFilter()
+    region = filters.CharFilter(method="in_region")
     priority = filters.ChoiceFilter(choices=[(label, label) for label in PRIORITIES], method="of_priority")
     batch = filters.UUIDFilter()
     tag = filters.CharFilter(method="with_tag")
@@ -68,7 +70,11 @@ class JobFilter(filters.FilterSet):  # type: ignore[misc]
     )
 
     sha256 = filters.CharFilter(
-        field_name="recording__sha256", help_text="Of the audio, in hexadecimal: was it submitted before?"
+        field_name="recording__sha256",
+        validators=[
+            RegexValidator(r"\A[0-9a-f]{64}\Z", "This must be 64 hexadecimal digits, in lower case.")
+        ],
+        help_text="Of the audio, in hexadecimal: was it submitted before?",
     )
 
     error = filters.CharFilter(field_name="error_code", help_text="The code of what went wrong last.")
@@ -80,6 +86,12 @@ class JobFilter(filters.FilterSet):  # type: ignore[misc]
     class Meta:
         model = TranscriptionJob
         fields: tuple[str, ...] = ()
+
+    def in_region(self, jobs: JobQuerySet, name: str, value: str) -> Any:
+        try:
+            return jobs.filter(region=region_named(value).name)
+        except UnknownRegion as error:
+            raise ValidationError({name: [str(error)]}) from None
 
     def made_after(self, jobs: JobQuerySet, name: str, value: datetime) -> Any:
         return jobs.made_after(value)

@@ -21,6 +21,7 @@ BELOW = "/api/"
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 SENT = (
     "Authorization",
+    "Content-Disposition",
     "Content-Type",
     "Idempotency-Key",
     "Last-Event-ID",

@@ -11,12 +11,14 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.http.multipartparser import MultiPartParserError
 from django.utils.datastructures import MultiValueDict
+from django.utils.http import parse_header_parameters
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser, DataAndFiles
 from rest_framework.request import Request
 
-from jobs.api.errors import LengthRequired, TooLarge
+from jobs.api.errors import BadRequest, LengthRequired, TooLarge
 from jobs.audio.received import READ_BYTES, ReceivedFile, check_disk
+from jobs.models import Recording
 
 JSON_BYTES = 1 << 20
 LISTS_BYTES = 8 << 20
@@ -79,14 +81,17 @@ class ListsParser(JSONParser):
 
 
 class RecordingParser(BaseParser):
-    """The body is the file; the fields are in the query. Streamed to disk in constant memory."""
+    """The body is the file; the fields are in the query, its name in Content-Disposition (RFC 6266).
+
+    Streamed to disk in constant memory.
+    """
 
     def parse(
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> DataAndFiles[Any, Any]:
         request: Request = (parser_context or {})["request"]
         check_disk(length_of(request))
-        upload = ReceivedFile(content_type=media_type or "")
+        upload = ReceivedFile(_filename(request), media_type or "")
         files = MultiValueDict({"file": [upload]})
         # Django closes these when the request is over.
         request._request._files = files  # type: ignore[attr-defined]
@@ -122,6 +127,21 @@ class OffsetParser(BaseParser):
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Iterator[bytes]:
         return iter(partial(stream.read, READ_BYTES), b"")
+
+
+def _filename(request: Request) -> str:
+    """What the sender calls the body; empty if it is not said."""
+    try:
+        _, parameters = parse_header_parameters(request.headers.get("Content-Disposition", ""))
+    except ValueError:  # of no known encoding
+        raise BadRequest("The header Content-Disposition cannot be read.") from None
+    return Recording.shown_name(parameters.get("filename", ""))
+
+
+def check_not_empty(request: Request) -> None:
+    """BadRequest if there is no body."""
+    if not length_of(request):
+        raise BadRequest("The body is empty. Send the recording, a form with it, or JSON with its URL.")
 
 
 def length_of(request: Request) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
@@ -39,7 +40,10 @@ class HasProject(BasePermission):
         needs = view.needs.get(action)  # type: ignore[attr-defined]
         if needs is None or not is_known(request):
             return False
-        return not isinstance(request.auth, ApiKey) or request.auth.covers(needs.scope)
+        if isinstance(request.auth, ApiKey) and not request.auth.covers(needs.scope):
+            has = ", ".join(request.auth.scopes)
+            raise PermissionDenied(f"This needs a key with the scope {needs.scope}; yours has {has}.")
+        return True
 
     def has_object_permission(self, request: Request, view: APIView, obj: Any) -> bool:
         if isinstance(request.auth, ApiKey):

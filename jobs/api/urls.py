@@ -3,6 +3,7 @@
 from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from jobs.api.parsers import OffsetParser
 from jobs.api.views.audit import AuditViewSet
 from jobs.api.views.batches import BATCH_PARSERS, BatchViewSet, EstimateViewSet
 from jobs.api.views.jobs import SUBMISSION_PARSERS, JobViewSet
@@ -41,7 +42,9 @@ v1 = [
     path("uploads/", UploadViewSet.as_view({"get": "list", "post": "create"})),
     path(
         "uploads/<uuid:pk>/",
-        UploadViewSet.as_view({"get": "retrieve", "patch": "receive", "delete": "destroy"}),
+        UploadViewSet.as_view(
+            {"get": "retrieve", "patch": "receive", "delete": "destroy"}, parser_classes=(OffsetParser,)
+        ),
     ),
     path("uploads/<uuid:pk>/complete/", UploadViewSet.as_view({"post": "complete"})),
     path(

@@ -59,7 +59,9 @@ class ReceivedFile(UploadedFile):  # type: ignore[type-arg]  # not generic at ru
         # Under a name with nothing of the user's in it, which what reads it might heed.
         self._written = tempfile.NamedTemporaryFile(suffix=SUFFIX, dir=settings.FILE_UPLOAD_TEMP_DIR)  # noqa: SIM115
         fcntl.flock(self._written, fcntl.LOCK_EX)
-        super().__init__(self._written, name or None, content_type, 0)
+        super().__init__(self._written, None, content_type, 0)
+        # Not its own name below that directory, which Django takes where none is given.
+        self.name = name or None
         self._digest = hashlib.sha256()
 
     @property

@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 
 DATABASE_REST_SECONDS = 0.5
 UNKNOWN_REGION_REST_SECONDS = 60.0
+UNREADABLE = "The stored audio cannot be read; why is in the service's log."
 
 Outcome = Callable[[TranscriptionJob], object]
 """What is to be written of an attempt: a function of jobs.lifecycle, but for the job."""
@@ -110,8 +111,8 @@ def _attempt(job: TranscriptionJob, call: Call, answered: Callable[[], None]) ->
     except ProviderError as error:
         return _after(error, job, region)
     except (AudioUnreadable, OSError) as error:
-        unreadable = f"The stored audio cannot be read: {error}"
-        return _after(ProviderUnavailable("audio_unreadable", unreadable), job, region)
+        logger.warning("The stored audio of job %s cannot be read: %s", job.pk, error)
+        return _after(ProviderUnavailable("audio_unreadable", UNREADABLE), job, region)
     except MalformedAnswer as error:
         _discard_answer(job)
         return _after(ProviderUnavailable(error.code, error.message), job, region)

@@ -24,7 +24,14 @@ from jobs.api import idempotency
 from jobs.api.errors import BadRequest
 from jobs.api.filters import PRIORITIES, JobFilter
 from jobs.api.pagination import OldestFirst, one_page
-from jobs.api.parsers import AudioParser, FormParser, JSONParser, OctetStreamParser, VideoParser
+from jobs.api.parsers import (
+    AudioParser,
+    FormParser,
+    JSONParser,
+    OctetStreamParser,
+    VideoParser,
+    check_not_empty,
+)
 from jobs.api.permissions import OPERATING, READING, SUBMITTING
 from jobs.api.preferences import Preferences, parse_prefer
 from jobs.api.serializers import (
@@ -66,6 +73,12 @@ from jobs.transcripts.exports import FORMATS
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False, "": False}
 SUBMISSION_PARSERS = (JSONParser, FormParser, AudioParser, VideoParser, OctetStreamParser)
 
+NAME = OpenApiParameter(
+    "Content-Disposition",
+    str,
+    OpenApiParameter.HEADER,
+    description='For a recording as the body, what it is called: `attachment; filename="call.wav"`.',
+)
 PREFER = OpenApiParameter(
     "Prefer", str, OpenApiParameter.HEADER, description="RFC 7240: `respond-async`, `wait=SECONDS`."
 )
@@ -127,7 +140,7 @@ class JobViewSet(ScopedViewSet):
             **dict.fromkeys(("audio/*", "video/*", "application/octet-stream"), OpenApiTypes.BINARY),
         },
         responses={201: JobDetailSerializer, 202: JobSerializer},
-        parameters=[PREFER, idempotency.HEADER, *QUERY_FIELDS],
+        parameters=[NAME, PREFER, idempotency.HEADER, *QUERY_FIELDS],
     )
     def create(self, request: Request) -> HttpResponseBase:
         """Submit a recording: in a form, as the body with the fields in the query, by its upload or its URL.
@@ -136,6 +149,7 @@ class JobViewSet(ScopedViewSet):
         (`status: failed`); 202 when it goes on without you. Fields in the query are for a recording as the
         body alone.
         """
+        check_not_empty(request)
         submission = SubmissionSerializer(data=request.data)
         submission.is_valid(raise_exception=True)
         given: dict[str, Any] = submission.validated_data

@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs.api.errors import BadRequest, TooLarge, WrongTusVersion
-from jobs.api.parsers import JSONParser, OffsetParser, length_of
+from jobs.api.parsers import OffsetParser, length_of
 from jobs.api.permissions import READING, SUBMITTING
 from jobs.api.serializers import (
     RecordingSerializer,
@@ -47,7 +47,6 @@ class UploadViewSet(ScopedViewSet):
         "receive": (408, 409, 411, 412, 413, 415, 507),
         "complete": (409, 415, 507),
     }
-    parser_classes = (JSONParser, OffsetParser)
     queryset = Upload.objects.none()
     serializer_class = UploadSerializer
 

@@ -81,6 +81,15 @@ def test_a_keys_scopes_bound_what_it_may_do(project, scopes, statuses):
         assert response.status_code != 403 or error_of(response)["code"] == "permission_denied"
 
 
+def test_a_key_without_the_scope_is_told_which_it_needs_and_which_it_has(project):
+    client = client_for(ApiKey.objects.issue(project, "scoped", scopes=["read", "write"])[1])
+
+    response = client.get("/api/v1/webhooks/secret/")
+
+    assert "scope manage" in error_of(response)["message"]
+    assert "read, write" in error_of(response)["message"]
+
+
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://testserver.evil.example"])
 def test_a_foreign_page_may_not_use_a_key_that_does_not_allow_it(api, origin):
     response = api.get(JOBS, headers={"Origin": origin})

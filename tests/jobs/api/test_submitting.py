@@ -92,6 +92,44 @@ def test_the_body_may_be_the_recording_with_the_fields_in_the_query(api, content
     assert (job["tags"], job["metadata"], job["options"]["punctuate"]) == (["a", "b"], {"n": 1}, True)
 
 
+@pytest.mark.parametrize(
+    ("header", "name"),
+    [
+        (None, None),
+        ("attachment", None),
+        ('attachment; filename="call.wav"', "call.wav"),
+        ("attachment; filename*=UTF-8''%C3%BCber%20uns.wav", "über uns.wav"),
+        ('attachment; filename="C:\\calls/../call.wav"', "call.wav"),
+    ],
+)
+def test_a_recording_as_the_body_is_called_what_its_sender_says(api, header, name):
+    headers = {"Content-Disposition": header} if header else {}
+
+    job = api.post(f"{JOBS}?mode=async", wav(), content_type="audio/wav", headers=headers).json()
+
+    assert job["recording"]["filename"] == name
+    audio = api.get(f"{JOBS}{job['id']}/audio/")
+    audio.close()
+    assert ".upload" not in audio["Content-Disposition"]
+
+
+def test_a_name_that_cannot_be_read_is_refused(api):
+    headers = {"Content-Disposition": "attachment; filename*=nonsense''x.wav"}
+
+    response = api.post(JOBS, wav(), content_type="audio/wav", headers=headers)
+
+    assert (response.status_code, error_of(response)["code"]) == (400, "bad_request")
+    assert "Content-Disposition" in error_of(response)["message"]
+
+
+@pytest.mark.parametrize("content_type", ["audio/wav", "application/json", "application/octet-stream"])
+def test_a_body_without_anything_is_called_empty(api, content_type):
+    response = api.post(JOBS, b"", content_type=content_type)
+
+    assert (response.status_code, error_of(response)["code"]) == (400, "bad_request")
+    assert error_of(response)["message"].startswith("The body is empty.")
+
+
 def test_all_fields_of_a_json_submission_are_kept(api):
     asked = {
         "url": URL,

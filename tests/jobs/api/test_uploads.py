@@ -107,12 +107,19 @@ def test_a_part_that_begins_elsewhere_is_refused_and_changes_nothing(api, media,
     assert kept(media)[0].read_bytes() == AUDIO[:HALF]
 
 
+def test_a_part_of_another_type_is_told_the_right_one(api, media):
+    response = api.patch(begun(api), b"x", content_type="audio/wav", headers={"Upload-Offset": "0"})
+
+    assert error_of(response)["message"].endswith(f"Accepted here: {OCTETS}.")
+
+
 @pytest.mark.parametrize(
     ("headers", "part", "content_type", "status", "code"),
     [
         ({}, b"x", OCTETS, 400, "bad_request"),
         ({"Upload-Offset": "-1"}, b"x", OCTETS, 400, "bad_request"),
         ({"Upload-Offset": "0"}, b"x", "audio/wav", 415, "unsupported_media_type"),
+        ({"Upload-Offset": "0"}, b"{}", "application/json", 415, "unsupported_media_type"),
         ({"Upload-Offset": "0", "Tus-Resumable": "0.2.2"}, b"x", OCTETS, 412, "tus_version"),
         ({"Upload-Offset": "0"}, AUDIO + b"x", OCTETS, 413, "too_large"),
     ],

@@ -191,6 +191,7 @@ def test_audio_that_cannot_be_read_is_an_attempt(claimed, provider, leases):
     execute(job, leases)
 
     assert (fresh(job).status, fresh(job).error_code) == ("waiting", "audio_unreadable")
+    assert str(job.recording_id) not in fresh(job).error_message
     assert provider.requests()["total"] == 0
 
 
