@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.http.request import split_domain_port, validate_host
 
 REGION_FIELDS = {"name", "base_url", "api_key", "queue", "max_attempts"}
 
@@ -28,11 +30,7 @@ def leases_outlive_heartbeats(**_: Any) -> list[CheckMessage]:
 
 @register
 def regions_are_described(**_: Any) -> list[CheckMessage]:
-    """REGIONS is a JSON list of objects with a name of their own and known fields."""
-    if not isinstance(settings.REGIONS, list) or not all(
-        isinstance(row, dict) and isinstance(row.get("name"), str) for row in settings.REGIONS
-    ):
-        return [Error("REGIONS must be a JSON list of objects, each with a name.", id="transcribe.E002")]
+    """The objects of REGIONS have a name of their own and known fields."""
     names = [row["name"] for row in settings.REGIONS]
     found: list[CheckMessage] = []
     if len(set(names)) != len(names):
@@ -88,6 +86,34 @@ def production_is_meant(**_: Any) -> list[CheckMessage]:
             Warning(
                 "REDIS_URL is set but DATABASE_URL is not: SQLite serves one machine only.",
                 id="transcribe.W002",
+            )
+        )
+    return found
+
+
+@register(Tags.security, deploy=True)
+def public_url_is_answered(**_: Any) -> list[CheckMessage]:
+    """What links lead to is a name that requests may come by, over TLS."""
+    found: list[CheckMessage] = []
+    url = urlsplit(settings.PUBLIC_URL)
+    host = url.netloc.rpartition("@")[2]
+    if not validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS):
+        found.append(
+            Error(
+                f"ALLOWED_HOSTS does not name {host}, which is in PUBLIC_URL: every request that comes by it "
+                "is answered 400.",
+                hint=f"ALLOWED_HOSTS={url.hostname}",
+                id="transcribe.E007",
+            )
+        )
+    if url.scheme != "https":
+        found.append(
+            Warning(
+                f"PUBLIC_URL ({settings.PUBLIC_URL}) is not https: keys, passwords and recordings can be "
+                "read on their way.",
+                hint="Put a proxy with TLS in front and set PUBLIC_URL=https://…: cookies are bound to TLS "
+                "then, plain HTTP is redirected, and HSTS is sent.",
+                id="transcribe.W008",
             )
         )
     return found

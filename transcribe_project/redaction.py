@@ -115,3 +115,11 @@ class ReportFilter(SafeExceptionReporterFilter):
         f"{SafeExceptionReporterFilter.hidden_settings.pattern}|_URL|DATABASES|REGIONS|CHANNEL_LAYERS|CACHES",
         re.IGNORECASE,
     )
+
+
+class WithoutTraceback(logging.Filter):
+    """For what is told in full by its message."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = None
+        return True

@@ -8,20 +8,19 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
-import environ
 from django.http import HttpRequest
 from django.templatetags.static import static
 from django.urls import reverse_lazy
 
+from transcribe_project.environment import Environment
 from transcribe_project.secrets_file import kept_secret
 from transcribe_project.storage_url import storage_at
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-env = environ.Env()
+env = Environment()
 
-DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
 # Transcripts are nobody else's on this machine.
-DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+DATA_DIR = env.directory("DATA_DIR", default=BASE_DIR / "var")
 SECRET_KEY = env.str("SECRET_KEY", default="")
 SECRET_KEY_IS_GENERATED = not SECRET_KEY
 SECRET_KEY = SECRET_KEY or kept_secret(DATA_DIR / "secret_key")
@@ -89,7 +88,7 @@ TEMPLATES = [
     },
 ]
 
-DATABASES = {"default": env.db_url_config(DATABASE_URL)}
+DATABASES = {"default": env.database_at(DATABASE_URL)}
 _database = DATABASES["default"]
 if _database["ENGINE"] == "django.db.backends.sqlite3":
     _database["OPTIONS"] = {
@@ -158,7 +157,7 @@ DEEPGRAM_BASE_URL = env.str(
 )
 # Without a key of Deepgram's or an address of one's own, a sandbox on this machine stands in for it.
 USES_SANDBOX = not DEEPGRAM_API_KEY and "DEEPGRAM_BASE_URL" not in env and not env.str("REGIONS", default="")
-REGIONS = env.json("REGIONS", default=[])
+REGIONS = env.json_named("REGIONS")
 PROVIDER_DEADLINE_SECONDS = env.float("PROVIDER_DEADLINE_SECONDS", default=1260)
 
 # Routing
@@ -190,7 +189,7 @@ FETCH_DEADLINE_SECONDS = env.float("FETCH_DEADLINE_SECONDS", default=600)
 # Batches
 BATCH_MAX_ITEMS = env.int("BATCH_MAX_ITEMS", default=10_000)
 ARCHIVE_MAX_BYTES = env.int("ARCHIVE_MAX_BYTES", default=20 * 1024**3)
-PRICES = env.json("PRICES", default={})
+PRICES = env.json_object("PRICES")
 PRICE_CURRENCY = env.str("PRICE_CURRENCY", default="USD")
 
 # Webhooks
@@ -252,6 +251,8 @@ _tls = PUBLIC_URL.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _tls
 SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if _tls else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _tls
+# Django's would name settings that are not ours; transcribe.W008 says what is.
+SILENCED_SYSTEM_CHECKS = [] if _tls else [f"security.W{number:03}" for number in (4, 8, 12, 16)]
 SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())
@@ -267,6 +268,7 @@ LOGGING = {
             "style": "{",
         }
     },
+    "filters": {"without_traceback": {"()": "transcribe_project.redaction.WithoutTraceback"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
     "loggers": {
@@ -274,6 +276,8 @@ LOGGING = {
         "httpx": {"level": "WARNING"},
         "celery": {"level": "WARNING"},
         "django.request": {"level": "ERROR"},
+        # Whoever scans for servers sends one after the other.
+        "django.security.DisallowedHost": {"filters": ["without_traceback"]},
         # Django's own handlers would write past the formatter, and mail requests to people.
         "django": {"handlers": []},
         "django.server": {"handlers": [], "propagate": True},

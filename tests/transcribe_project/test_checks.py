@@ -15,8 +15,6 @@ from transcribe_project import checks
         ),
         (checks.regions_are_described, {"REGIONS": []}, []),
         (checks.regions_are_described, {"REGIONS": [{"name": "eu", "max_attempts": 5}]}, []),
-        (checks.regions_are_described, {"REGIONS": {"name": "eu"}}, ["transcribe.E002"]),
-        (checks.regions_are_described, {"REGIONS": [{"base_url": "https://x"}]}, ["transcribe.E002"]),
         (checks.regions_are_described, {"REGIONS": [{"name": "a"}, {"name": "a"}]}, ["transcribe.E003"]),
         (checks.regions_are_described, {"REGIONS": [{"name": "a", "key": "k"}]}, ["transcribe.E004"]),
         (
@@ -27,6 +25,21 @@ from transcribe_project import checks
         (checks.thresholds_are_in_order, {}, []),
         (checks.production_is_meant, {"USES_SANDBOX": True, "EMBEDDED": True}, ["transcribe.W001"]),
         (checks.production_is_meant, {"USES_SANDBOX": False, "EMBEDDED": True}, []),
+        (
+            checks.public_url_is_answered,
+            {"PUBLIC_URL": "https://t.example.com", "ALLOWED_HOSTS": ["localhost"]},
+            ["transcribe.E007"],
+        ),
+        (
+            checks.public_url_is_answered,
+            {"PUBLIC_URL": "https://t.example.com:8443", "ALLOWED_HOSTS": [".example.com"]},
+            [],
+        ),
+        (
+            checks.public_url_is_answered,
+            {"PUBLIC_URL": "http://t.example.com", "ALLOWED_HOSTS": ["t.example.com"]},
+            ["transcribe.W008"],
+        ),
     ],
 )
 def test_contradictory_settings_are_told(check, changed, expected):

@@ -170,3 +170,13 @@ def test_the_page_of_an_error_in_development_shows_no_address_with_a_password(se
 
     for name in ("DATABASE_URL", "REDIS_URL", "DATABASES", "REGIONS", "SECRET_KEY", "CHANNEL_LAYERS"):
         assert set(str(shown[name])) == {"*"}, name
+
+
+@pytest.mark.django_db
+def test_a_host_that_is_not_ours_is_one_line(client, settings, caplog):
+    response = client.get("/api/v1/jobs/", headers={"Host": "scanner.example"})
+
+    (told,) = [record for record in caplog.records if record.name == "django.security.DisallowedHost"]
+    assert response.status_code == 400
+    assert "scanner.example" in told.getMessage()
+    assert "\n" not in RedactingFormatter("%(message)s").format(told)
