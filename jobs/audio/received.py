@@ -10,11 +10,13 @@ import fcntl
 import hashlib
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
 from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import unquote
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
@@ -101,6 +103,14 @@ def received(path: PurePath) -> ReceivedFile:
     return file
 
 
+def named_in_form(name: str) -> str:
+    """A file's name as it was before a form was made of it, but for line breaks, which Django leaves out too.
+
+    Browsers escape a quotation mark, CR and LF, and not the percent sign (HTML, "Multipart form data").
+    """
+    return "".join(filter(str.isprintable, re.sub("%22|%0D|%0A", lambda escaped: unquote(escaped[0]), name)))
+
+
 class ReceiveFiles(FileUploadHandler):
     """How Django takes the files of a form. InsufficientStorage before the first byte if they do not fit."""
 
@@ -113,7 +123,7 @@ class ReceiveFiles(FileUploadHandler):
 
     def new_file(self, *args: Any, **kwargs: Any) -> None:
         super().new_file(*args, **kwargs)
-        self.file = ReceivedFile(self.file_name or "", self.content_type or "")
+        self.file = ReceivedFile(named_in_form(self.file_name or ""), self.content_type or "")
 
     def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
         self.file.receive(raw_data)
