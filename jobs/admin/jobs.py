@@ -20,7 +20,7 @@ from jobs import lifecycle
 from jobs.admin import dashboard, downloads, job_page
 from jobs.admin.history import HistoryAdmin
 from jobs.admin.look import action, display
-from jobs.admin.upload import upload_page
+from jobs.admin.upload import begin_batch, upload_page
 from jobs.admin.wording import STATUS_COLOURS, length, reason, title, took, until
 from jobs.audit import audited, record_read
 from jobs.forgetting.deletion import delete_job
@@ -273,6 +273,7 @@ class JobAdmin(HistoryAdmin):
         own: list[tuple[str, str, Callable[..., HttpResponseBase]]] = [
             ("dashboard/", "dashboard", dashboard.dashboard_partial),
             ("upload/", "upload", partial(upload_page, self)),
+            ("upload/batch/", "upload_batch", partial(begin_batch, self)),
             ("<uuid:job_id>/state/", "state", job_page.state_partial),
             ("<uuid:job_id>/requeue/", "requeue", partial(job_page.requeue_page, self)),
             ("<uuid:job_id>/cancel/", "cancel", partial(job_page.cancel, self)),

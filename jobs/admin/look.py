@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     Checkboxes = forms.CheckboxSelectMultiple
     Choices = forms.Select
+    Line = forms.TextInput
     Lines = forms.Textarea
     Switch = forms.CheckboxInput
     Url = forms.URLInput
@@ -43,6 +44,7 @@ else:
     from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget as Checkboxes
     from unfold.widgets import UnfoldAdminSelectWidget as Choices
     from unfold.widgets import UnfoldAdminTextareaWidget as Lines
+    from unfold.widgets import UnfoldAdminTextInputWidget as Line
     from unfold.widgets import UnfoldAdminURLInputWidget as Url
     from unfold.widgets import UnfoldBooleanSwitchWidget as Switch
 
@@ -59,6 +61,7 @@ __all__ = [
     "Checkboxes",
     "Choices",
     "GroupAdmin",
+    "Line",
     "Lines",
     "ModelAdmin",
     "Switch",

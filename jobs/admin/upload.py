@@ -1,31 +1,40 @@
 """The page on which staff upload recordings: many files at once, or the URL of one.
 
 A script sends each file in a request of its own and asks for JSON; without scripts the whole form comes as
-one request and the answer is a page. Either way every file is accepted or refused by itself.
+one request and the answer is a page. Either way every file is accepted or refused by itself, and those that
+are to be kept together are jobs of one batch: the script begins it, names it with each file, and seals it.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from django import forms
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.models import User
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
+from django.http import (
+    HttpRequest,
+    HttpResponse,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+    JsonResponse,
+)
 from django.template.defaultfilters import filesizeformat
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
 from jobs import intake
-from jobs.admin.look import Choices, Url
+from jobs.admin.look import Choices, Line, Url
 from jobs.admin.options_form import OptionsForm
 from jobs.audio.probe import ProbeError
 from jobs.audio.received import ReceivedFile
-from jobs.models import Priority, Project, TranscriptionJob
+from jobs.batches import moves
+from jobs.batches.archives import ArchiveRefused, is_archive
+from jobs.models import Batch, BatchSealed, Priority, Project, TranscriptionJob
 from routing.regions import all_regions
 
 if TYPE_CHECKING:
@@ -52,15 +61,15 @@ class ManyFilesField(forms.FileField):
         return [file for file in data or () if file]
 
 
-class UploadForm(OptionsForm):
-    files = ManyFilesField(required=False)  # type: ignore[assignment]
-    url = forms.URLField(
+class OrderForm(OptionsForm):
+    """What holds for all that is uploaded."""
+
+    batch_name = forms.CharField(
         required=False,
-        label="Or the URL of a recording",
-        assume_scheme="https",
-        max_length=2000,
-        widget=Url(attrs={"placeholder": "https://example.com/recording.mp3"}),
-        help_text="The service fetches it before it is transcribed; signed links work.",
+        max_length=200,
+        label="Keep them together as a batch",
+        widget=Line,
+        help_text="A name for it; without one each is a job by itself.",
     )
     project = forms.ModelChoiceField(
         Project.objects.none(), required=False, empty_label="My recordings", widget=Choices
@@ -84,18 +93,6 @@ class UploadForm(OptionsForm):
             *((name, f"{name} only") for name in all_regions()),
         ]
 
-    def clean_url(self) -> str:
-        url: str = self.cleaned_data["url"]
-        if url and not url.startswith(("http://", "https://")):
-            raise forms.ValidationError("The URL must begin with https:// or http://.")
-        return url
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean()
-        if not cleaned.get("files") and not cleaned.get("url") and "url" not in self.errors:
-            raise forms.ValidationError("Choose at least one file, or give a URL.")
-        return cleaned
-
     def order(self) -> intake.Order:
         asked = self.cleaned_data
         return intake.Order(
@@ -109,15 +106,63 @@ class UploadForm(OptionsForm):
             patience=0.0 if asked["mode"] == "sync" else None,
         )
 
+    def new_batch(self, name: str) -> Batch:
+        """One of what is asked for; not saved."""
+        order = self.order()
+        return Batch(
+            project=order.project,
+            created_by=self.user,
+            name=name[:200],
+            options=order.options,
+            mode=order.mode,
+            region=order.region,
+            priority=order.priority,
+        )
+
+
+class UploadForm(OrderForm):
+    files = ManyFilesField(required=False)  # type: ignore[assignment]
+    url = forms.URLField(
+        required=False,
+        label="Or the URL of a recording",
+        assume_scheme="https",
+        max_length=2000,
+        widget=Url(attrs={"placeholder": "https://example.com/recording.mp3"}),
+        help_text="The service fetches it before it is transcribed; signed links work.",
+    )
+    # One that the page's script has begun.
+    batch = forms.ModelChoiceField(Batch.objects.none(), required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, user=user, **kwargs)
+        open_ones = Batch.objects.shown().filter(created_by=user, sealed_at=None).select_related("project")
+        self.fields["batch"].queryset = open_ones  # type: ignore[attr-defined]
+
+    def clean_url(self) -> str:
+        url: str = self.cleaned_data["url"]
+        if url and not url.startswith(("http://", "https://")):
+            raise forms.ValidationError("The URL must begin with https:// or http://.")
+        return url
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if not cleaned.get("files") and not cleaned.get("url") and "url" not in self.errors:
+            raise forms.ValidationError("Choose at least one file, or give a URL.")
+        return cleaned
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one file or URL: a job, or an error with a code and what to do."""
+    """What came of one file or URL: a job, of an archive a batch, or an error with a code and what to do."""
 
     name: str
-    job: TranscriptionJob | None = None
+    made: TranscriptionJob | Batch | None = None
     code: str = ""
     message: str = ""
+
+    @property
+    def kind(self) -> str:
+        return "batch" if isinstance(self.made, Batch) else "job"
 
 
 def upload_page(admin: JobAdmin, request: HttpRequest) -> HttpResponse:
@@ -126,17 +171,11 @@ def upload_page(admin: JobAdmin, request: HttpRequest) -> HttpResponse:
     if form.is_bound and form.is_valid():
         outcomes = _take_all(form)
         for outcome in outcomes:
-            if outcome.job is not None:
-                admin.log_addition(request, outcome.job, "Uploaded.")
+            if outcome.made is not None:
+                admin.log_addition(request, outcome.made, "Uploaded.")
         return _as_json(outcomes) if wants_json else _as_page(request, outcomes)
     if wants_json:
-        errors = {
-            str(form.fields[name].label or name.replace("_", " ").capitalize())
-            if name in form.fields
-            else "": list(why)
-            for name, why in form.errors.items()
-        }
-        return JsonResponse({"errors": errors}, status=400)
+        return _errors(form)
     context = {
         **admin.admin_site.each_context(request),
         "title": "Upload recordings",
@@ -147,50 +186,104 @@ def upload_page(admin: JobAdmin, request: HttpRequest) -> HttpResponse:
     return TemplateResponse(request, "admin/jobs/upload.html", context)
 
 
+def begin_batch(admin: JobAdmin, request: HttpRequest) -> HttpResponse:
+    """An empty batch that files are sent into one by one, and where it is sealed."""
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    form = OrderForm(request.POST, user=cast(User, request.user))
+    if not form.is_valid():
+        return _errors(form)
+    batch = form.new_batch(form.cleaned_data["batch_name"])
+    batch.save(force_insert=True)
+    admin.log_addition(request, batch, "Begun.")
+    seal = reverse("admin:jobs_batch_seal", args=(batch.pk,))
+    return JsonResponse({"id": str(batch.pk), "url": _page_of(batch), "seal_url": seal}, status=201)
+
+
 def _take_all(form: UploadForm) -> list[Outcome]:
+    asked = form.cleaned_data
+    batch = asked["batch"]
+    begins = batch is None and bool(asked["batch_name"])
+    if begins:
+        batch = form.new_batch(asked["batch_name"])
+        batch.save(force_insert=True)
     order = form.order()
-    outcomes = [_take(order, upload.name or "", upload) for upload in form.cleaned_data["files"]]
-    if form.cleaned_data["url"]:
-        outcomes.append(_take(order, form.cleaned_data["url"]))
+    if batch is not None:
+        order = replace(order, batch=batch, project=batch.project)
+    outcomes = [_take(form, order, upload.name or "", upload) for upload in asked["files"]]
+    if asked["url"]:
+        outcomes.append(_take(form, order, asked["url"]))
+    if begins:
+        moves.seal(batch)
     return outcomes
 
 
-def _take(order: intake.Order, name: str, upload: ReceivedFile | None = None) -> Outcome:
+def _take(form: OrderForm, order: intake.Order, name: str, upload: ReceivedFile | None = None) -> Outcome:
     try:
-        if upload is None:
-            return Outcome(name, intake.submit(order, url=name))
-        if (upload.size or 0) > settings.MAX_UPLOAD_BYTES:
-            allowed = filesizeformat(settings.MAX_UPLOAD_BYTES)
-            return Outcome(name, None, "too_large", f"It is larger than {allowed}. Split or compress it.")
-        return Outcome(name, intake.submit(order, recording=intake.keep(order.project, upload)))
-    except (ProbeError, intake.NotAccepted) as refusal:
+        return Outcome(name, _make(form, order, name, upload))
+    except (ProbeError, ArchiveRefused, intake.NotAccepted) as refusal:
+        if order.batch is not None:
+            moves.refuse(order.batch, name, refusal)
         return Outcome(name, None, refusal.code, refusal.message)
+    except BatchSealed as sealed:
+        return Outcome(name, None, "batch_sealed", str(sealed))
     except OSError:
         logger.exception("An upload of %s bytes could not be stored.", upload.size if upload else 0)
         advice = "Try again; if it happens again, the disk of the service may be full."
         return Outcome(name, None, "not_stored", f"It could not be stored. {advice}")
 
 
+def _make(
+    form: OrderForm, order: intake.Order, name: str, upload: ReceivedFile | None
+) -> TranscriptionJob | Batch:
+    """A job of the URL or the file; of an archive, the batch that its files become jobs of."""
+    if upload is None:
+        return intake.submit(order, url=name)
+    if (upload.size or 0) > settings.MAX_UPLOAD_BYTES:
+        allowed = filesizeformat(settings.MAX_UPLOAD_BYTES)
+        raise intake.NotAccepted("too_large", f"It is larger than {allowed}. Split or compress it.")
+    if not is_archive(upload):
+        return intake.submit(order, recording=intake.keep(order.project, upload))
+    if order.batch is not None:
+        moves.add_archive(order.batch, upload)
+        return order.batch
+    batch = form.new_batch(name)
+    moves.make_of_archive(batch, upload, sealed=True)
+    return batch
+
+
+def _errors(form: OrderForm) -> JsonResponse:
+    errors = {
+        str(form.fields[name].label or name.replace("_", " ").capitalize())
+        if name in form.fields
+        else "": list(why)
+        for name, why in form.errors.items()
+    }
+    return JsonResponse({"errors": errors}, status=400)
+
+
 def _as_json(outcomes: list[Outcome]) -> JsonResponse:
-    results = [
-        {
-            "name": outcome.name,
-            "job": {"id": str(outcome.job.pk), "url": _page_of(outcome.job)} if outcome.job else None,
-            "error": None if outcome.job else {"code": outcome.code, "message": outcome.message},
-        }
-        for outcome in outcomes
-    ]
-    return JsonResponse({"results": results}, status=201 if all(outcome.job for outcome in outcomes) else 422)
+    results = []
+    for outcome in outcomes:
+        result: dict[str, Any] = {"name": outcome.name, "job": None, "batch": None, "error": None}
+        if outcome.made:
+            result[outcome.kind] = {"id": str(outcome.made.pk), "url": _page_of(outcome.made)}
+        else:
+            result["error"] = {"code": outcome.code, "message": outcome.message}
+        results.append(result)
+    return JsonResponse(
+        {"results": results}, status=201 if all(outcome.made for outcome in outcomes) else 422
+    )
 
 
 def _as_page(request: HttpRequest, outcomes: list[Outcome]) -> HttpResponse:
     for outcome in outcomes:
-        if outcome.job:
-            link = format_html('<a href="{}">{}</a> was accepted.', _page_of(outcome.job), outcome.name)
+        if outcome.made:
+            link = format_html('<a href="{}">{}</a> was accepted.', _page_of(outcome.made), outcome.name)
             messages.success(request, link)
         else:
             messages.error(request, f"{outcome.name} was refused: {outcome.message}")
-    accepted = [outcome.job for outcome in outcomes if outcome.job]
+    accepted = [outcome.made for outcome in outcomes if outcome.made]
     if len(accepted) == len(outcomes) == 1:
         return HttpResponseRedirect(_page_of(accepted[0]))
     shows_all = len(accepted) == len(outcomes)
@@ -198,5 +291,5 @@ def _as_page(request: HttpRequest, outcomes: list[Outcome]) -> HttpResponse:
     return HttpResponseRedirect(reverse(f"admin:jobs_transcriptionjob_{page}"))
 
 
-def _page_of(job: TranscriptionJob) -> str:
-    return reverse("admin:jobs_transcriptionjob_change", args=(job.pk,))
+def _page_of(made: TranscriptionJob | Batch) -> str:
+    return reverse(f"admin:jobs_{made._meta.model_name}_change", args=(made.pk,))

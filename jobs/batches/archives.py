@@ -100,6 +100,15 @@ class Entry:
         return self._parts()
 
 
+def is_archive(file: IO[bytes]) -> bool:
+    """Whether it begins as those do that can be opened."""
+    try:
+        _kind(file)
+    except ArchiveRefused:
+        return False
+    return True
+
+
 def check(file: IO[bytes], limits: Limits) -> None:
     """ArchiveRefused unless it can be opened, as far as its beginning or its directory tells."""
     if _kind(file) == "zip":

@@ -124,13 +124,24 @@ def make_of_archive(batch: Batch, upload: ReceivedFile, *, sealed: bool) -> None
     ArchiveRefused, and no batch, if it is none that can be opened; NotAccepted as above.
     """
     intake.region_for(order_of(batch))
+    _keep_archive(batch, upload, partial(batch.save, force_insert=True), sealed=sealed)
+
+
+def add_archive(batch: Batch, upload: ReceivedFile) -> None:
+    """Store an archive that comes to a batch which is there already. ArchiveRefused, BatchSealed."""
+    _keep_archive(batch, upload, batch.admit, sealed=False)
+
+
+def _keep_archive(
+    batch: Batch, upload: ReceivedFile, hold_batch: Callable[[], object], *, sealed: bool
+) -> None:
     archives.check(upload, archive_limits())
     archive = BatchArchive(id=uuid7(), batch=batch, filename=(upload.name or "")[:255], size=upload.size or 0)
     upload.seek(0)
     archive.file = storages["default"].save(f"archives/{archive.pk}", upload)
     try:
         with transaction.atomic():
-            batch.save(force_insert=True)
+            hold_batch()
             archive.save(force_insert=True)
             if sealed:
                 seal(batch)

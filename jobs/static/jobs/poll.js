@@ -3,14 +3,7 @@
 // nobody listens to it any more.
 "use strict";
 
-const reload = () => {
-  const playing = [...document.querySelectorAll("audio")].find((audio) => !audio.paused);
-  if (playing) {
-    playing.addEventListener("pause", reload, { once: true });
-  } else {
-    location.reload();
-  }
-};
+const playing = () => [...document.querySelectorAll("audio")].find((audio) => !audio.paused);
 
 for (const element of document.querySelectorAll("[data-poll]")) {
   const every = Number(element.dataset.every);
@@ -31,11 +24,15 @@ for (const element of document.querySelectorAll("[data-poll]")) {
         throw new Error(String(response.status));
       }
       const content = await response.text();
+      const ended = response.headers.get("X-Ended") === "true";
+      if (ended && !playing()) {
+        return location.reload();
+      }
       if (content !== shown) {
         element.innerHTML = shown = content;
       }
-      if (response.headers.get("X-Ended") === "true") {
-        return reload();
+      if (ended) {
+        return playing().addEventListener("pause", () => location.reload(), { once: true });
       }
       failures = 0;
     } catch {

@@ -78,10 +78,10 @@ const enter = (item, state, ...said) => {
 
 const refuse = (item, why) => enter(item, "refused", why);
 
-const accept = (item, job) => {
+const accept = (item, { job, batch }) => {
   item.progress.value = 1;
-  const link = make("a", "job-link", "Accepted: see the job");
-  link.href = job.url;
+  const link = make("a", "job-link", `Accepted: see the ${job ? "job" : "batch"}`);
+  link.href = (job ?? batch).url;
   enter(item, "accepted", link);
 };
 
@@ -102,10 +102,34 @@ const read = (request) => {
   }
 };
 
-const send = (item) => new Promise((resolve) => {
+const listed = (errors) =>
+  Object.entries(errors).map(([field, why]) => [field, why.join(" ")].filter(Boolean).join(": ")).join(" ");
+
+// The form without what is uploaded.
+const asked = () => {
   const data = new FormData(form);
   data.delete("files");
   data.delete("url");
+  return data;
+};
+
+const post = (address, data) =>
+  fetch(address, { method: "POST", body: data, headers: { Accept: "application/json" } });
+
+// A batch for what is sent now, to be sealed after it; throws what is wrong with the form.
+const beginBatch = async () => {
+  const response = await post(form.dataset.batchUrl, asked());
+  if (response.status === 201) {
+    return response.json();
+  }
+  throw new Error(response.status === 400 ? listed((await response.json()).errors) : inWords(response.status));
+};
+
+const send = (item, batch) => new Promise((resolve) => {
+  const data = asked();
+  if (batch) {
+    data.append("batch", batch.id);
+  }
   if (item.file) {
     data.append("files", item.file);
   } else {
@@ -130,12 +154,12 @@ const send = (item) => new Promise((resolve) => {
   request.addEventListener("loadend", () => {
     item.progress.value = 0;
     const { results, errors } = read(request);
-    if (results?.[0]?.job) {
-      accept(item, results[0].job);
+    if (results?.[0]?.job || results?.[0]?.batch) {
+      accept(item, results[0]);
     } else if (results?.[0]?.error) {
       refuse(item, results[0].error.message);
     } else if (errors) {
-      refuse(item, Object.entries(errors).map(([field, why]) => [field, why.join(" ")].filter(Boolean).join(": ")).join(" "));
+      refuse(item, listed(errors));
     } else {
       refuse(item, inWords(request.status));
     }
@@ -147,17 +171,31 @@ const send = (item) => new Promise((resolve) => {
 const sendAll = async () => {
   const waiting = items.filter((item) => item.state === "chosen" || item.state === "refused");
   sending = button.disabled = true;
+  let batch;
+  try {
+    batch = form.elements.batch_name.value.trim() && (await beginBatch());
+  } catch (error) {
+    sending = button.disabled = false;
+    waiting.forEach((item) => refuse(item, error instanceof TypeError ? inWords(0) : error.message));
+    return;
+  }
   const worker = async () => {
     for (let item = waiting.shift(); item; item = waiting.shift()) {
       status.textContent = `${waiting.length + 1} to go…`;
-      await send(item);
+      await send(item, batch);
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  const sealed = batch && (await post(batch.seal_url, asked()).then((response) => response.ok, () => false));
   sending = button.disabled = false;
   const accepted = items.filter((item) => item.state === "accepted").length;
   const refused = items.length - accepted;
   status.textContent = `${accepted} accepted${refused ? `, ${refused} refused: correct them and upload again, or remove them` : ""}.`;
+  if (batch) {
+    const link = make("a", "job-link", sealed ? "See the batch" : "Seal the batch on its page");
+    link.href = batch.url;
+    status.append(" ", link);
+  }
 };
 
 input.addEventListener("change", () => addFiles([...input.files]));

@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from jobs import lifecycle
 from jobs.lifecycle import CallReport
-from jobs.models import ApiKey, Status, TranscriptionJob
+from jobs.models import ApiKey, Batch, Status, TranscriptionJob
 from tests.browser import CHROMIUM, Browser, Page
 from tests.jobs.admin.conftest import wav
 from tests.jobs.rows import RESULT, make_job, make_project, make_recording
@@ -74,6 +74,26 @@ def test_uploaded_files_become_jobs_one_by_one_and_the_page_of_one_finishes_by_i
     assert len(refusal) > 20
     assert TranscriptionJob.objects.get().recording.filename == "walrus.wav"
     assert [complaint for complaint in page.complaints if "422" not in complaint] == []
+
+
+def test_files_that_are_kept_together_become_one_sealed_batch(new_page, tmp_path):
+    page = new_page()
+    page.open(UPLOAD)
+    for name in ("a.wav", "b.wav", "c.wav"):
+        (tmp_path / name).write_bytes(wav().getvalue())
+    page.choose_files("input[type=file]", *(tmp_path / name for name in ("a.wav", "b.wav", "c.wav")))
+    page.evaluate("document.querySelector('[name=batch_name]').value = 'March'")
+    page.evaluate("document.querySelector('#upload button[type=submit]').click()")
+
+    link = page.wait_for("document.querySelector('#upload-status a')?.textContent")
+    page.evaluate("document.querySelector('#upload-status a').click()")
+    page.wait_for("document.body.textContent.includes('of 3 jobs ended')")
+
+    batch = Batch.objects.get()
+    assert link == "See the batch"
+    assert (batch.name, batch.sealed_at is not None) == ("March", True)
+    assert TranscriptionJob.objects.filter(batch=batch).count() == 3
+    assert page.complaints == []
 
 
 def test_a_file_shows_its_progress_only_while_it_is_sent(new_page, tmp_path):

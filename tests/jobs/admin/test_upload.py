@@ -1,17 +1,20 @@
 """Uploading: what becomes of each file, and what is said of those that are refused."""
 
 import io
+import zipfile
 
 import pytest
 from django.urls import reverse
 
-from jobs.models import Mode, Priority, Project, Recording, Status, TranscriptionJob
+from jobs.batches.unpacking import open_next
+from jobs.models import Batch, Mode, Priority, Project, Recording, Status, TranscriptionJob
 from jobs.running import sync
 from routing.regions import all_regions
 from tests.jobs.admin.conftest import said, wav
 from tests.jobs.rows import make_project
 
 UPLOAD = reverse("admin:jobs_transcriptionjob_upload")
+BEGIN_BATCH = reverse("admin:jobs_transcriptionjob_upload_batch")
 FIELDS = {"mode": "async", "model": "nova-3", "priority": Priority.NORMAL.value, "smart_format": "on"}
 
 
@@ -30,6 +33,16 @@ def no_audio():
     file = io.BytesIO(b"These are words, not sounds. " * 100)
     file.name = "notes.txt"
     return file
+
+
+def archive(*files, name="calls.zip"):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as writer:
+        for each in files:
+            writer.writestr(each.name, each.read())
+    packed = io.BytesIO(file.getvalue())
+    packed.name = name
+    return packed
 
 
 @pytest.fixture
@@ -53,6 +66,7 @@ def test_a_file_becomes_a_queued_job_of_the_personal_project(staff_client, staff
                     "id": str(job.pk),
                     "url": reverse("admin:jobs_transcriptionjob_change", args=(job.pk,)),
                 },
+                "batch": None,
                 "error": None,
             }
         ]
@@ -198,3 +212,86 @@ def test_a_short_recording_is_transcribed_without_holding_up_the_page(staff_clie
     assert (job.mode, job.status) == (Mode.SYNC, Status.RUNNING)
     assert sync.wait(job, 10, through_retries=False)
     assert job.status == Status.COMPLETED
+
+
+def test_files_sent_one_by_one_are_kept_together_in_a_batch(staff_client, staff):
+    begun = staff_client.post(BEGIN_BATCH, FIELDS | {"batch_name": "March"})
+    batch = begun.json()
+    send(staff_client, wav("a.wav"), batch=batch["id"], batch_name="March")
+    refused = send(staff_client, no_audio(), batch=batch["id"], batch_name="March")
+    staff_client.post(batch["seal_url"])
+    late = send(staff_client, wav("b.wav"), batch=batch["id"])
+
+    kept = Batch.objects.get()
+    assert begun.status_code == 201
+    assert (kept.name, kept.created_by, kept.options["model"]) == ("March", staff, "nova-3")
+    assert [job.recording.filename for job in TranscriptionJob.objects.filter(batch=kept)] == ["a.wav"]
+    assert [item.name for item in kept.refused.all()] == ["notes.txt"]
+    assert refused.status_code == 422
+    assert kept.sealed_at
+    assert late.status_code == 400
+
+
+def test_without_scripts_a_named_batch_holds_what_the_form_does(staff_client):
+    staff_client.post(
+        UPLOAD,
+        FIELDS
+        | {"files": [wav("a.wav"), wav("b.wav")], "url": "https://example.com/c", "batch_name": "March"},
+    )
+
+    batch = Batch.objects.get()
+    assert TranscriptionJob.objects.filter(batch=batch).count() == 3
+    assert batch.sealed_at
+
+
+def test_nobody_sends_into_a_batch_of_somebody_else(staff_client, superuser):
+    others = Batch.objects.create(project=make_project(), created_by=superuser)
+
+    assert send(staff_client, wav(), batch=str(others.pk)).status_code == 400
+    assert not TranscriptionJob.objects.exists()
+
+
+def test_an_archive_becomes_a_batch_of_what_is_in_it(staff_client):
+    response = send(staff_client, archive(wav("a.wav"), wav("b.wav")))
+
+    batch = Batch.objects.get()
+    page = reverse("admin:jobs_batch_change", args=(batch.pk,))
+    assert response.status_code == 201
+    assert response.json()["results"][0]["batch"] == {"id": str(batch.pk), "url": page}
+    assert (batch.name, batch.archives.count()) == ("calls.zip", 1)
+    assert batch.sealed_at
+    assert open_next(lambda: False)
+    names = {job.recording.filename for job in TranscriptionJob.objects.filter(batch=batch)}
+    assert names == {"a.wav", "b.wav"}
+
+
+def test_an_archive_joins_the_batch_that_it_is_sent_into(staff_client):
+    staff_client.post(
+        UPLOAD, FIELDS | {"files": [archive(wav("a.wav")), wav("b.wav")], "batch_name": "March"}
+    )
+
+    batch = Batch.objects.get()
+    assert (batch.name, batch.archives.count(), batch.sealed_at is not None) == ("March", 1, True)
+
+
+def test_an_archive_that_is_damaged_is_refused(staff_client):
+    whole = archive(wav()).getvalue()
+    cut = io.BytesIO(whole[: len(whole) // 2])
+    cut.name = "cut.zip"
+
+    response = send(staff_client, cut)
+
+    assert response.json()["results"][0]["error"]["code"] == "corrupt_archive"
+    assert not Batch.objects.exists()
+
+
+def test_a_batch_is_begun_by_post_and_with_fields_that_are_right(staff_client):
+    assert staff_client.get(BEGIN_BATCH).status_code == 405
+    assert staff_client.post(BEGIN_BATCH, FIELDS | {"model": "none"}).json()["errors"]["Model"]
+    assert not Batch.objects.exists()
+
+
+def test_a_file_is_called_as_it_was_before_the_browser_escaped_it(staff_client):
+    send(staff_client, wav("%22Q1%22 100%25.wav"))
+
+    assert Recording.objects.get().filename == '"Q1" 100%25.wav'
