@@ -1,8 +1,12 @@
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth import get_user_model
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
+from django.utils import timezone
 
-from jobs.models import ApiKey, Project
+from jobs.management.commands.create_api_key import ACTOR
+from jobs.models import ApiKey, AuditEntry, Project
 
 pytestmark = pytest.mark.django_db
 
@@ -34,3 +38,34 @@ def test_another_users_project_of_the_same_name_is_left_alone(capsys):
     call_command("create_api_key", "ben", project="Calls")
 
     assert Project.objects.filter(name="Calls").count() == 2
+
+
+def test_it_leaves_its_trace_in_the_audit_log(capsys):
+    call_command("create_api_key", "ann", project="Calls")
+
+    key = ApiKey.objects.get()
+    told = AuditEntry.objects.order_by("id").values_list("action", "actor", "object_name", "project_id")
+    assert set(told) == {
+        ("user.created", ACTOR, "ann", None),
+        ("project.created", ACTOR, "Calls", key.project_id),
+        ("key.issued", ACTOR, str(key), key.project_id),
+    }
+
+
+def test_a_key_may_be_bounded_in_scope_and_time(capsys):
+    call_command("create_api_key", "ann", "--scopes", "read,write", "--expires-in", "30")
+
+    key = ApiKey.objects.get()
+    assert key.scopes == ["read", "write"]
+    assert timedelta(days=29) < key.expires_at - timezone.now() <= timedelta(days=30)
+
+
+@pytest.mark.parametrize(
+    "wrong", [("--scopes", "read,all"), ("--expires-in", "0"), ("--expires-in", "99999")]
+)
+def test_what_no_key_can_have_is_told_and_nothing_is_made(wrong):
+    with pytest.raises(CommandError):
+        call_command("create_api_key", "ann", *wrong)
+
+    assert not ApiKey.objects.exists()
+    assert not AuditEntry.objects.exists()

@@ -240,11 +240,39 @@ def test_once_takes_all_into_a_batch_and_seals_it(folder):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["/nowhere"], [".", "--write", "docx"], [".", "--option", "langauge=de"], ["s3://"]]
+    "arguments",
+    [
+        ["/nowhere"],
+        [".", "--write", "docx"],
+        [".", "--option", "langauge=de"],
+        ["s3://"],
+        ["s3://calls?endpoint=http://127.0.0.1:9&region=us-east-1"],
+    ],
 )
 def test_what_the_command_cannot_do_is_told(arguments):
     with pytest.raises(CommandError):
         call_command("watch_folder", *arguments, "--once")
+
+
+def test_a_place_that_goes_away_is_waited_for(folder, database_url, tmp_path):
+    command = [sys.executable, "manage.py", "watch_folder", str(folder), "--every", "0.05"]
+    said = tmp_path / "said"
+    with said.open("w") as stderr:
+        environment = os.environ | {"DATABASE_URL": database_url}
+        watcher = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=stderr)
+    try:
+        wait_until(lambda: "No worker is alive" in said.read_text(), 30)
+        folder.rename(tmp_path / "unplugged")
+        wait_until(lambda: "Waiting" in said.read_text(), 30)
+        (tmp_path / "unplugged").rename(folder)
+        put(folder, "a.wav")
+
+        wait_until(lambda: files(folder) == ["done/a.wav"], 30)
+    finally:
+        watcher.kill()
+        watcher.wait()
+    assert names() == ["a.wav"]
+    assert len(said.read_text().splitlines()) == 4, said.read_text()
 
 
 def test_many_watchers_that_are_killed_and_started_again_make_one_job_of_each_file(folder, database_url):
