@@ -61,7 +61,7 @@ class BatchAdmin(HistoryAdmin):
     list_select_related = ("project",)
     search_fields = ("name",)
     sortable_by = ()
-    when_empty = "There are no batches yet: one is made over the API, or by manage.py watch_folder."
+    when_empty = "There are no batches yet: upload with a name for one, or make one over the API."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Batch]:
         return super().get_queryset(request).exclude(move=BatchMove.DELETE)

@@ -200,6 +200,15 @@ const sendAll = async () => {
 
 input.addEventListener("change", () => addFiles([...input.files]));
 
+// Only a script can leave out what file managers hide there.
+const folder = document.getElementById("upload-folder");
+folder.hasChangeListener = true;
+folder.parentElement.hidden = false;
+folder.addEventListener("change", () => {
+  addFiles([...folder.files].filter((file) => !file.name.startsWith(".")));
+  folder.value = "";
+});
+
 for (const kind of ["dragenter", "dragover"]) {
   drop.addEventListener(kind, (event) => {
     event.preventDefault();

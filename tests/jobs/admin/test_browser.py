@@ -96,6 +96,20 @@ def test_files_that_are_kept_together_become_one_sealed_batch(new_page, tmp_path
     assert page.complaints == []
 
 
+def test_a_folder_is_its_files_without_what_is_hidden(new_page, tmp_path):
+    (tmp_path / "below").mkdir()
+    for name in ("a.wav", "below/b.wav", ".DS_Store"):
+        (tmp_path / name).write_bytes(wav().getvalue())
+    page = new_page()
+    page.open(UPLOAD)
+
+    page.choose_files("#upload-folder", tmp_path)
+
+    page.wait_for("document.querySelector('.job-upload')")
+    names = page.evaluate("[...document.querySelectorAll('.job-upload-name')].map(name => name.textContent)")
+    assert sorted(names) == ["a.wav", "b.wav"]
+
+
 def test_a_file_shows_its_progress_only_while_it_is_sent(new_page, tmp_path):
     audio = tmp_path / "call.wav"
     audio.write_bytes(wav(seconds=60).getvalue())
