@@ -11,6 +11,7 @@ import pytest
 
 from jobs.models import WebhookEndpoint
 from jobs.webhooks import deliverer, wire
+from tests.clients import forget
 from tests.conditions import wait_until
 from tests.environment import ROOT
 from tests.faults.harness import Program
@@ -53,7 +54,7 @@ def javascript_receiver(node_modules):
 @pytest.mark.parametrize("language", ["python", "javascript"])
 def test_it_takes_what_is_signed_with_its_secret_once_and_refuses_the_rest(request, settings, language):
     settings.WEBHOOK_ALLOW_PRIVATE = True
-    wire._client.cache_clear()
+    forget(wire._client)
     port = free_port()
     endpoint = WebhookEndpoint.objects.create(project=make_project(), url=f"http://127.0.0.1:{port}/hook")
     environment = {"WEBHOOK_SECRET": endpoint.webhook_secret, "PORT": str(port)}
@@ -68,7 +69,7 @@ def test_it_takes_what_is_signed_with_its_secret_once_and_refuses_the_rest(reque
         wait_until(lambda: rotated.event.data["id"] in receiver.output())
         printed = receiver.output()
     wire._client().close()
-    wire._client.cache_clear()
+    forget(wire._client)
 
     assert [delivery.log.get().status_code for delivery in (taken, rotated, refused)] == [204, 204, 401]
     assert printed.count(f"test {taken.event.data['id']}") == 1, "the second time it is known"

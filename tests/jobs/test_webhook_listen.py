@@ -8,6 +8,7 @@ import pytest
 
 from jobs.models import WebhookEndpoint
 from jobs.webhooks import deliverer, wire
+from tests.clients import forget
 from tests.conditions import wait_until
 from tests.environment import ROOT
 from tests.faults.harness import Program
@@ -20,10 +21,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def private_receivers(settings):
     settings.WEBHOOK_ALLOW_PRIVATE = True
-    wire._client.cache_clear()
+    forget(wire._client)
     yield
     wire._client().close()
-    wire._client.cache_clear()
+    forget(wire._client)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from django.urls import reverse
 from jobs.events import emit
 from jobs.models import AuditEntry, Delivery, DisabledReason, EventType, Project, WebhookEndpoint
 from jobs.webhooks import endpoints, wire
+from tests.clients import forget
 from tests.jobs.admin.conftest import said
 from tests.jobs.rows import ago
 from tests.routing.peer import Peer, answering
@@ -109,7 +110,7 @@ def test_endpoints_are_disabled_and_enabled(root_client, endpoint):
 @pytest.mark.django_db(transaction=True)
 def test_a_test_tells_what_was_answered(root_client, endpoint, settings):
     settings.WEBHOOK_ALLOW_PRIVATE = True
-    wire._client.cache_clear()
+    forget(wire._client)
     with Peer(answering(418, b"")) as receiver:
         WebhookEndpoint.objects.update(url=f"{receiver.url}/hook")
 
@@ -117,7 +118,7 @@ def test_a_test_tells_what_was_answered(root_client, endpoint, settings):
 
         assert len(receiver.requests) == 1
     wire._client().close()
-    wire._client.cache_clear()
+    forget(wire._client)
     assert "CRM: answered 418" in said(response)
 
 

@@ -9,6 +9,7 @@ from jobs.api.views.webhooks import MOST_ENDPOINTS
 from jobs.events import emit
 from jobs.models import ApiKey, AuditEntry, Delivery, DisabledReason, EventType, Role, WebhookEndpoint
 from jobs.webhooks import deliverer, endpoints, wire
+from tests.clients import forget
 from tests.jobs.api.conftest import client_for, error_of
 from tests.jobs.api.test_projects import patch, post
 from tests.jobs.rows import ago
@@ -29,11 +30,11 @@ def endpoint(project):
 @pytest.fixture
 def receiver(settings):
     settings.WEBHOOK_ALLOW_PRIVATE = True
-    wire._client.cache_clear()
+    forget(wire._client)
     with Peer(answering(200, b"thanks")) as peer:
         yield peer
     wire._client().close()
-    wire._client.cache_clear()
+    forget(wire._client)
 
 
 def page_of(endpoint, *more):

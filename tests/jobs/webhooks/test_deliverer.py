@@ -8,6 +8,7 @@ from jobs.events import emit
 from jobs.models import Delivery, DeliveryAttempt, EventType
 from jobs.webhooks import deliverer, wire
 from jobs.webhooks.deliverer import MOST_REST_SECONDS, REST_SECONDS, Receivers
+from tests.clients import forget
 from tests.conditions import wait_until
 from tests.jobs.rows import make_project
 from tests.jobs.webhooks.test_wire import delivering
@@ -19,10 +20,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def private_receivers(settings):
     settings.WEBHOOK_ALLOW_PRIVATE = True
-    wire._client.cache_clear()
+    forget(wire._client)
     yield
     wire._client().close()
-    wire._client.cache_clear()
+    forget(wire._client)
 
 
 @pytest.fixture

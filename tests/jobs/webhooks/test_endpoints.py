@@ -27,6 +27,7 @@ from jobs.models import (
 from jobs.models.delivery import receiver_of
 from jobs.webhooks import deliverer, endpoints, wire
 from jobs.webhooks.endpoints import NotReplayed
+from tests.clients import forget
 from tests.conditions import wait_until
 from tests.jobs.rows import RESULT, ago, make_job, make_project
 from tests.routing.peer import Peer, answering
@@ -37,10 +38,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def private_receivers(settings):
     settings.WEBHOOK_ALLOW_PRIVATE = True
-    wire._client.cache_clear()
+    forget(wire._client)
     yield
     wire._client().close()
-    wire._client.cache_clear()
+    forget(wire._client)
 
 
 @pytest.fixture
@@ -168,7 +169,7 @@ def fail_once(project, receiver, status=500, **headers):
     receiver.behave = answering(status, **headers)
     # A connection that is kept goes on as it began.
     wire._client().close()
-    wire._client.cache_clear()
+    forget(wire._client)
     event = happen(project)
     deliverer.deliver_due()
     return event.deliveries.get()

@@ -20,6 +20,7 @@ from jobs.models import Delivery, DeliveryAttempt, DeliveryStatus, Project, Stat
 from jobs.models.delivery import RUNS_PER_RECEIVER, receiver_of
 from jobs.webhooks import deliverer, wire
 from jobs.webhooks.deliverer import SCHEDULE
+from tests.clients import forget
 from tests.conditions import wait_until
 from tests.jobs.rows import RESULT, ago, fresh, make_job, make_project
 from tests.jobs.test_claim import in_threads
@@ -31,10 +32,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def private_receivers(settings):
     settings.WEBHOOK_ALLOW_PRIVATE = True
-    wire._client.cache_clear()
+    forget(wire._client)
     yield
     wire._client().close()
-    wire._client.cache_clear()
+    forget(wire._client)
 
 
 @pytest.fixture
@@ -192,7 +193,7 @@ def test_a_huge_answer_is_an_answer_and_little_of_any_is_kept(delivery, receiver
 
 def test_internal_addresses_are_not_called_unless_allowed(delivery, receiver, settings):
     settings.WEBHOOK_ALLOW_PRIVATE = False
-    wire._client.cache_clear()
+    forget(wire._client)
 
     refused = deliver(delivery(receiver.url))
 
