@@ -157,6 +157,8 @@ def test_f8_a_worker_that_was_frozen_can_write_nothing_of_what_others_have_done(
 
         zombie.pause()
         frozen = Stopwatch()
+        # What it had sent, the database still does.
+        wait_until(lambda: frozen.seconds > 1)
         held = held_by(zombie)
         supervisor.wait_until(lambda: frozen.seconds > load.seconds and not open_jobs(), load.seconds + 90)
         ended = dict(TranscriptionJob.objects.values_list("pk", "finished_at"))
