@@ -100,7 +100,7 @@ def proxy(stack: Stack) -> Iterator[Callable[..., Nginx]]:
     ("of_each", "header_seconds", "body_seconds", "p99_bound"),
     [
         # A few dozen answers, the slowest of which is their p99, on machines that do other things too.
-        pytest.param(60, 2, 3, 2.0, id="small"),
+        pytest.param(60, 2, 3, 5.0, id="small"),
         pytest.param(500, 10, 30, 0.2, id="full", marks=pytest.mark.full_load),
     ],
 )
@@ -124,7 +124,7 @@ async def test_s2_slow_clients_are_cut_and_hold_up_nobody(
     p99 = sorted(took)[int(len(took) * 0.99)]
     tell("S2", connections=3 * of_each, longest=round(longest, 1), asked=len(took), p99_ms=round(p99 * 1000))
     # Connecting and cutting take a moment with so many at once.
-    assert longest < body_seconds + 2
+    assert longest < body_seconds + 4
     assert p99 < p99_bound
 
 

@@ -111,7 +111,7 @@ def test_a_long_line_takes_no_long_time(unit):
 
     redact(unit * (200_000 // len(unit)))
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
 
 
 @given(st.text())

@@ -149,7 +149,7 @@ def test_draining_neither_waits_for_a_thread_that_is_stuck_nor_forgives_its_job(
     with keeper.hold(stuck, Call(60)):
         keeper.drain(5)
 
-    assert monotonic() - begun < 1
+    assert monotonic() - begun < 4
     assert fresh(stuck).status == Status.RUNNING
 
 

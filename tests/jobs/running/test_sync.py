@@ -43,14 +43,14 @@ def submit(provider, one_slot):
 
 
 def test_a_caller_waits_for_a_slot_and_for_the_job_no_longer_than_once(submit, provider):
-    provider.set_faults("latency=3")
-    submit(mode="sync", patience=1)
+    provider.set_faults("latency=5")
+    submit(mode="sync", patience=2)
 
     begun = monotonic()
-    order, job = submit(mode="sync", patience=1)
+    order, job = submit(mode="sync", patience=2)
     sync.wait(job, order.waits, through_retries=True)
 
-    assert monotonic() - begun < 2
+    assert monotonic() - begun < 3.8
     assert (job.mode, job.receipt["mode"], job.receipt["rule"]) == ("async", "async", "no_slot")
 
 
