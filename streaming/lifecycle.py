@@ -1,0 +1,286 @@
+"""The moves of a live session together with all that is written with them. Synchronous: call it in a thread.
+
+A relay opens a session, or takes one over by its token; it stores what it has, now and then, for all sessions
+of its process at once; and it ends it. Each function is one transaction, and asks for the session's epoch
+first: whoever has lost the session to another relay (NotHeld) writes nothing at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.utils import timezone
+
+from jobs.events import emit
+from jobs.ids import uuid7
+from jobs.models import ApiKey, EventType, Project
+from jobs.running.leases import process_name
+from streaming.models import (
+    EndReason,
+    FinalResult,
+    Happening,
+    LiveSession,
+    NotHeld,
+    TimelineEntry,
+)
+
+
+class NotResumable(Exception):
+    """No session goes on with this token. `code` is stable, the message says what to do."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class TooManySessions(Exception):
+    """The key has as many sessions open as it may."""
+
+    code = "too_many_streams"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The key may have {limit} live sessions at once, and has them: end one first.")
+        self.limit = limit
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """A final Results message, as it goes to the client; `connection` counts those to the provider from 1."""
+
+    seq: int
+    raw: str
+    connection: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something to be remembered in a session's timeline: codes, ids and numbers, nothing that was said."""
+
+    type: Happening
+    details: dict[str, Any] = field(default_factory=dict)
+    id: UUID = field(default_factory=uuid7)
+    at: datetime = field(default_factory=timezone.now)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a session is, and what came since that was stored last.
+
+    `acked_bytes`: of the client's payload, all before which is final. `last_seq`: of the last of all `finals`
+    ever stored. `duration`: seconds of audio received. `reconnects`: connections lost to the provider.
+    """
+
+    session_id: UUID
+    epoch: int
+    acked_bytes: int
+    last_seq: int
+    duration: float
+    reconnects: int = 0
+    finals: Sequence[Final] = ()
+    moments: Sequence[Moment] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A session that has been taken over, and what its client has not seen: the messages, in order."""
+
+    session: LiveSession
+    missed: list[str]
+
+
+def open_session(
+    project: Project,
+    *,
+    options: dict[str, Any],
+    tags: list[str],
+    key: ApiKey | None = None,
+    user: User | None = None,
+    resumable: bool = False,
+    record: bool = False,
+    limit: int | None = None,
+) -> tuple[LiveSession, str | None]:
+    """A session that this process serves, and the token that resumes it if it is to be resumable.
+
+    `limit`: how many the key may have open; TooManySessions if it has them.
+    """
+    session = LiveSession(
+        project=project,
+        key=key,
+        created_by=user,
+        options=options,
+        tags=tags,
+        record=record,
+        relay=process_name(),
+    )
+    token = session.issue_token() if resumable else None
+    with transaction.atomic():
+        if key is not None and limit is not None:
+            # Those of one key go one after the other: none is let in too many.
+            ApiKey.objects.select_for_update(no_key=True).get(pk=key.pk)
+            if LiveSession.objects.open().filter(key=key).count() >= limit:
+                raise TooManySessions(limit)
+        session.insert(settings.LEASE_SECONDS)
+    return session, token
+
+
+def connected(session: LiveSession, region: str, request_id: str) -> None:
+    """The provider is there, for the first time or again. NotHeld if the session is another's by now."""
+    with transaction.atomic():
+        session.go_live(region, settings.LEASE_SECONDS)
+        _remember(session, Happening.CONNECTED, region=region, request_id=request_id)
+
+
+# SQLite returns no column by the table's alias, so that no other column may be called `id`.
+_STORE = """
+WITH given (session_id, held, acked, seq, seconds, lost) AS (VALUES {rows})
+UPDATE streaming_livesession
+SET acked_bytes = acked, last_seq = seq, duration = seconds, reconnects = lost
+FROM given WHERE id = session_id AND epoch = held AND state <> 'ended'
+RETURNING id
+"""
+
+
+def store(progress: Sequence[Progress]) -> set[UUID]:
+    """Store what sessions have come to, all of them or none; those that are not their relay's any more.
+
+    Of such, nothing is stored. Doing it again, because it is not known whether it was done, changes nothing.
+    """
+    if not progress:
+        return set()
+    with transaction.atomic():
+        held = _advance(progress)
+        kept = [each for each in progress if each.session_id in held]
+        FinalResult.objects.bulk_create(
+            (
+                FinalResult.parsed(each.session_id, final.seq, final.raw, final.connection)
+                for each in kept
+                for final in each.finals
+            ),
+            ignore_conflicts=True,
+        )
+        TimelineEntry.objects.bulk_create(
+            (
+                TimelineEntry(
+                    id=moment.id,
+                    session_id=each.session_id,
+                    type=moment.type,
+                    at=moment.at,
+                    details=moment.details,
+                )
+                for each in kept
+                for moment in each.moments
+            ),
+            ignore_conflicts=True,
+        )
+    return {each.session_id for each in progress} - held
+
+
+def _advance(progress: Sequence[Progress]) -> set[UUID]:
+    """Those whose epoch still is theirs: by one statement, since a process has a thousand of them."""
+    postgresql = connection.vendor == "postgresql"
+    values: list[Any] = []
+    for each in progress:
+        values += [
+            each.session_id if postgresql else each.session_id.hex,
+            each.epoch,
+            each.acked_bytes,
+            each.last_seq,
+            each.duration,
+            each.reconnects,
+        ]
+    rows = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(progress))
+    with connection.cursor() as cursor:
+        cursor.execute(_STORE.format(rows=rows), values)
+        return {found if postgresql else UUID(found) for (found,) in cursor.fetchall()}
+
+
+def interrupt(session: LiveSession, latency: dict[str, float] | None = None) -> None:
+    """The client of a resumable session is away."""
+    with transaction.atomic():
+        session.interrupt(**({"latency": latency} if latency else {}))
+        _remember(session, Happening.INTERRUPTED)
+
+
+def resume(token: str, last_seq: int) -> Resumed:
+    """Take a session over, from whichever relay has it, with what its client has not seen yet.
+
+    NotResumable if there is none with this token, or not any more.
+    """
+    session = LiveSession.objects.with_token(token)
+    if session is None or session.project.deleted_at or (session.key and session.key.revoked_at):
+        raise NotResumable("unknown_token", "No session goes on with this token: begin a new one.")
+    try:
+        with transaction.atomic():
+            session.take_over(process_name(), settings.LEASE_SECONDS)
+            _remember(session, Happening.RESUMED, epoch=session.epoch, relay=session.relay)
+    except NotHeld:
+        raise NotResumable(
+            "session_ended", "The session ended before its client came back: begin a new one."
+        ) from None
+    missed = session.finals.filter(seq__gt=last_seq).order_by("seq")
+    return Resumed(session, list(missed.values_list("raw", flat=True)))
+
+
+def end(
+    session: LiveSession,
+    reason: EndReason,
+    *,
+    latency: dict[str, float] | None = None,
+    client_latency: dict[str, float] | None = None,
+    error_code: str = "",
+    error_message: str = "",
+) -> None:
+    """The session ended: told once, by whoever ends it. NotHeld if it had ended, or is another's by now.
+
+    What is not stored yet goes to `store` before.
+    """
+    fields: dict[str, Any] = {"error_code": error_code, "error_message": error_message}
+    fields |= {"latency": latency} if latency else {}
+    fields |= {"client_latency": client_latency} if client_latency else {}
+    with transaction.atomic():
+        session.end(reason, **fields)
+        _tell(session)
+
+
+def lapse(session: LiveSession) -> None:
+    """The sweeper's finding: nobody looks after it any more. NotHeld if somebody does."""
+    with transaction.atomic():
+        session.lapse()
+        if session.is_ended:
+            _tell(session)
+        else:
+            _remember(session, Happening.INTERRUPTED, relay=session.relay)
+
+
+def _tell(session: LiveSession) -> None:
+    session.refresh_from_db()
+    url = f"{settings.PUBLIC_URL}/api/v1/streams/{session.pk}/"
+    data = {
+        "id": str(session.pk),
+        "project": str(session.project_id),
+        "state": session.state,
+        "reason": session.reason,
+        "error": {"code": session.error_code, "message": session.error_message}
+        if session.error_code
+        else None,
+        "duration": session.duration,
+        "reconnects": session.reconnects,
+        "resumes": session.epoch - 1,
+        "sequence": 1,
+        "tags": session.tags,
+        "url": url,
+        "transcript_url": f"{url}transcript.json",
+    }
+    event = emit(session.project_id, EventType.STREAM_ENDED, data)
+    LiveSession.objects.filter(pk=session.pk).update(event=event)
+
+
+def _remember(session: LiveSession, what: Happening, **details: Any) -> None:
+    TimelineEntry.objects.create(session=session, type=what, details=details)

@@ -1,0 +1,379 @@
+"""Live sessions: what is known of each stream of audio, and what was said in it."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from typing import Any, ClassVar
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from jobs.database_clock import seconds_from_now
+from jobs.ids import first_id, uuid7
+from jobs.json_lists import holding
+from jobs.models import ApiKey, Event, Project, Recording, TranscriptionJob
+
+# How long a session waits for its client to come back (INTERFACE.md: after any disconnect, within 120 s).
+RESUME_SECONDS = 120.0
+
+
+class State(models.TextChoices):
+    CONNECTING = "connecting"
+    LIVE = "live"
+    INTERRUPTED = "interrupted"
+    ENDED = "ended"
+
+
+OPEN = (State.CONNECTING, State.LIVE, State.INTERRUPTED)
+ATTENDED = (State.CONNECTING, State.LIVE)
+
+ENTERED_FROM: dict[State, tuple[State, ...]] = {
+    # A resume may come before anybody has noticed that the relay is gone.
+    State.CONNECTING: OPEN,
+    State.LIVE: ATTENDED,
+    State.INTERRUPTED: ATTENDED,
+    State.ENDED: OPEN,
+}
+
+
+class EndReason(models.TextChoices):
+    """How a session ended. All but the first may have lost what was still on its way."""
+
+    CLOSED = "closed", "The client ended it, and all that it had sent was transcribed."
+    DISCONNECTED = "disconnected", "The client vanished, and could not come back."
+    ABANDONED = "abandoned", "The client vanished, and did not come back in time."
+    SLOW = "slow", "The client did not take what it was sent."
+    REFUSED = "refused", "The provider refused what was asked for, or the audio."
+    UNREACHABLE = "unreachable", "The provider could not be reached for too long."
+    LOST = "lost", "The process that served it died."
+    STOPPED = "stopped", "The server was stopped."
+    DELETED = "deleted", "Its project was deleted."
+
+
+class NotHeld(Exception):
+    """The session ended, or is another relay's by now: there is nothing more to be done for it here."""
+
+    code = "not_held"
+
+    def __init__(self, session_id: UUID) -> None:
+        super().__init__(f"Live session {session_id} ended, or is another relay's by now.")
+
+
+class LiveSessionQuerySet(models.QuerySet["LiveSession"]):
+    def open(self) -> LiveSessionQuerySet:
+        return self.filter(state__in=OPEN)
+
+    def attended(self) -> LiveSessionQuerySet:
+        """Those that a relay holds, as far as is known."""
+        return self.filter(state__in=ATTENDED)
+
+    def lapsed(self) -> LiveSessionQuerySet:
+        """Open ones that nobody looks after any more: to be interrupted, or ended."""
+        return self.open().filter(lease_until__lte=Now())
+
+    def renew(self, relay: str, lease_seconds: float) -> int:
+        """Say that the relays of this process are alive; how many sessions they hold."""
+        return self.attended().filter(relay=relay).update(lease_until=seconds_from_now(lease_seconds))
+
+    def with_token(self, token: str) -> LiveSession | None:
+        """The session, ended ones too, that this token resumes."""
+        return self.select_related("project", "key").filter(token_hash=_hashed(token)).first()
+
+    def tagged(self, tag: str) -> models.QuerySet[LiveSession]:
+        return holding(self, "tags", tag)
+
+    def made_after(self, at: Any) -> LiveSessionQuerySet:
+        # As JobQuerySet.made_after: ids are in the order of their making, and indexed.
+        return self.filter(created_at__gt=at, id__gte=first_id(at, later=-1))
+
+    def made_before(self, at: Any) -> LiveSessionQuerySet:
+        return self.filter(created_at__lt=at, id__lt=first_id(at, later=1))
+
+
+class LiveSession(models.Model):
+    """One stream of audio, from whichever connections its client and we needed for it.
+
+        connecting -> live -> ended
+        connecting, live -> interrupted (the client is away) -> connecting (it resumes) | ended
+        connecting, live -> connecting (it resumes before its absence is noticed)
+
+    A relay holds it by its `epoch`, which each resume raises: what an older relay writes finds no row. While
+    it is attended its process renews `lease_until`; interrupted, that is when the client comes too late.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # Its index: session_of_project.
+    project = models.ForeignKey(
+        Project, db_index=False, on_delete=models.CASCADE, related_name="live_sessions"
+    )
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, db_index=False, related_name="+"
+    )
+    key = models.ForeignKey(
+        ApiKey, null=True, on_delete=models.SET_NULL, db_index=False, related_name="live_sessions"
+    )
+
+    # What was asked for
+    options = models.JSONField(default=dict, help_text="Deepgram's parameters, as they were allowed.")
+    tags = models.JSONField(default=list)
+    resumable = models.BooleanField(default=False)
+    record = models.BooleanField(default=False, help_text="The audio is kept, and transcribed once more.")
+
+    # Who holds it
+    state = models.CharField(max_length=11, choices=State, default=State.CONNECTING)
+    epoch = models.PositiveIntegerField(default=1, help_text="1, and one more with each resume.")
+    token_hash = models.CharField(max_length=64, null=True, unique=True, editable=False)  # noqa: DJ001
+    relay = models.CharField(max_length=120, help_text="The process that serves it, or served it last.")
+    lease_until = models.DateTimeField(null=True)
+
+    # How it goes
+    region = models.CharField(max_length=50, blank=True)
+    acked_bytes = models.BigIntegerField(default=0, help_text="Of the client's: final and stored.")
+    last_seq = models.BigIntegerField(default=0, help_text="Of the last result that is stored.")
+    duration = models.FloatField(default=0.0, help_text="seconds of audio")
+    reconnects = models.PositiveIntegerField(default=0, help_text="Connections lost to the provider.")
+    latency = models.JSONField(default=dict, help_text="p50_ms, p95_ms, p99_ms and how many results.")
+    client_latency = models.JSONField(default=dict, help_text="The same, as the browser saw it.")
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    connected_at = models.DateTimeField(null=True, help_text="When the provider was first reached.")
+    interrupted_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    # How it ended
+    reason = models.CharField(max_length=12, choices=EndReason, blank=True)
+    error_code = models.CharField(max_length=60, blank=True)
+    error_message = models.TextField(blank=True)
+    event = models.OneToOneField(Event, null=True, on_delete=models.SET_NULL, related_name="live_session")
+    recording = models.ForeignKey(
+        Recording, null=True, on_delete=models.SET_NULL, related_name="live_sessions"
+    )
+    job = models.ForeignKey(
+        TranscriptionJob, null=True, on_delete=models.SET_NULL, related_name="live_sessions"
+    )
+
+    objects: ClassVar[LiveSessionQuerySet] = LiveSessionQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering = ("-id",)
+        constraints = (
+            models.CheckConstraint(condition=Q(state__in=State.values), name="session_state_is_known"),
+            models.CheckConstraint(
+                condition=Q(state=State.ENDED, ended_at__isnull=False, lease_until=None, reason__gt="")
+                | ~Q(state=State.ENDED) & Q(ended_at=None, lease_until__isnull=False, reason=""),
+                name="session_is_leased_until_it_ended",
+            ),
+            models.CheckConstraint(
+                condition=Q(resumable=True) | ~Q(state=State.INTERRUPTED), name="session_waits_if_resumable"
+            ),
+        )
+        indexes = (
+            # LiveSessionQuerySet.lapsed
+            models.Index(fields=("lease_until",), condition=~Q(state=State.ENDED), name="session_leased"),
+            # LiveSessionQuerySet.renew
+            models.Index(fields=("relay",), condition=Q(state__in=ATTENDED), name="session_attended_by"),
+            # How many a key has open
+            models.Index(fields=("key",), condition=~Q(state=State.ENDED), name="session_open_of_key"),
+            # The API's and the admin's lists, newest first
+            models.Index(fields=("project", "-id"), name="session_of_project"),
+            models.Index(fields=("key", "-id"), name="session_of_key"),
+            models.Index(fields=("state", "-id"), name="session_by_state"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.id}"
+
+    @property
+    def is_ended(self) -> bool:
+        return self.state == State.ENDED
+
+    def insert(self, lease_seconds: float) -> None:
+        """Save a new session, held so long."""
+        # An expression, until the database has evaluated it.
+        vars(self).update(lease_until=seconds_from_now(lease_seconds))
+        self.save(force_insert=True)
+        vars(self).pop("lease_until")
+
+    def issue_token(self) -> str:
+        """Make an unsaved session resumable by whoever has the token, which is returned and never stored.
+
+        It stays the same for the session's life: were it replaced by each resume, a client whose connection
+        breaks before the answer arrives could not come back.
+        """
+        token = secrets.token_urlsafe(32)
+        self.resumable, self.token_hash = True, _hashed(token)
+        return token
+
+    # Moves of the relay that holds it
+
+    def go_live(self, region: str, lease_seconds: float) -> None:
+        """The provider is there. NotHeld if this relay does not hold the session any more, as below."""
+        self._enter_held(
+            State.LIVE,
+            region=region,
+            connected_at=self.connected_at or timezone.now(),
+            lease_until=seconds_from_now(lease_seconds),
+        )
+
+    def interrupt(self, **fields: Any) -> None:
+        """The client is away; it may come back for RESUME_SECONDS."""
+        self._enter_held(
+            State.INTERRUPTED,
+            interrupted_at=timezone.now(),
+            lease_until=seconds_from_now(RESUME_SECONDS),
+            **fields,
+        )
+
+    def end(self, reason: EndReason, **fields: Any) -> None:
+        self._end(reason, still=Q(epoch=self.epoch), **fields)
+
+    # Moves of others
+
+    def take_over(self, relay: str, lease_seconds: float) -> None:
+        """Hold it from now on in the place of whichever relay did."""
+        self._enter(
+            State.CONNECTING,
+            still=Q(resumable=True),
+            epoch=F("epoch") + 1,
+            relay=relay,
+            interrupted_at=None,
+            lease_until=seconds_from_now(lease_seconds),
+        )
+        self.refresh_from_db(fields=["epoch", "acked_bytes", "last_seq", "duration", "reconnects"])
+
+    def lapse(self) -> None:
+        """Nobody looks after it: its client has RESUME_SECONDS to come back, if it can and they are not over.
+
+        NotHeld if somebody does by now.
+        """
+        lapsed = Q(epoch=self.epoch, state=self.state, lease_until__lte=Now())
+        if self.resumable and self.state in ATTENDED:
+            self._enter(
+                State.INTERRUPTED,
+                still=lapsed,
+                interrupted_at=timezone.now(),
+                lease_until=seconds_from_now(RESUME_SECONDS),
+            )
+        else:
+            reason = EndReason.ABANDONED if self.state == State.INTERRUPTED else EndReason.LOST
+            self._end(reason, still=lapsed)
+
+    def _end(self, reason: EndReason, *, still: Q, **fields: Any) -> None:
+        self._enter(
+            State.ENDED, still=still, reason=reason, ended_at=timezone.now(), lease_until=None, **fields
+        )
+
+    def _enter_held(self, state: State, **fields: Any) -> None:
+        self._enter(state, still=Q(epoch=self.epoch), **fields)
+
+    def _enter(self, state: State, *, still: Q, **fields: Any) -> None:
+        row = LiveSession.objects.filter(still, pk=self.pk, state__in=ENTERED_FROM[state])
+        if not row.update(state=state, **fields):
+            raise NotHeld(self.pk)
+        self.state = state
+        for name, value in fields.items():
+            if hasattr(value, "resolve_expression"):
+                # By the database: read when it is asked for.
+                vars(self).pop(name, None)
+            else:
+                setattr(self, name, value)
+
+
+def _hashed(token: str) -> str:
+    # Fast, since nobody can try 256 random bits.
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class FinalResult(models.Model):
+    """What was recognised of a part of the audio for good, as its message to the client says it.
+
+    `raw` is that message (a Results object, deepgram.com/docs/live). `start` and `end` are seconds of the
+    session's audio, whichever connection to the provider it took.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    session = models.ForeignKey(
+        LiveSession,
+        on_delete=models.CASCADE,
+        related_name="finals",
+        db_index=False,  # final_result_once
+    )
+    seq = models.BigIntegerField()
+    channel = models.PositiveSmallIntegerField(default=0)
+    start = models.FloatField(help_text="seconds")
+    end = models.FloatField(help_text="seconds")
+    text = models.TextField(blank=True)
+    speech_final = models.BooleanField(default=False)
+    late = models.BooleanField(default=False, help_text="It fills a hole that the live connection left.")
+    connection = models.PositiveIntegerField(
+        default=1, help_text="To the provider: speaker numbers restart with each."
+    )
+    raw = models.TextField()
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        ordering = ("seq",)
+        constraints = (models.UniqueConstraint(fields=("session", "seq"), name="final_result_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.seq} of {self.session_id}"
+
+    @classmethod
+    def parsed(cls, session_id: UUID, seq: int, raw: str, connection: int) -> FinalResult:
+        """From a final Results message as it goes to the client; not saved."""
+        message = orjson.loads(raw)
+        start = message["start"]
+        return cls(
+            session_id=session_id,
+            seq=seq,
+            channel=message["channel_index"][0],
+            start=start,
+            end=start + message["duration"],
+            text=_best(message).get("transcript", ""),
+            speech_final=message.get("speech_final", False),
+            late=message.get("late", False),
+            connection=connection,
+            raw=raw,
+        )
+
+    @property
+    def words(self) -> list[dict[str, Any]]:
+        """Each with `word, start, end, confidence`, and what else was asked for."""
+        found: list[dict[str, Any]] = _best(orjson.loads(self.raw)).get("words", [])
+        return found
+
+
+def _best(message: dict[str, Any]) -> dict[str, Any]:
+    """The first, which is the likeliest, of what a Results message says was said."""
+    alternatives = message["channel"]["alternatives"]
+    return alternatives[0] if alternatives else {}
+
+
+class Happening(models.TextChoices):
+    CONNECTED = "connected"
+    CONNECTION_LOST = "connection_lost"
+    INTERRUPTED = "interrupted"
+    RESUMED = "resumed"
+    GAP = "gap"
+
+
+class TimelineEntry(models.Model):
+    """Something that happened to a session. `details` are codes, ids and numbers, nothing that was said."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    session = models.ForeignKey(LiveSession, on_delete=models.CASCADE, related_name="timeline")
+    type = models.CharField(max_length=20, choices=Happening)
+    at = models.DateTimeField(default=timezone.now)
+    details = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ("id",)
+        verbose_name_plural = "timeline entries"
+
+    def __str__(self) -> str:
+        return f"{self.type} at {self.at}"

@@ -1,0 +1,52 @@
+"""Live sessions as a relay makes them."""
+
+import json
+
+from jobs.models import Project
+from streaming import lifecycle
+from streaming.lifecycle import Final, Progress
+from streaming.models import LiveSession
+
+
+def results(seq: int, text: str, start: float = 0.0, duration: float = 1.0, **fields) -> Final:
+    """A final result in which each word takes its share of the time."""
+    spoken = text.split()
+    each = duration / max(len(spoken), 1)
+    words = [
+        {
+            "word": word.lower().strip(".,?"),
+            "punctuated_word": word,
+            "start": round(start + place * each, 3),
+            "end": round(start + (place + 1) * each, 3),
+            "confidence": 0.9,
+        }
+        for place, word in enumerate(spoken)
+    ]
+    message = {
+        "type": "Results",
+        "channel_index": [0, 1],
+        "duration": duration,
+        "start": start,
+        "is_final": True,
+        "speech_final": False,
+        "channel": {"alternatives": [{"transcript": text, "confidence": 0.9, "words": words}]},
+        "seq": seq,
+    } | fields
+    return Final(seq, json.dumps(message))
+
+
+def live(project: Project, **fields) -> LiveSession:
+    """One that has reached its provider."""
+    session, _ = lifecycle.open_session(project, **({"options": {"model": "nova-3"}, "tags": []} | fields))
+    lifecycle.connected(session, "default", "a-request")
+    return session
+
+
+def progress(session: LiveSession, *finals: Final, **fields) -> Progress:
+    """What its relay has to store when these finals have come."""
+    come = {
+        "acked_bytes": 32_000 * len(finals),
+        "last_seq": finals[-1].seq if finals else 0,
+        "duration": float(len(finals)),
+    }
+    return Progress(session.pk, session.epoch, finals=finals, **(come | fields))

@@ -1,0 +1,299 @@
+"""What a relay stores of its sessions, and who may still store when another has taken over."""
+
+import threading
+from uuid import uuid4
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.db.models.functions import Now
+
+from jobs.database_clock import seconds_from_now
+from jobs.models import ApiKey, Delivery, Event, EventType, WebhookEndpoint
+from streaming import lifecycle
+from streaming.lifecycle import Moment, NotResumable, TooManySessions
+from streaming.models import EndReason, FinalResult, Happening, LiveSession, NotHeld, State
+from tests.streaming.factories import live, progress, results
+
+ASKED = {"options": {"model": "nova-3"}, "tags": ["desk"]}
+
+
+def resumable(project):
+    session, token = lifecycle.open_session(project, **ASKED, resumable=True)
+    lifecycle.connected(session, "default", "a-request")
+    return session, token
+
+
+def forget(session: LiveSession) -> None:
+    """Its process died so long ago that its lease has run out."""
+    LiveSession.objects.filter(pk=session.pk).update(lease_until=seconds_from_now(-1))
+
+
+def stored(session: LiveSession) -> LiveSession:
+    return LiveSession.objects.get(pk=session.pk)
+
+
+def test_a_session_is_connecting_until_its_provider_is_there(project):
+    session, token = lifecycle.open_session(project, **ASKED)
+
+    assert (stored(session).state, token) == (State.CONNECTING, None)
+    lifecycle.connected(session, "eu", "a-request")
+    row = stored(session)
+    assert (row.state, row.region) == (State.LIVE, "eu")
+    assert row.connected_at is not None
+    assert list(row.timeline.values_list("type", "details")) == [
+        (Happening.CONNECTED, {"region": "eu", "request_id": "a-request"})
+    ]
+
+
+def test_finals_of_many_sessions_are_stored_at_once(project, django_assert_num_queries):
+    first, second = live(project), live(project)
+    moment = Moment(Happening.CONNECTION_LOST, {"code": 1011})
+    come = [
+        progress(first, results(3, "Hello there."), results(7, "Goodbye.", 1.0), acked_bytes=64_000),
+        progress(second, results(2, "Yes."), reconnects=1, moments=[moment]),
+    ]
+
+    with django_assert_num_queries(5):  # two of them begin and end the transaction
+        assert lifecycle.store(come) == set()
+
+    row = stored(first)
+    assert (row.acked_bytes, row.last_seq, row.duration, row.reconnects) == (64_000, 7, 2.0, 0)
+    assert [(final.seq, final.text, final.start, final.end) for final in row.finals.all()] == [
+        (3, "Hello there.", 0.0, 1.0),
+        (7, "Goodbye.", 1.0, 2.0),
+    ]
+    assert [word["word"] for word in row.finals.all()[0].words] == ["hello", "there"]
+    assert stored(second).reconnects == 1
+    assert stored(second).timeline.filter(pk=moment.id, details={"code": 1011}).exists()
+
+
+def test_storing_the_same_again_changes_nothing(project):
+    session = live(project)
+    come = [progress(session, results(1, "Hello."), moments=[Moment(Happening.GAP, {"start": 1.0})])]
+
+    lifecycle.store(come)
+    lifecycle.store(come)
+
+    assert session.finals.count() == 1
+    assert session.timeline.filter(type=Happening.GAP).count() == 1
+
+
+def test_nothing_at_all_is_stored_when_one_of_the_results_is_no_message(project):
+    session, broken = live(project), live(project)
+
+    with pytest.raises(ValueError, match="null"):
+        lifecycle.store(
+            [progress(session, results(1, "Hello.")), progress(broken, lifecycle.Final(1, "nonsense"))]
+        )
+
+    assert stored(session).last_seq == 0
+    assert not FinalResult.objects.exists()
+
+
+def test_a_resume_gets_what_its_client_has_not_seen_and_fences_off_the_old_relay(project):
+    old, token = resumable(project)
+    finals = [results(seq, f"word{seq}", float(seq)) for seq in (2, 5, 9)]
+    lifecycle.store([progress(old, *finals, acked_bytes=9_000)])
+
+    resumed = lifecycle.resume(token, last_seq=2)
+
+    new = resumed.session
+    assert resumed.missed == [final.raw for final in finals[1:]]
+    assert (new.pk, new.epoch, new.acked_bytes, new.last_seq) == (old.pk, 2, 9_000, 9)
+    assert lifecycle.store([progress(old, results(10, "late"))]) == {old.pk}
+    for move in (lifecycle.interrupt, lambda it: lifecycle.end(it, EndReason.CLOSED)):
+        with pytest.raises(NotHeld):
+            move(old)
+    with pytest.raises(NotHeld):
+        lifecycle.connected(old, "default", "another")
+    assert stored(new).finals.count() == 3
+    assert stored(new).state == State.CONNECTING
+
+
+def test_others_are_stored_when_one_session_is_lost(project):
+    lost, token = resumable(project)
+    kept = live(project)
+    lifecycle.resume(token, 0)
+
+    assert lifecycle.store([progress(lost, results(1, "a")), progress(kept, results(1, "b"))]) == {lost.pk}
+
+    assert list(FinalResult.objects.values_list("session", "text")) == [(kept.pk, "b")]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("first", ["store", "resume"])
+def test_a_resume_and_a_write_of_the_old_relay_go_one_after_the_other(project, first):
+    session, token = resumable(project)
+    come = [progress(session, results(1, "Hello."))]
+    outcome = {}
+
+    def in_a_thread():
+        try:
+            if first == "store":
+                outcome["missed"] = lifecycle.resume(token, 0).missed
+            else:
+                outcome["lost"] = lifecycle.store(come)
+        finally:
+            connection.close()
+
+    other = threading.Thread(target=in_a_thread)
+    with transaction.atomic():
+        if first == "store":
+            lifecycle.store(come)
+        else:
+            lifecycle.resume(token, 0)
+        other.start()
+        other.join(0.3)
+        assert other.is_alive()  # it waits for the row
+    other.join(30)
+
+    assert outcome == ({"missed": [come[0].finals[0].raw]} if first == "store" else {"lost": {session.pk}})
+
+
+def test_who_resumes_last_holds_the_session(project):
+    _, token = resumable(project)
+
+    holders = [lifecycle.resume(token, 0).session for _ in range(3)]
+
+    lost = [lifecycle.store([progress(holder, results(1, "x"))]) for holder in holders]
+    assert lost == [{holders[0].pk}, {holders[0].pk}, set()]
+
+
+@pytest.mark.parametrize("case", ["unknown", "ended", "not resumable", "key revoked", "project deleted"])
+def test_nothing_goes_on_with_a_token_that_is_of_no_use(project, case):
+    key, _ = ApiKey.objects.issue(project, "desk")
+    session, token = lifecycle.open_session(project, **ASKED, key=key, resumable=True)
+    if case == "unknown":
+        token = "another"
+    elif case == "ended":
+        lifecycle.end(session, EndReason.CLOSED)
+    elif case == "not resumable":
+        LiveSession.objects.update(resumable=False)
+    elif case == "key revoked":
+        key.revoke()
+    else:
+        project.hide()
+
+    with pytest.raises(NotResumable) as refused:
+        lifecycle.resume(token, 0)
+
+    assert refused.value.code == ("session_ended" if case in ("ended", "not resumable") else "unknown_token")
+    assert stored(session).epoch == 1
+
+
+def test_the_token_is_nowhere_in_the_database(project):
+    session, token = lifecycle.open_session(project, **ASKED, resumable=True)
+
+    assert token not in str(LiveSession.objects.filter(pk=session.pk).values().get())
+
+
+def test_a_session_ends_once_and_is_told_of_once(project):
+    endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.com/hook")
+    session = live(project, tags=["desk"])
+    lifecycle.store([progress(session, results(1, "Hello."), duration=4.5)])
+
+    lifecycle.end(session, EndReason.CLOSED, latency={"p50_ms": 3.0})
+    with pytest.raises(NotHeld):
+        lifecycle.end(session, EndReason.STOPPED)
+
+    row = stored(session)
+    assert (row.state, row.reason, row.latency) == (State.ENDED, EndReason.CLOSED, {"p50_ms": 3.0})
+    event = Event.objects.get(type=EventType.STREAM_ENDED)
+    assert row.event == event
+    assert event.data["id"] == str(session.pk)
+    assert (event.data["reason"], event.data["duration"], event.data["tags"]) == ("closed", 4.5, ["desk"])
+    assert event.data["url"].endswith(f"/api/v1/streams/{session.pk}/")
+    assert Delivery.objects.get().endpoint == endpoint
+
+
+def test_no_result_is_stored_once_a_session_has_ended(project):
+    session = live(project)
+    lifecycle.end(session, EndReason.CLOSED)
+
+    assert lifecycle.store([progress(session, results(1, "Hello."))]) == {session.pk}
+    assert not FinalResult.objects.exists()
+
+
+def test_a_session_whose_process_died_waits_for_its_client_and_then_ends(project):
+    session, token = resumable(project)
+    forget(session)
+
+    lifecycle.lapse(LiveSession.objects.lapsed().get())
+    assert stored(session).state == State.INTERRUPTED
+    assert not LiveSession.objects.lapsed().exists()
+    assert lifecycle.resume(token, 0).session.state == State.CONNECTING
+
+    forget(session)
+    lifecycle.lapse(LiveSession.objects.lapsed().get())
+    forget(session)
+    lifecycle.lapse(LiveSession.objects.lapsed().get())
+    row = stored(session)
+    assert (row.state, row.reason) == (State.ENDED, EndReason.ABANDONED)
+    assert Event.objects.filter(type=EventType.STREAM_ENDED).count() == 1
+
+
+def test_one_that_cannot_be_resumed_ends_with_its_process(project):
+    session = live(project)
+    forget(session)
+
+    lifecycle.lapse(LiveSession.objects.lapsed().get())
+
+    assert (stored(session).state, stored(session).reason) == (State.ENDED, EndReason.LOST)
+
+
+@pytest.mark.parametrize("meanwhile", ["renewed", "resumed", "ended"])
+def test_a_session_that_somebody_looks_after_again_does_not_lapse(project, meanwhile):
+    session, token = resumable(project)
+    forget(session)
+    found = LiveSession.objects.lapsed().get()
+    if meanwhile == "renewed":
+        LiveSession.objects.renew(session.relay, 60)
+    elif meanwhile == "resumed":
+        lifecycle.resume(token, 0)
+    else:
+        lifecycle.end(session, EndReason.CLOSED)
+    before = stored(session).state
+
+    with pytest.raises(NotHeld):
+        lifecycle.lapse(found)
+
+    assert stored(session).state == before
+
+
+def test_a_process_renews_the_sessions_that_it_holds_and_no_others(project):
+    mine, interrupted, ended = live(project), resumable(project)[0], live(project)
+    lifecycle.interrupt(interrupted)
+    lifecycle.end(ended, EndReason.CLOSED)
+    others = live(project)
+    LiveSession.objects.filter(pk=others.pk).update(relay="another:1:1")
+    LiveSession.objects.exclude(pk=ended.pk).update(lease_until=Now())
+
+    assert LiveSession.objects.renew(mine.relay, 60) == 1
+
+    assert set(LiveSession.objects.lapsed()) == {interrupted, others}
+
+
+def test_a_key_has_no_more_sessions_open_than_it_may(project):
+    key, _ = ApiKey.objects.issue(project, "desk")
+    first, _ = lifecycle.open_session(project, **ASKED, key=key, limit=1)
+
+    with pytest.raises(TooManySessions):
+        lifecycle.open_session(project, **ASKED, key=key, limit=1)
+
+    lifecycle.end(first, EndReason.CLOSED)
+    lifecycle.open_session(project, **ASKED, key=key, limit=1)
+
+
+def test_the_database_holds_that_only_resumable_sessions_are_interrupted(project):
+    session = live(project)
+
+    with pytest.raises(IntegrityError), transaction.atomic():
+        session.interrupt()
+
+
+def test_nothing_is_held_by_an_epoch_of_another_session(project):
+    session = live(project)
+    come = progress(session, results(1, "Hello."))
+
+    unknown = lifecycle.Progress(uuid4(), 1, 0, 0, 0.0)
+    assert lifecycle.store([come, unknown]) == {unknown.session_id}
