@@ -1,19 +1,15 @@
 """The ASGI application of web and live."""
 
 import os
-from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcribe_project.settings")
 
-from channels.routing import ProtocolTypeRouter
+from channels.routing import ProtocolTypeRouter, URLRouter
 
 from transcribe_project.handler import get_asgi_application
 
+http = get_asgi_application()
 
-async def refuse(scope: Any, receive: Any, send: Any) -> None:
-    """There is no WebSocket here yet: the handshake is refused (403)."""
-    await receive()
-    await send({"type": "websocket.close"})
+from streaming.urls import sockets  # noqa: E402 (models are imported once Django is set up)
 
-
-application = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": refuse})
+application = ProtocolTypeRouter({"http": http, "websocket": URLRouter(sockets)})

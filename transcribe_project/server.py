@@ -34,6 +34,8 @@ class Server(uvicorn.Server):
             log_config=None,
             log_level=log_level,
             access_log=False,
+            # Audio does not shrink, and results are small: it would only cost.
+            ws_per_message_deflate=False,
             server_header=False,
             forwarded_allow_ips=settings.TRUSTED_PROXIES,
             timeout_graceful_shutdown=5,

@@ -1,0 +1,78 @@
+"""The provider's socket: opened, refused, sent to. Raw text, and no wait where nothing has to be waited for.
+
+The SDK's client for this parses every message into models, which alone doubles the cost of a proxy, and
+neither reconnects nor keeps alive. It is the judge in the tests.
+"""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import urlencode
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.connection import broadcast
+from websockets.exceptions import InvalidStatus, WebSocketException
+
+from routing.regions import Region
+
+OPEN_SECONDS = 5.0
+PING_SECONDS = 10.0
+CLOSE_SECONDS = 2.0
+MAX_MESSAGE_BYTES = 4 << 20
+# Of a provider that reads nothing: some seconds of audio. The connection is given up then.
+MAX_UNSENT_BYTES = 256 * 1024
+
+
+class NotOpened(Exception):
+    """The provider's handshake failed. `status` is None if there was no HTTP answer; `message` is its own."""
+
+    def __init__(self, status: int | None, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.retry_after = retry_after
+
+
+async def opened(region: Region, query: list[tuple[str, str]]) -> ClientConnection:
+    """A live socket of the region's provider; NotOpened."""
+    try:
+        return await connect(
+            f"{region.base_url.replace('http', 'ws', 1)}/v1/listen?{urlencode(query)}",
+            additional_headers={"Authorization": f"Token {region.api_key}"},
+            compression=None,
+            open_timeout=OPEN_SECONDS,
+            close_timeout=CLOSE_SECONDS,
+            ping_interval=PING_SECONDS,
+            ping_timeout=PING_SECONDS,
+            max_size=MAX_MESSAGE_BYTES,
+        )
+    except InvalidStatus as error:
+        raise _refused(error) from None
+    except (OSError, WebSocketException, TimeoutError) as error:
+        raise NotOpened(None, type(error).__name__) from None
+
+
+def request_id(socket: ClientConnection) -> str:
+    """The provider's `dg-request-id`; empty if it gave none."""
+    return socket.response.headers.get("dg-request-id", "") if socket.response else ""
+
+
+def send(socket: ClientConnection, data: bytes | str) -> None:
+    """Send without waiting; what is closed, or reads nothing and so is closed now, is sent nothing."""
+    if socket.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+        socket.transport.abort()
+    else:
+        # websockets has no other call that never waits.
+        broadcast((socket,), data)
+
+
+def _refused(error: InvalidStatus) -> NotOpened:
+    response = error.response
+    try:
+        said = json.loads(response.body)
+    except ValueError:
+        said = None
+    said = said if isinstance(said, dict) else {}
+    message = said.get("err_msg") or said.get("message") or response.headers.get("dg-error", "")
+    after = response.headers.get("retry-after", "")
+    return NotOpened(response.status_code, str(message), float(after) if after.isdigit() else None)
