@@ -31,6 +31,9 @@ from streaming.models import (
     TimelineEntry,
 )
 
+# Of final results, for whoever goes on with the session (streaming.rules.session.ResumePoint).
+TAIL_SECONDS = 15.0
+
 
 class NotResumable(Exception):
     """No session goes on with this token. `code` is stable, the message says what to do."""
@@ -52,11 +55,15 @@ class TooManySessions(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """A final Results message, as it goes to the client; `connection` counts those to the provider from 1."""
+    """A final Results message, as it goes to the client; `connection` counts those to the provider from 1.
+
+    `late`: it fills a hole that the live connection left.
+    """
 
     seq: int
     raw: str
     connection: int = 1
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +80,18 @@ class Moment:
 class Progress:
     """How far a session is, and what came since that was stored last.
 
-    `acked_bytes`: of the client's payload, all before which is final. `last_seq`: of the last of all `finals`
-    ever stored. `duration`: seconds of audio received. `reconnects`: connections lost to the provider.
+    `acked_bytes`, `acked_seconds`: where in the client's audio to go on from, all before which is final.
+    `last_seq`: of the last of all `finals` ever stored. `duration`: seconds of audio received. `connections`:
+    the number of the last one to the provider; `reconnects`: how many of them replaced another.
     """
 
     session_id: UUID
     epoch: int
     acked_bytes: int
+    acked_seconds: float
     last_seq: int
     duration: float
+    connections: int = 1
     reconnects: int = 0
     finals: Sequence[Final] = ()
     moments: Sequence[Moment] = ()
@@ -89,10 +99,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A session that has been taken over, and what its client has not seen: the messages, in order."""
+    """A session that has been taken over. Messages are in their order.
+
+    `missed`: what its client has not seen. `tail`: the last finals of each channel, TAIL_SECONDS of them.
+    """
 
     session: LiveSession
     missed: list[str]
+    tail: list[str]
 
 
 def open_session(
@@ -131,20 +145,25 @@ def open_session(
 
 
 def connected(session: LiveSession, region: str, request_id: str) -> None:
-    """The provider is there, for the first time or again. NotHeld if the session is another's by now."""
+    """The provider is there, for the first time since the session was opened or resumed.
+
+    Later connections are moments of its progress. NotHeld if the session is another's by now.
+    """
     with transaction.atomic():
-        session.go_live(region, settings.LEASE_SECONDS)
+        session.go_live(region, request_id, settings.LEASE_SECONDS)
         _remember(session, Happening.CONNECTED, region=region, request_id=request_id)
 
 
-# SQLite returns no column by the table's alias, so that no other column may be called `id`.
+# SQLite returns no column by its table's name, so that of the two tables only one may have an `id`.
 _STORE = """
-WITH given (session_id, held, acked, seq, seconds, lost) AS (VALUES {rows})
+WITH given (session, held, bytes, seconds, seq, length, last, lost) AS (VALUES {rows})
 UPDATE streaming_livesession
-SET acked_bytes = acked, last_seq = seq, duration = seconds, reconnects = lost
-FROM given WHERE id = session_id AND epoch = held AND state <> 'ended'
+SET acked_bytes = bytes, acked_seconds = seconds, last_seq = seq, duration = length, connections = last,
+    reconnects = lost
+FROM given WHERE id = session AND epoch = held AND state <> 'ended'
 RETURNING id
 """
+_ROW = "(%s, %s, %s, %s, %s, %s, %s, %s)"
 
 
 def store(progress: Sequence[Progress]) -> set[UUID]:
@@ -159,7 +178,9 @@ def store(progress: Sequence[Progress]) -> set[UUID]:
         kept = [each for each in progress if each.session_id in held]
         FinalResult.objects.bulk_create(
             (
-                FinalResult.parsed(each.session_id, final.seq, final.raw, final.connection)
+                FinalResult.parsed(
+                    each.session_id, final.seq, final.raw, connection=final.connection, late=final.late
+                )
                 for each in kept
                 for final in each.finals
             ),
@@ -191,14 +212,21 @@ def _advance(progress: Sequence[Progress]) -> set[UUID]:
             each.session_id if postgresql else each.session_id.hex,
             each.epoch,
             each.acked_bytes,
+            each.acked_seconds,
             each.last_seq,
             each.duration,
+            each.connections,
             each.reconnects,
         ]
-    rows = ", ".join(["(%s, %s, %s, %s, %s, %s)"] * len(progress))
+    rows = ", ".join([_ROW] * len(progress))
     with connection.cursor() as cursor:
         cursor.execute(_STORE.format(rows=rows), values)
         return {found if postgresql else UUID(found) for (found,) in cursor.fetchall()}
+
+
+def keep_prelude(session: LiveSession, prelude: bytes) -> None:
+    """The header of audio in a container, without which none of it can be understood after a resume."""
+    LiveSession.objects.filter(pk=session.pk, epoch=session.epoch).update(prelude=prelude)
 
 
 def interrupt(session: LiveSession, latency: dict[str, float] | None = None) -> None:
@@ -225,7 +253,12 @@ def resume(token: str, last_seq: int) -> Resumed:
             "session_ended", "The session ended before its client came back: begin a new one."
         ) from None
     missed = session.finals.filter(seq__gt=last_seq).order_by("seq")
-    return Resumed(session, list(missed.values_list("raw", flat=True)))
+    # Nothing is added to them any more: whoever could is fenced off.
+    return Resumed(
+        session,
+        list(missed.values_list("raw", flat=True)),
+        list(session.finals.filter(late=False).tail(TAIL_SECONDS).values_list("raw", flat=True)),
+    )
 
 
 def end(

@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 from django.conf import settings
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import F, Max, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -43,17 +43,17 @@ ENTERED_FROM: dict[State, tuple[State, ...]] = {
 
 
 class EndReason(models.TextChoices):
-    """How a session ended. All but the first may have lost what was still on its way."""
+    """How a session ended: as its rules say (streaming.rules.actions), or as others found it."""
 
-    CLOSED = "closed", "The client ended it, and all that it had sent was transcribed."
-    DISCONNECTED = "disconnected", "The client vanished, and could not come back."
-    ABANDONED = "abandoned", "The client vanished, and did not come back in time."
-    SLOW = "slow", "The client did not take what it was sent."
-    REFUSED = "refused", "The provider refused what was asked for, or the audio."
-    UNREACHABLE = "unreachable", "The provider could not be reached for too long."
-    LOST = "lost", "The process that served it died."
-    STOPPED = "stopped", "The server was stopped."
-    DELETED = "deleted", "Its project was deleted."
+    FINISHED = "finished", "The client ended it and has had everything."
+    CLIENT_GONE = "client_gone", "The client vanished and did not come back."
+    REFUSED = "refused", "The provider refused what was asked for."
+    UNAVAILABLE = "unavailable", "The provider could not be reached for too long."
+    BAD_AUDIO = "bad_audio", "The provider cannot decode the audio."
+    TOO_SLOW = "too_slow", "The client did not take what it was sent."
+    DRAINED = "drained", "The server was stopped."
+    LOST = "lost", "The process that served it died, and it was not resumable."
+    DELETED = "deleted", "It was deleted, or its project was."
 
 
 class NotHeld(Exception):
@@ -134,10 +134,14 @@ class LiveSession(models.Model):
 
     # How it goes
     region = models.CharField(max_length=50, blank=True)
+    request_id = models.CharField(max_length=100, blank=True, help_text="As its results name it.")
     acked_bytes = models.BigIntegerField(default=0, help_text="Of the client's: final and stored.")
+    acked_seconds = models.FloatField(default=0.0, help_text="The same, in seconds of audio.")
+    prelude = models.BinaryField(default=b"", help_text="The header of audio in a container.")
     last_seq = models.BigIntegerField(default=0, help_text="Of the last result that is stored.")
     duration = models.FloatField(default=0.0, help_text="seconds of audio")
-    reconnects = models.PositiveIntegerField(default=0, help_text="Connections lost to the provider.")
+    connections = models.PositiveIntegerField(default=0, help_text="To the provider; the last one's number.")
+    reconnects = models.PositiveIntegerField(default=0, help_text="Of those, how many replaced another.")
     latency = models.JSONField(default=dict, help_text="p50_ms, p95_ms, p99_ms and how many results.")
     client_latency = models.JSONField(default=dict, help_text="The same, as the browser saw it.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -211,11 +215,12 @@ class LiveSession(models.Model):
 
     # Moves of the relay that holds it
 
-    def go_live(self, region: str, lease_seconds: float) -> None:
+    def go_live(self, region: str, request_id: str, lease_seconds: float) -> None:
         """The provider is there. NotHeld if this relay does not hold the session any more, as below."""
         self._enter_held(
             State.LIVE,
             region=region,
+            request_id=self.request_id or request_id,
             connected_at=self.connected_at or timezone.now(),
             lease_until=seconds_from_now(lease_seconds),
         )
@@ -244,7 +249,7 @@ class LiveSession(models.Model):
             interrupted_at=None,
             lease_until=seconds_from_now(lease_seconds),
         )
-        self.refresh_from_db(fields=["epoch", "acked_bytes", "last_seq", "duration", "reconnects"])
+        self.refresh_from_db()
 
     def lapse(self) -> None:
         """Nobody looks after it: its client has RESUME_SECONDS to come back, if it can and they are not over.
@@ -260,7 +265,7 @@ class LiveSession(models.Model):
                 lease_until=seconds_from_now(RESUME_SECONDS),
             )
         else:
-            reason = EndReason.ABANDONED if self.state == State.INTERRUPTED else EndReason.LOST
+            reason = EndReason.CLIENT_GONE if self.state == State.INTERRUPTED else EndReason.LOST
             self._end(reason, still=lapsed)
 
     def _end(self, reason: EndReason, *, still: Q, **fields: Any) -> None:
@@ -287,6 +292,13 @@ class LiveSession(models.Model):
 def _hashed(token: str) -> str:
     # Fast, since nobody can try 256 random bits.
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+class FinalResultQuerySet(models.QuerySet["FinalResult"]):
+    def tail(self, seconds: float) -> FinalResultQuerySet:
+        """Those that end within `seconds` of the end of their channel, the oldest first."""
+        ends = self.order_by().values("channel").annotate(last=Max("end")).values_list("last", flat=True)
+        return self.filter(end__gte=min(ends, default=0.0) - seconds).order_by("seq")
 
 
 class FinalResult(models.Model):
@@ -316,6 +328,8 @@ class FinalResult(models.Model):
     raw = models.TextField()
     created_at = models.DateTimeField(default=timezone.now)
 
+    objects: ClassVar[FinalResultQuerySet] = FinalResultQuerySet.as_manager()  # type: ignore[assignment]
+
     class Meta:
         ordering = ("seq",)
         constraints = (models.UniqueConstraint(fields=("session", "seq"), name="final_result_once"),)
@@ -324,7 +338,7 @@ class FinalResult(models.Model):
         return f"{self.seq} of {self.session_id}"
 
     @classmethod
-    def parsed(cls, session_id: UUID, seq: int, raw: str, connection: int) -> FinalResult:
+    def parsed(cls, session_id: UUID, seq: int, raw: str, **fields: Any) -> FinalResult:
         """From a final Results message as it goes to the client; not saved."""
         message = orjson.loads(raw)
         start = message["start"]
@@ -336,9 +350,8 @@ class FinalResult(models.Model):
             end=start + message["duration"],
             text=_best(message).get("transcript", ""),
             speech_final=message.get("speech_final", False),
-            late=message.get("late", False),
-            connection=connection,
             raw=raw,
+            **fields,
         )
 
     @property

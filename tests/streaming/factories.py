@@ -46,6 +46,7 @@ def progress(session: LiveSession, *finals: Final, **fields) -> Progress:
     """What its relay has to store when these finals have come."""
     come = {
         "acked_bytes": 32_000 * len(finals),
+        "acked_seconds": float(len(finals)),
         "last_seq": finals[-1].seq if finals else 0,
         "duration": float(len(finals)),
     }

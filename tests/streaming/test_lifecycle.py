@@ -1,6 +1,7 @@
 """What a relay stores of its sessions, and who may still store when another has taken over."""
 
 import threading
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -12,6 +13,7 @@ from jobs.models import ApiKey, Delivery, Event, EventType, WebhookEndpoint
 from streaming import lifecycle
 from streaming.lifecycle import Moment, NotResumable, TooManySessions
 from streaming.models import EndReason, FinalResult, Happening, LiveSession, NotHeld, State
+from streaming.rules import actions
 from tests.streaming.factories import live, progress, results
 
 ASKED = {"options": {"model": "nova-3"}, "tags": ["desk"]}
@@ -101,13 +103,35 @@ def test_a_resume_gets_what_its_client_has_not_seen_and_fences_off_the_old_relay
     assert resumed.missed == [final.raw for final in finals[1:]]
     assert (new.pk, new.epoch, new.acked_bytes, new.last_seq) == (old.pk, 2, 9_000, 9)
     assert lifecycle.store([progress(old, results(10, "late"))]) == {old.pk}
-    for move in (lifecycle.interrupt, lambda it: lifecycle.end(it, EndReason.CLOSED)):
+    for move in (lifecycle.interrupt, lambda it: lifecycle.end(it, EndReason.FINISHED)):
         with pytest.raises(NotHeld):
             move(old)
     with pytest.raises(NotHeld):
         lifecycle.connected(old, "default", "another")
     assert stored(new).finals.count() == 3
     assert stored(new).state == State.CONNECTING
+
+
+def test_a_resume_gets_the_last_finals_of_each_channel_but_late_ones(project):
+    session, token = resumable(project)
+    finals = [
+        results(1, "old", 0.0),
+        results(2, "left", 2.0, channel_index=[0, 2]),
+        results(3, "right", 30.0, channel_index=[1, 2]),
+        replace(results(4, "filled", 8.0), late=True),
+    ]
+    lifecycle.store([progress(session, *finals)])
+
+    tail = lifecycle.resume(token, last_seq=4).tail
+
+    assert tail == [final.raw for final in finals[:3]]
+    lifecycle.store([progress(LiveSession.objects.get(), results(5, "more", 29.0, channel_index=[0, 2]))])
+    assert [final.seq for final in session.finals.filter(late=False).tail(15)] == [3, 5]
+
+
+def test_every_reason_that_ends_a_session_by_its_rules_is_known(project):
+    for reason in actions.EndReason:
+        assert reason.is_interruption or EndReason(reason.value)
 
 
 def test_others_are_stored_when_one_session_is_lost(project):
@@ -166,7 +190,7 @@ def test_nothing_goes_on_with_a_token_that_is_of_no_use(project, case):
     if case == "unknown":
         token = "another"
     elif case == "ended":
-        lifecycle.end(session, EndReason.CLOSED)
+        lifecycle.end(session, EndReason.FINISHED)
     elif case == "not resumable":
         LiveSession.objects.update(resumable=False)
     elif case == "key revoked":
@@ -192,23 +216,23 @@ def test_a_session_ends_once_and_is_told_of_once(project):
     session = live(project, tags=["desk"])
     lifecycle.store([progress(session, results(1, "Hello."), duration=4.5)])
 
-    lifecycle.end(session, EndReason.CLOSED, latency={"p50_ms": 3.0})
+    lifecycle.end(session, EndReason.FINISHED, latency={"p50_ms": 3.0})
     with pytest.raises(NotHeld):
-        lifecycle.end(session, EndReason.STOPPED)
+        lifecycle.end(session, EndReason.DRAINED)
 
     row = stored(session)
-    assert (row.state, row.reason, row.latency) == (State.ENDED, EndReason.CLOSED, {"p50_ms": 3.0})
+    assert (row.state, row.reason, row.latency) == (State.ENDED, EndReason.FINISHED, {"p50_ms": 3.0})
     event = Event.objects.get(type=EventType.STREAM_ENDED)
     assert row.event == event
     assert event.data["id"] == str(session.pk)
-    assert (event.data["reason"], event.data["duration"], event.data["tags"]) == ("closed", 4.5, ["desk"])
+    assert (event.data["reason"], event.data["duration"], event.data["tags"]) == ("finished", 4.5, ["desk"])
     assert event.data["url"].endswith(f"/api/v1/streams/{session.pk}/")
     assert Delivery.objects.get().endpoint == endpoint
 
 
 def test_no_result_is_stored_once_a_session_has_ended(project):
     session = live(project)
-    lifecycle.end(session, EndReason.CLOSED)
+    lifecycle.end(session, EndReason.FINISHED)
 
     assert lifecycle.store([progress(session, results(1, "Hello."))]) == {session.pk}
     assert not FinalResult.objects.exists()
@@ -228,7 +252,7 @@ def test_a_session_whose_process_died_waits_for_its_client_and_then_ends(project
     forget(session)
     lifecycle.lapse(LiveSession.objects.lapsed().get())
     row = stored(session)
-    assert (row.state, row.reason) == (State.ENDED, EndReason.ABANDONED)
+    assert (row.state, row.reason) == (State.ENDED, EndReason.CLIENT_GONE)
     assert Event.objects.filter(type=EventType.STREAM_ENDED).count() == 1
 
 
@@ -251,7 +275,7 @@ def test_a_session_that_somebody_looks_after_again_does_not_lapse(project, meanw
     elif meanwhile == "resumed":
         lifecycle.resume(token, 0)
     else:
-        lifecycle.end(session, EndReason.CLOSED)
+        lifecycle.end(session, EndReason.FINISHED)
     before = stored(session).state
 
     with pytest.raises(NotHeld):
@@ -263,7 +287,7 @@ def test_a_session_that_somebody_looks_after_again_does_not_lapse(project, meanw
 def test_a_process_renews_the_sessions_that_it_holds_and_no_others(project):
     mine, interrupted, ended = live(project), resumable(project)[0], live(project)
     lifecycle.interrupt(interrupted)
-    lifecycle.end(ended, EndReason.CLOSED)
+    lifecycle.end(ended, EndReason.FINISHED)
     others = live(project)
     LiveSession.objects.filter(pk=others.pk).update(relay="another:1:1")
     LiveSession.objects.exclude(pk=ended.pk).update(lease_until=Now())
@@ -280,7 +304,7 @@ def test_a_key_has_no_more_sessions_open_than_it_may(project):
     with pytest.raises(TooManySessions):
         lifecycle.open_session(project, **ASKED, key=key, limit=1)
 
-    lifecycle.end(first, EndReason.CLOSED)
+    lifecycle.end(first, EndReason.FINISHED)
     lifecycle.open_session(project, **ASKED, key=key, limit=1)
 
 
@@ -295,5 +319,5 @@ def test_nothing_is_held_by_an_epoch_of_another_session(project):
     session = live(project)
     come = progress(session, results(1, "Hello."))
 
-    unknown = lifecycle.Progress(uuid4(), 1, 0, 0, 0.0)
+    unknown = lifecycle.Progress(uuid4(), 1, 0, 0.0, 0, 0.0)
     assert lifecycle.store([come, unknown]) == {unknown.session_id}
