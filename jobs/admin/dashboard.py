@@ -65,7 +65,7 @@ def dashboard(now: datetime) -> dict[str, Any]:
     """Eleven queries, each over an index or over the rows of open jobs alone."""
     workers = list(WorkerProcess.objects.alive().order_by("name"))
     lanes = _lanes(now, workers)
-    deliveries_due = Delivery.objects.filter(status=DeliveryStatus.PENDING).count()
+    deliveries_due = Delivery.objects.pending().count()
     backlogged = {lane.queue for lane in lanes if lane.queued or lane.waiting}
     if deliveries_due:
         backlogged.add(WEBHOOK_QUEUE)

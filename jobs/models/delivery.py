@@ -32,17 +32,21 @@ class DeliveryStatus(models.TextChoices):
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def pending(self) -> DeliveryQuerySet:
+        """To be attempted, now or later."""
+        return self.filter(status=DeliveryStatus.PENDING)
+
     def due(self) -> DeliveryQuerySet:
         """To be attempted now."""
-        return self.idle().filter(status=DeliveryStatus.PENDING, run_at__lte=Now())
+        return self.idle().pending().filter(run_at__lte=Now())
 
     def idle(self) -> DeliveryQuerySet:
         """Nobody is at it, or whoever was has not come back."""
         return self.filter(Q(lease_token=None) | Q(lease_until__lte=Now()))
 
     def waiting(self) -> DeliveryQuerySet:
-        """To be attempted now or later, and leased to nobody."""
-        return self.filter(status=DeliveryStatus.PENDING, lease_token=None)
+        """Pending, and leased to nobody."""
+        return self.pending().filter(lease_token=None)
 
     def claim(
         self,

@@ -146,7 +146,8 @@ class WebhookEndpoint(Signing):
         return True
 
     def enable(self) -> None:
-        """Begin anew, with no failures held against it."""
+        """Begin anew, with no failures held against it; nothing if it is enabled."""
         anew = {"disabled_at": None, "disabled_reason": "", "failing_since": None, "last_failed_at": None}
-        WebhookEndpoint.objects.existing().filter(pk=self.pk).update(**anew, failures=0)
+        disabled = WebhookEndpoint.objects.existing().filter(pk=self.pk, disabled_at__isnull=False)
+        disabled.update(**anew, failures=0)
         self.refresh_from_db(fields=(*anew, "failures"))

@@ -69,17 +69,19 @@ def disable(endpoint: WebhookEndpoint, reason: DisabledReason) -> None:
 
 def change(endpoint: WebhookEndpoint, fields: dict[str, Any]) -> None:
     """Change its fields, with `is_enabled` among them; a new address holds for what is on its way too."""
-    enabled = fields.pop("is_enabled", endpoint.is_enabled)
+    enabled = fields.pop("is_enabled", None)
     with transaction.atomic():
+        if "url" in fields:
+            # Also what is attempted just now, which is tried again. Before the endpoint, as they are settled.
+            pending = endpoint.deliveries.pending()
+            pending.locked()
+            pending.update(url=fields["url"], receiver=receiver_of(fields["url"]))
         for name, value in fields.items():
             setattr(endpoint, name, value)
         endpoint.save(update_fields=list(fields))
-        if "url" in fields:
-            receiver = receiver_of(endpoint.url)
-            endpoint.deliveries.waiting().update(url=endpoint.url, receiver=receiver)
-        if enabled and not endpoint.is_enabled:
+        if enabled:
             endpoint.enable()
-        elif not enabled:
+        elif enabled is not None:
             disable(endpoint, DisabledReason.BY_HAND)
 
 

@@ -130,6 +130,54 @@ def test_an_event_is_delivered_to_an_endpoint_with_its_own_secret(project, endpo
     assert Delivery.objects.get().log.get().address == "127.0.0.1"
 
 
+# Changing
+
+
+def test_a_new_address_holds_for_what_is_attempted_just_now_too(project, endpoint, receiver):
+    happen(project)
+    ((claimed,),) = Delivery.objects.claim(1, 60)
+    receiver.behave = answering(500)
+
+    endpoints.change(endpoint, {"url": f"{receiver.url}/new"})
+    deliverer.settle([wire.post(claimed)])
+
+    retried = Delivery.objects.get(status=DeliveryStatus.PENDING)
+    assert [request.target for request in receiver.requests] == ["/hook"]
+    assert (retried.url, retried.receiver) == (f"{receiver.url}/new", receiver.url)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_change_of_something_else_leaves_it_as_enabled_as_somebody_made_it_meanwhile(endpoint, enabled):
+    if enabled:
+        endpoints.disable(endpoint, DisabledReason.BY_HAND)
+    read_before = WebhookEndpoint.objects.get(pk=endpoint.pk)
+    endpoints.change(endpoint, {"is_enabled": enabled})
+
+    endpoints.change(read_before, {"description": "CRM"})
+
+    endpoint.refresh_from_db()
+    assert (endpoint.is_enabled, endpoint.description) == (enabled, "CRM")
+
+
+def test_enabling_one_that_somebody_disabled_meanwhile_enables_it(endpoint):
+    read_before = WebhookEndpoint.objects.get(pk=endpoint.pk)
+    endpoints.disable(endpoint, DisabledReason.BY_HAND)
+
+    endpoints.change(read_before, {"is_enabled": True})
+
+    endpoint.refresh_from_db()
+    assert endpoint.is_enabled
+
+
+def test_enabling_one_that_is_enabled_forgives_nothing(endpoint):
+    failing(endpoint, days=1, failures=3, last_failed_days_ago=0)
+
+    endpoints.change(endpoint, {"is_enabled": True})
+
+    endpoint.refresh_from_db()
+    assert endpoint.failures == 3
+
+
 # Secrets
 
 
