@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import logging
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.template.loader import render_to_string
 from django.views import defaults
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -178,8 +180,12 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django has logged what it was."""
+    """Django has logged what it was, and is still handling it."""
     if not request.path.startswith(BELOW):
+        match sys.exception():
+            case InsufficientStorage() | OSError(errno=errno.ENOSPC):
+                # A form is read, files and all, to find its CSRF token: before there is a view to answer.
+                return HttpResponse(render_to_string("507.html"), status=507)
         return defaults.server_error(request)
     return JsonResponse(_envelope("internal_error", INTERNAL_ERROR), status=500)
 

@@ -1,5 +1,7 @@
 """What people are shown when there is no page to show."""
 
+import errno
+
 import pytest
 from django.contrib.auth.models import User
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
@@ -53,6 +55,16 @@ def test_errors_need_no_database_and_write_no_style_of_their_own(rf, answer):
     assert "<h1>" in text
     assert "style=" not in text
     assert "<style" not in text
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_form_is_told_as_such(rf):
+    try:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    except OSError:
+        response = errors.server_error(rf.post("/page"))
+
+    assert response.status_code == 507
+    assert "no room left" in response.content.decode()
 
 
 def test_browsers_that_ask_for_the_icon_find_it():

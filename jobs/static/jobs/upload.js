@@ -90,6 +90,7 @@ const inWords = (code) => {
     case 0: return "The connection was lost. Try again.";
     case 403: return "You are not logged in any more, or the page is too old: load it again.";
     case 413: return "The server takes no file as large as this. Split or compress it.";
+    case 507: return "There is no room left to store it. Try again later, or ask whoever runs the service to make room.";
     default: return `The server answered ${code}. Try again; if it happens again, tell whoever runs it.`;
   }
 };

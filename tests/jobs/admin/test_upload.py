@@ -4,6 +4,7 @@ import io
 import zipfile
 
 import pytest
+from django.test import Client
 from django.urls import reverse
 
 from jobs.batches.unpacking import open_next
@@ -131,6 +132,19 @@ def test_a_file_that_is_too_large_is_refused(staff_client, settings):
 
     assert response.json()["results"][0]["error"]["code"] == "too_large"
     assert not Recording.objects.exists()
+
+
+def test_what_does_not_fit_on_the_disk_is_refused_with_what_to_do(staff, settings):
+    # As a browser's are, its forms are read to find their CSRF token.
+    client = Client(enforce_csrf_checks=True, raise_request_exception=False)
+    client.force_login(staff)
+    client.get(UPLOAD)
+    settings.DISK_RESERVE_BYTES = 1 << 60
+
+    response = send(client, wav())
+
+    assert response.status_code == 507
+    assert "ask whoever runs the service to make room" in response.content.decode()
 
 
 @pytest.mark.parametrize(
