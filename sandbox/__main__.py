@@ -17,6 +17,7 @@ from sandbox.app import Sandbox, Settings
 from sandbox.callbacks import RETRY_SECONDS
 from sandbox.credentials import Credentials
 from sandbox.engines import EngineUnavailable, choose
+from sandbox.live.handshake import SILENCE_SECONDS
 
 
 class ProtocolShowingTransport(HttpToolsProtocol):
@@ -57,6 +58,10 @@ def main() -> int:
     parser.add_argument(
         "--max-concurrent", type=int, default=0, help="more requests at once get 429; 0: no limit"
     )
+    parser.add_argument("--max-streams", type=int, default=0, help="more live connections at once get 429")
+    parser.add_argument(
+        "--silence-seconds", type=float, default=SILENCE_SECONDS, help="close live connections without audio"
+    )
     parser.add_argument("--callback-retry-seconds", type=float, default=RETRY_SECONDS)
     parser.add_argument("--log-level", choices=("debug", "info", "warning"), default="warning")
     parser.add_argument(
@@ -73,12 +78,22 @@ def main() -> int:
         sys.stderr.write(f"The moonshine engine cannot run here: {error}\n")
         return 1
     sys.stderr.write(f"sandbox engine: {engine.model.name}\n")
-    settings = Settings(arguments.max_bytes, arguments.max_concurrent, arguments.callback_retry_seconds)
+    settings = Settings(
+        arguments.max_bytes,
+        arguments.max_concurrent,
+        arguments.callback_retry_seconds,
+        arguments.max_streams,
+        arguments.silence_seconds,
+    )
     config = uvicorn.Config(
         Sandbox(engine, Credentials(arguments.key), settings),
         host=arguments.host,
         port=arguments.port,
         http=ProtocolShowingTransport,
+        ws="websockets-sansio",
+        # Deepgram's server does not ping, nor compress.
+        ws_ping_interval=None,
+        ws_per_message_deflate=False,
         log_config=None,
         access_log=False,
         timeout_keep_alive=30,

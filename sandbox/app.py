@@ -1,6 +1,7 @@
 """The ASGI application: who may ask for what, and what is written down about it."""
 
 import logging
+import random
 from dataclasses import dataclass, replace
 
 import httpx
@@ -14,6 +15,7 @@ from sandbox.errors import DeepgramError
 from sandbox.faults import BadFault, Schedule
 from sandbox.journal import Journal
 from sandbox.listen import Listen
+from sandbox.live.handshake import SILENCE_SECONDS, Live
 from sandbox.messages import Answer, ClientGone, Receive, Request, Scope, Send
 from sandbox.misbehaviour import misbehave
 
@@ -29,6 +31,9 @@ class Settings:
     max_concurrent: int = 0
     """Requests to `/v1/listen` beyond so many at once get a 429; 0 for no limit."""
     callback_retry_seconds: float = RETRY_SECONDS
+    max_streams: int = 0
+    """Live connections beyond so many at once get a 429; 0 for no limit."""
+    silence_seconds: float = SILENCE_SECONDS
 
 
 class Sandbox:
@@ -38,19 +43,26 @@ class Sandbox:
         self._settings = settings
         self._schedule = Schedule()
         self._journal = Journal()
+        self._live = Live(
+            engine if isinstance(engine, ScriptedEngine) else None,
+            credentials,
+            lambda handshake: self._fault(handshake, live=True),
+            max_streams=settings.max_streams,
+            silence_seconds=settings.silence_seconds,
+        )
         self._listen: Listen
         """Made at startup, since its HTTP client belongs to the running loop."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match scope["type"]:
             case "lifespan":
-                await self._live(receive, send)
+                await self._run(receive, send)
             case "http":
                 await self._serve(Request(scope, receive), send)
-            case "websocket":  # Refused with 403 until there is a live side.
-                await send({"type": "websocket.close"})
+            case "websocket":
+                await self._live.serve(scope, receive, send)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _run(self, receive: Receive, send: Send) -> None:
         await receive()
         # Callbacks and remote recordings may take long to answer, but not to connect.
         async with httpx.AsyncClient(timeout=httpx.Timeout(60, connect=5), max_redirects=5) as client:
@@ -101,10 +113,12 @@ class Sandbox:
         await Answer.error(error, request.id).send(request, send)
         return error.status
 
-    def _fault(self, request: Request) -> faults.Fault | None:
+    def _fault(self, request: Request, *, live: bool = False) -> faults.Fault | None:
         """The one asked for in the request itself, else the schedule's. Raises BadFault."""
         asked = request.headers.get("x-sandbox-fault") or next(iter(request.values("sandbox_fault")), None)
-        return faults.parse(asked) if asked else self._schedule.fault_for(request.path, request.tags)
+        if asked:
+            return faults.parse(asked).drawn(random.Random())  # noqa: S311 - no secret
+        return self._schedule.fault_for(request.path, request.tags, live=live)
 
     async def _proper_answer(self, request: Request) -> Answer:
         try:
@@ -138,7 +152,7 @@ class Sandbox:
                     {
                         "system_health": "Healthy",
                         "active_batch_requests": self._journal.active,
-                        "active_stream_requests": 0,
+                        "active_stream_requests": self._live.journal.active,
                         "active_listen_v2_stream_requests": 0,
                     }
                 )
@@ -162,7 +176,7 @@ class Sandbox:
                 "version": model.version,
                 "uuid": model.uuid,
                 "batch": True,
-                "streaming": False,
+                "streaming": True,
                 "formatted_output": True,
             }
             for name in sorted(query.MODELS)
@@ -182,6 +196,11 @@ class Sandbox:
                     return Answer.of(self._journal.as_json())
                 case "DELETE", "/sandbox/requests":
                     self._journal.clear()
+                    return Answer(204, b"")
+                case "GET", "/sandbox/streams":
+                    return Answer.of(self._live.journal.as_json())
+                case "DELETE", "/sandbox/streams":
+                    self._live.journal.clear()
                     return Answer(204, b"")
                 case "PUT", "/sandbox/transcript":
                     self._script(await request.json())

@@ -1,4 +1,4 @@
-"""One HTTP request and its answer, over plain ASGI."""
+"""One HTTP request, or the handshake of a WebSocket, and its answer, over plain ASGI."""
 
 import asyncio
 import json
@@ -45,21 +45,22 @@ class Answer:
         return cls(error.status, body, headers={"dg-error": reason})
 
     def head(self, request: "Request") -> list[tuple[bytes, bytes]]:
-        """All headers: Deepgram's id of the request, and its CORS headers for SDKs in browsers."""
-        headers = {
-            "content-type": self.content_type,
-            "content-length": str(len(self.body)),
-            "dg-request-id": request.id,
-            "access-control-allow-origin": request.headers.get("origin", "*"),
-            "access-control-expose-headers": EXPOSED_HEADERS,
-            "vary": "origin",
-            **self.headers,
-        }
-        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        headers = {"content-type": self.content_type, "content-length": str(len(self.body)), **self.headers}
+        return [*request.answer_headers(), *_encoded(headers)]
 
     async def send(self, request: "Request", send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status, "headers": self.head(request)})
         await send({"type": "http.response.body", "body": self.body})
+
+    async def refuse(self, request: "Request", send: Send) -> None:
+        """In place of accepting a WebSocket."""
+        head = self.head(request)
+        await send({"type": "websocket.http.response.start", "status": self.status, "headers": head})
+        await send({"type": "websocket.http.response.body", "body": self.body})
+
+
+def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 
 class Request:
@@ -68,7 +69,7 @@ class Request:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.id = str(uuid.uuid4())
         self.created = datetime.now(UTC)
-        self.method: str = scope["method"]
+        self.method: str = scope.get("method", "GET")
         self.path: str = scope["path"]
         self.query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -78,6 +79,17 @@ class Request:
         self.body_ended = False
         self.sha256: str | None = None
         self.size: int | None = None
+
+    def answer_headers(self) -> list[tuple[bytes, bytes]]:
+        """What every answer has: Deepgram's id of the request, and its CORS headers for SDKs in browsers."""
+        return _encoded(
+            {
+                "dg-request-id": self.id,
+                "access-control-allow-origin": self.headers.get("origin", "*"),
+                "access-control-expose-headers": EXPOSED_HEADERS,
+                "vary": "origin",
+            }
+        )
 
     @property
     def tags(self) -> list[str]:

@@ -27,7 +27,7 @@ async def misbehave(
     """
     match fault.kind:
         case faults.STATUS if fault.at == "head":
-            answer = _refusal(fault, request)
+            answer = refusal(fault, request)
             await answer.send(request, send)
             return answer.status
         case faults.STATUS | faults.NOT_JSON | faults.EMPTY:
@@ -43,19 +43,19 @@ async def misbehave(
             request.transport.pause_reading()
             # Nothing is read any more, so not even the client's farewell is noticed.
             await asyncio.sleep(faults.MAX_SECONDS)
-            _reset(request)
+            reset(request.transport)
         case faults.RESET if fault.at == "upload":
             await _read_bytes(request, fault.after)
-            _reset(request)
+            reset(request.transport)
             await request.disconnected()
         case faults.RESET if fault.at == "request":
             await read()
-            _reset(request)
+            reset(request.transport)
             await request.disconnected()
         case faults.RESET:
             answer = await proper()
             await _send_half(answer, request, send)
-            _reset(request)
+            reset(request.transport)
             await request.disconnected()
             return answer.status
         case faults.TRUNCATED:
@@ -90,10 +90,11 @@ def _replacement(fault: Fault, request: Request) -> Answer:
         case faults.EMPTY:
             return Answer(200, b"")
         case _:
-            return _refusal(fault, request)
+            return refusal(fault, request)
 
 
-def _refusal(fault: Fault, request: Request) -> Answer:
+def refusal(fault: Fault, request: Request) -> Answer:
+    """The status of a fault, with Deepgram's wording unless the fault has its own."""
     known = errors.BY_STATUS.get(fault.status)
     answer = Answer.error(known, request.id) if known else Answer.of({}, fault.status)
     if fault.body is not None:
@@ -111,11 +112,11 @@ async def _read_bytes(request: Request, count: int) -> None:
             return
 
 
-def _reset(request: Request) -> None:
+def reset(transport: asyncio.Transport) -> None:
     """Ends the connection with a TCP reset instead of a farewell: what a lingering time of zero does."""
-    connection = request.transport.get_extra_info("socket")
+    connection = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    request.transport.abort()
+    transport.abort()
 
 
 async def _send_half(answer: Answer, request: Request, send: Send) -> None:

@@ -69,6 +69,33 @@ class ListenOptions:
     extra: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class LiveOptions:
+    """What a live stream asks for beyond ListenOptions. Seconds; None for never."""
+
+    listen: ListenOptions
+    interim_results: bool = False
+    endpointing: float | None = 0.01
+    utterance_end: float | None = None
+    vad_events: bool = False
+
+
+def parse_live(query: Sequence[tuple[str, str]]) -> LiveOptions:
+    """The options in the query of a live stream. Raises DeepgramError 400."""
+    given = _Parameters(query)
+    listen = parse(query)
+    if given.text("model") is None:
+        raise errors.bad_query("missing field `model`")
+    utterance_end = given.integer("utterance_end_ms", low=1000, high=60_000)
+    return LiveOptions(
+        listen,
+        interim_results=given.boolean("interim_results"),
+        endpointing=_endpointing(given),
+        utterance_end=None if utterance_end is None else utterance_end / 1000,
+        vad_events=given.boolean("vad_events"),
+    )
+
+
 def parse(query: Sequence[tuple[str, str]]) -> ListenOptions:
     """The options in `query`, in which keys may repeat. Raises DeepgramError 400."""
     given = _Parameters(query)
@@ -168,6 +195,14 @@ def _is_uuid(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _endpointing(given: _Parameters) -> float | None:
+    value = (given.text("endpointing") or "true").lower()
+    if value in ("true", "false"):
+        return LiveOptions.endpointing if value == "true" else None
+    milliseconds = given.integer("endpointing", low=0, high=60_000)
+    return None if milliseconds is None else milliseconds / 1000
 
 
 def _detect_language(given: _Parameters) -> bool:

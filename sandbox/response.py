@@ -45,7 +45,7 @@ def transcription(
     model: ModelInfo,
 ) -> dict[str, Any]:
     """The whole answer. `channels` holds one list of words per channel that was recognised."""
-    channels = [_as_asked(words, options) for words in channels]
+    channels = [as_asked(words, options) for words in channels]
     metadata: dict[str, Any] = {
         "transaction_key": "deprecated",
         "request_id": request_id,
@@ -74,7 +74,7 @@ def transcription(
     return {"metadata": metadata, "results": results}
 
 
-def _as_asked(words: Sequence[Word], options: ListenOptions) -> Sequence[Word]:
+def as_asked(words: Sequence[Word], options: ListenOptions) -> Sequence[Word]:
     # A recogniser that cannot be told of a term can still be made to spell it as the caller does.
     for term in options.keyterms:
         words = respelled(words, term)
@@ -85,8 +85,8 @@ def _as_asked(words: Sequence[Word], options: ListenOptions) -> Sequence[Word]:
 
 def _channel(words: Sequence[Word], options: ListenOptions) -> dict[str, Any]:
     alternative: dict[str, Any] = {
-        "transcript": _text(words, options),
-        "confidence": _confidence(words),
+        "transcript": text(words, options),
+        "confidence": confidence(words),
         "words": [_word(word, options) for word in words],
     }
     if options.language == "multi":
@@ -119,11 +119,11 @@ def _word(word: Word, options: ListenOptions) -> dict[str, Any]:
     return result
 
 
-def _text(words: Sequence[Word], options: ListenOptions) -> str:
+def text(words: Sequence[Word], options: ListenOptions) -> str:
     return " ".join(word.text if options.punctuate else word.bare for word in words)
 
 
-def _confidence(words: Sequence[Word]) -> float:
+def confidence(words: Sequence[Word]) -> float:
     return round(sum(word.confidence for word in words) / len(words), 6) if words else 0.0
 
 
@@ -144,9 +144,9 @@ def _utterance(words: Sequence[Word], channel: int, options: ListenOptions) -> d
     utterance: dict[str, Any] = {
         "start": round(words[0].start, 3),
         "end": round(words[-1].end, 3),
-        "confidence": _confidence(words),
+        "confidence": confidence(words),
         "channel": channel,
-        "transcript": _text(words, options),
+        "transcript": text(words, options),
         "words": [_word(word, options) for word in words],
         "id": str(uuid.uuid4()),
     }
@@ -162,7 +162,7 @@ def _paragraphs(words: Sequence[Word], options: ListenOptions) -> dict[str, Any]
         paragraph: dict[str, Any] = {
             "sentences": [
                 {
-                    "text": _text(sentence, options),
+                    "text": text(sentence, options),
                     "start": round(sentence[0].start, 3),
                     "end": round(sentence[-1].end, 3),
                 }
@@ -172,12 +172,12 @@ def _paragraphs(words: Sequence[Word], options: ListenOptions) -> dict[str, Any]
             "start": round(first.start, 3),
             "end": round(last.end, 3),
         }
-        text = " ".join(sentence["text"] for sentence in paragraph["sentences"])
+        written = " ".join(sentence["text"] for sentence in paragraph["sentences"])
         if options.diarize:
             paragraph["speaker"] = first.speaker
-            text = f"Speaker {first.speaker}: {text}"
+            written = f"Speaker {first.speaker}: {written}"
         paragraphs.append(paragraph)
-        texts.append(text)
+        texts.append(written)
     return {"transcript": "\n" + "\n\n".join(texts) if texts else "", "paragraphs": paragraphs}
 
 

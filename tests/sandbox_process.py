@@ -115,15 +115,20 @@ class SandboxProcess:
         """`total, active, peak, by_path, by_status, by_sha256, by_tag, recent` of `/v1/listen`."""
         return self._call("GET", "/sandbox/requests")
 
+    def streams(self) -> dict[str, Any]:
+        """`total, active, peak, recent` of live connections; docs/sandbox.md has the fields of an entry."""
+        return self._call("GET", "/sandbox/streams")
+
     def set_transcript(self, text: str | None) -> None:
         """What the scripted engine says of every recording; None for its own words again."""
         self._call("PUT", "/sandbox/transcript", {"text": text})
 
     def reset(self) -> None:
-        """Forgets faults, requests and transcript."""
+        """Forgets faults, requests, live connections and transcript."""
         self.set_faults()
         self.set_transcript(None)
         self._call("DELETE", "/sandbox/requests")
+        self._call("DELETE", "/sandbox/streams")
 
     def _call(self, method: str, path: str, content: object = None) -> Any:
         data = None if content is None else json.dumps(content).encode()

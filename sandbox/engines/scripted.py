@@ -6,6 +6,7 @@ transcript can see what was lost, repeated or moved.
 """
 
 from sandbox.audio import Audio
+from sandbox.engines.tones import ToneEar, word_of
 from sandbox.response import ModelInfo
 from sandbox.transcript import Word, spread
 
@@ -16,8 +17,6 @@ SENTENCE_WORDS = 8
 CONFIDENCE = 0.98
 CHANNEL_STRIDE = 5000
 """Slots between the words of one channel and of the next: 33 minutes before they meet."""
-
-SYLLABLES = [consonant + vowel for consonant in "bdfgjklmnprstvwz" for vowel in "aeiou"]
 
 
 class ScriptedEngine:
@@ -32,6 +31,9 @@ class ScriptedEngine:
             return spread(self.transcript, [(0.0, audio.duration)], CONFIDENCE)
         words = words_between(0.0, audio.duration, channel or 0)
         return words if diarize else [Word(word.text, word.start, word.end, CONFIDENCE) for word in words]
+
+    def listen(self, sample_rate: int) -> ToneEar:
+        return ToneEar(sample_rate)
 
 
 def words_between(start: float, end: float, channel: int = 0) -> list[Word]:
@@ -50,11 +52,3 @@ def words_between(start: float, end: float, channel: int = 0) -> list[Word]:
             words.append(Word(text, begin, begin + WORD_SECONDS, CONFIDENCE, speaker))
         slot += 1
     return words
-
-
-def word_of(slot: int) -> str:
-    """A pronounceable word of at least two syllables, another for each slot."""
-    slot, last = divmod(slot, len(SYLLABLES))
-    slot, middle = divmod(slot, len(SYLLABLES))
-    first = word_of(slot - 1) if slot else ""
-    return first + SYLLABLES[middle] + SYLLABLES[last]

@@ -31,6 +31,9 @@ def hits(rules: Schedule, count: int, path: str = LISTEN, tags: tuple[str, ...] 
         ("reset", Fault("reset", at="request")),
         ("reset=upload;after=1000", Fault("reset", at="upload", after=1000)),
         ("callback_copies", Fault("callback_copies", 2.0, at="body")),
+        ("drop=5..35;of=wall", Fault("drop", 5.0, spread=30.0, of="wall", at="body")),
+        ("close=net0001;after=2", Fault("close", 2.0, status=1011, body="net0001", at="body")),
+        ("close=4000", Fault("close", status=4000, body="4000", at="body")),
         (" hang ", Fault("hang", at="body")),
     ],
 )
@@ -55,6 +58,13 @@ def test_faults_are_read(text: str, fault: Fault) -> None:
         "reset;after=-1",
         "status=503;at=noon",
         "hang;after=3",
+        "drop",
+        "drop=1;of=days",
+        "drop=1..x",
+        "close=later",
+        "close=99",
+        "refuse=4",
+        "mute=-1..3",
         "hang;body=x",
         "status=503;retry_after",
     ],
@@ -100,6 +110,27 @@ def test_rule_counts_only_requests_that_it_matches() -> None:
     assert hits(rules, 2) == []
     assert hits(rules, 2, path="/v1/projects", tags=("t",)) == []
     assert hits(rules, 2, tags=("s", "t")) == [1]
+
+
+def test_faults_of_live_connections_are_for_them_alone() -> None:
+    rules = schedule({"fault": "drop=1"}, {"fault": "hang"})
+
+    assert rules.fault_for(LISTEN, [], live=True) == Fault("drop", 1.0, at="body")
+    assert rules.fault_for(LISTEN, []) == Fault("hang", at="body")
+
+
+def test_moments_are_drawn_from_their_range_and_repeat_with_the_seed() -> None:
+    rule = {"fault": "drop=5..35", "seed": 3}
+
+    first, second = (
+        [fault.number for _ in range(100) if (fault := rules.fault_for(LISTEN, [], live=True))]
+        for rules in (schedule(rule), schedule(rule))
+    )
+
+    assert first == second
+    assert len(set(first)) == 100
+    assert min(first) >= 5
+    assert max(first) <= 35
 
 
 def test_first_rule_that_applies_decides() -> None:
