@@ -8,11 +8,11 @@ right.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-import orjson
 from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter
@@ -51,7 +51,7 @@ def remember(named: IdempotencyKey, response: Response) -> None:
 
 
 def replayed(earlier: IdempotencyKey) -> HttpResponse | None:
-    """The answer that was given before; None if none has been yet."""
+    """The answer that was given before; None if none has been yet, or it is kept no longer."""
     if earlier.status_code is None or earlier.answer is None:
         return None
     return HttpResponse(
@@ -66,4 +66,5 @@ def _fingerprint(fields: Mapping[str, Any]) -> str:
     parsed = {
         name: value.sha256 if isinstance(value, ReceivedFile) else value for name, value in fields.items()
     }
-    return hashlib.sha256(orjson.dumps(parsed, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    # Numbers of any size, which orjson knows not: PostgreSQL gives 1e20, of a batch's options, back as an integer.
+    return hashlib.sha256(json.dumps(parsed, sort_keys=True, default=str).encode()).hexdigest()

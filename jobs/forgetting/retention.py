@@ -1,8 +1,8 @@
 """Deleting what is past its time, by each project's policies, with the counts as proof in the audit log.
 
 - `audio_days`: stored audio, so many days after it came; its recording's row stays, and tells when it went.
-- `transcript_days`: transcripts in all versions, the provider's answers and what webhooks were told, so many
-  days after the job ended; the job's row stays.
+- `transcript_days`: transcripts in all versions, the provider's answers, what webhooks were told and what is
+  kept to be answered again (`Idempotency-Key`), so many days after the job ended; the job's row stays.
 - Projects that were deleted are erased (jobs.forgetting.erasure).
 - Entries of the audit log go after a year.
 - Recordings that no job came of, since the database failed in between, go after a day.
@@ -34,6 +34,7 @@ from jobs.models import (
     Delivery,
     DeliveryStatus,
     Event,
+    IdempotencyKey,
     Project,
     Recording,
     Transcript,
@@ -76,7 +77,7 @@ def purging() -> Iterator[Counter[str]]:
 def _purge(project: Project) -> Iterator[Counter[str]]:
     deleted: Counter[str] = Counter()
     try:
-        for what, step in (("audio", _audio), ("transcripts", _transcripts), ("events", _events)):
+        for what, step in STEPS:
             while number := step(project):
                 deleted[what] += number
                 yield Counter({what: number})
@@ -124,6 +125,22 @@ def _events(project: Project) -> int:
     events = list(past.order_by().values_list("pk", flat=True)[:AT_A_TIME])
     Event.objects.filter(pk__in=events).delete()
     return len(events)
+
+
+def _answers(project: Project) -> int:
+    """Kept for a day: those of jobs that ended so soon before the purge, and of who was answered after one."""
+    if project.transcript_days is None:
+        return 0
+    ended_before = Now() - timedelta(days=project.transcript_days)
+    past = IdempotencyKey.objects.filter(
+        project=project, answer__isnull=False, job__finished_at__lt=ended_before
+    )
+    keys = list(past.values_list("pk", flat=True)[:AT_A_TIME])
+    IdempotencyKey.objects.filter(pk__in=keys).forget_answers()
+    return len(keys)
+
+
+STEPS = (("audio", _audio), ("transcripts", _transcripts), ("events", _events), ("answers", _answers))
 
 
 def _delete_unattached() -> int:

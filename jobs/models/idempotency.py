@@ -25,11 +25,16 @@ class IdempotencyKeyQuerySet(models.QuerySet["IdempotencyKey"]):
     def expired(self) -> IdempotencyKeyQuerySet:
         return self.filter(created_at__lte=Now() - KEPT_FOR)
 
+    def forget_answers(self) -> None:
+        """What they name is answered by the job from now on."""
+        self.update(status_code=None, answer=None)
+
 
 class IdempotencyKey(models.Model):
     """A submission by the name that its client gave it (the header Idempotency-Key), and what was answered.
 
-    Written with the job, in one transaction. Until there is an answer, the submission is in flight.
+    Written with the job, in one transaction. Without an answer the submission is in flight, or what was
+    answered is past its time.
     """
 
     project = models.ForeignKey(Project, on_delete=models.CASCADE)

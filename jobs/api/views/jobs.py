@@ -211,7 +211,8 @@ class JobViewSet(ScopedViewSet):
 
     def _again(self, earlier: IdempotencyKey) -> HttpResponseBase:
         """The answer to a submission that was made before."""
-        answer = idempotency.replayed(earlier) or Response(JobSerializer(earlier.job).data, status=202)
+        # While there is none: the job as it is.
+        answer = idempotency.replayed(earlier) or self._accepted(earlier.job, Preferences(), waited=False)
         answer["Location"] = self._address(earlier.job)
         return answer
 

@@ -4,9 +4,10 @@ import threading
 
 import pytest
 from django.core.files.storage import storages
+from django.core.management import call_command
 from django.db import connection
 
-from jobs.models import ApiKey, IdempotencyKey, Recording, TranscriptionJob
+from jobs.models import ApiKey, Batch, IdempotencyKey, Recording, TranscriptionJob
 from jobs.models.idempotency import KEPT_FOR
 from jobs.running.sweeper import sweep
 from tests.jobs.api.conftest import JOBS, client_for, error_of, run_queued, upload
@@ -43,6 +44,28 @@ def test_a_repeat_while_the_first_is_answered_gets_202_and_the_same_job(api):
     again = api.post(JOBS, {"file": upload(), "mode": "async"}, headers=NAMED)
 
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+
+
+def test_numbers_of_any_size_are_named(api, project):
+    # As PostgreSQL gives back a number of a batch's options.
+    batch = Batch.objects.create(project=project, options={"utt_split": 10**20})
+    fields = {"file": upload(), "mode": "async", "batch": str(batch.pk)}
+
+    assert api.post(JOBS, fields, headers=NAMED).status_code == 202
+
+
+def test_an_answer_past_the_days_of_transcripts_is_kept_no_longer(api, project):
+    project.transcript_days = 0
+    project.save()
+    first = api.post(JOBS, {"file": upload(), "mode": "sync"}, headers=NAMED)
+
+    call_command("purge", verbosity=0)
+    again = api.post(JOBS, {"file": upload(), "mode": "sync"}, headers=NAMED)
+
+    assert first.json()["transcript"] is not None
+    assert IdempotencyKey.objects.get().answer is None
+    assert again.status_code == 201
+    assert again.json() == first.json() | {"transcript": None}
 
 
 @pytest.mark.parametrize(
