@@ -40,6 +40,18 @@ def test_another_users_project_of_the_same_name_is_left_alone(capsys):
     assert Project.objects.filter(name="Calls").count() == 2
 
 
+def test_a_project_that_is_deleted_gets_no_key_but_a_new_one_of_its_name_does(capsys):
+    call_command("create_api_key", "ann", project="Calls")
+    deleted = Project.objects.get(name="Calls")
+    deleted.hide()
+    capsys.readouterr()
+
+    call_command("create_api_key", "ann", project="Calls")
+
+    key = ApiKey.objects.authenticate(capsys.readouterr().out.strip())
+    assert (key.project.name, key.project == deleted) == ("Calls", False)
+
+
 def test_it_leaves_its_trace_in_the_audit_log(capsys):
     call_command("create_api_key", "ann", project="Calls")
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from jobs.audit import record
 from jobs.management.database import require_tables
-from jobs.models import ApiKey, Membership, Project, Role, Scope
+from jobs.models import ApiKey, Project, Scope
 from jobs.models.audit import Action
 
 # Who did it, for the audit log: who may run this is anybody to us.
@@ -56,10 +56,9 @@ class Command(BaseCommand):
         return user
 
     def _project(self, user: Any, name: str) -> Project:
-        project = Project.objects.filter(members=user, name=name).first()
+        project = Project.objects.existing().filter(members=user, name=name).first()
         if project is None:
-            project = Project.objects.create(name=name)
-            Membership.objects.create(project=project, user=user, role=Role.OPERATOR)
+            project = Project.objects.found(user, name=name)
             record(Action.PROJECT_CREATED, about=project, actor=ACTOR)
             self.stderr.write(f"Created the project {name}.")
         return project
