@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Count, QuerySet
-from django.forms import BaseInlineFormSet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 
+from jobs import members
 from jobs.admin.look import Checkboxes, TabularInline, display
 from jobs.admin.secrets import SigningAdmin
 from jobs.audit import audited, record
 from jobs.forgetting import erasure
+from jobs.members import NotPossible
 from jobs.models import Membership, Project, Role
 from jobs.models.audit import Action
 from routing.regions import all_regions
@@ -39,19 +40,17 @@ class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
             self.fields["residency"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
 
 
-class MembersFormSet(BaseInlineFormSet):  # type: ignore[type-arg]
-    def clean(self) -> None:
-        super().clean()
-        kept = [form for form in self.forms if form not in self.deleted_forms]
-        roles = {form.cleaned_data.get("role") for form in kept if form.is_valid()}
-        operators = Membership.objects.filter(project=self.instance.pk, role=Role.OPERATOR)
-        if Role.OPERATOR not in roles and operators.exists():
-            raise forms.ValidationError("A project keeps an operator: make another one first.")
+class MemberForm(forms.ModelForm):  # type: ignore[type-arg]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk and "user" in self.fields:
+            # Somebody else is another member.
+            self.fields["user"].disabled = True
 
 
 class MembersInline(TabularInline):
     model = Membership
-    formset = MembersFormSet
+    form = MemberForm
     extra = 0
     autocomplete_fields = ("user",)
 
@@ -87,13 +86,26 @@ class ProjectAdmin(SigningAdmin):
         with audited(action, request, obj, changed=sorted(form.changed_data)):
             super().save_model(request, obj, form, change)
 
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            response: HttpResponse = super().changeform_view(request, *args, **kwargs)
+        except NotPossible as error:
+            # Nothing of the form was saved.
+            messages.error(request, str(error))
+            return HttpResponseRedirect(request.get_full_path())
+        return response
+
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
-        super().save_formset(request, form, formset, change)
-        for member in formset.new_objects:
-            record(Action.MEMBER_ADDED, request, member, role=member.role)
-        for member, _ in formset.changed_objects:
+        """NotPossible as members has it. Whoever is to operate the project does before another leaves it."""
+        formset.save(commit=False)
+        for new in formset.new_objects:
+            added = members.add(new.project, new.user, new.role)
+            record(Action.MEMBER_ADDED, request, added, role=added.role)
+        for member, _ in sorted(formset.changed_objects, key=lambda changed: changed[0].role != Role.OPERATOR):
+            members.change(member, member.role)
             record(Action.MEMBER_CHANGED, request, member, role=member.role)
         for member in formset.deleted_objects:
+            members.remove(member)
             record(Action.MEMBER_REMOVED, request, member)
 
     # Deletion, by superusers alone: it takes everything along

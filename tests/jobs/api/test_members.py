@@ -181,26 +181,6 @@ def test_a_key_that_manages_may_add_members_and_cannot_leave(bob, team, page):
     assert post(read, f"{PROJECTS}{team.pk}/leave/").status_code == 404
 
 
-def test_the_admin_keeps_an_operator_as_well(ann, team):
-    root = log_in(User.objects.create_superuser("root"))
-    member = team.membership_set.get()
-    form = {
-        "name": "Team",
-        "membership_set-TOTAL_FORMS": 1,
-        "membership_set-INITIAL_FORMS": 1,
-        "membership_set-0-id": member.pk,
-        "membership_set-0-project": team.pk,
-        "membership_set-0-user": ann.pk,
-        "membership_set-0-role": "operator",
-        "membership_set-0-DELETE": "on",
-    }
-
-    response = root.post(f"/admin/jobs/project/{team.pk}/change/", form)
-
-    assert b"keeps an operator" in response.content
-    assert roles(team) == {"ann": "operator"}
-
-
 @pytest.mark.django_db(transaction=True)
 def test_of_operators_who_leave_at_once_one_stays():
     users = [User.objects.create_user(f"user{number}") for number in range(4)]
