@@ -24,6 +24,7 @@ from jobs.models import (
     Mode,
     Priority,
     Project,
+    Recording,
     Role,
     Scope,
     Status,
@@ -37,13 +38,27 @@ from routing.regions import all_regions
 PRIORITY_LABELS = {int(priority): str(priority.label) for priority in Priority}
 
 
-class RecordingSerializer(serializers.Serializer[Any]):
+class RecordingSerializer(serializers.Serializer[Recording]):
     id = serializers.UUIDField()
     filename = serializers.CharField(allow_null=True)
     size = serializers.IntegerField(help_text="bytes")
     sha256 = serializers.CharField()
     duration = serializers.FloatField(allow_null=True, help_text="seconds")
     channels = serializers.IntegerField(allow_null=True)
+
+    def to_representation(self, recording: Recording) -> dict[str, Any]:
+        return recording_as_json(recording)
+
+
+def recording_as_json(recording: Recording) -> dict[str, Any]:
+    return {
+        "id": recording.pk,
+        "filename": recording.filename or None,
+        "size": recording.size,
+        "sha256": recording.sha256,
+        "duration": recording.duration,
+        "channels": recording.channels,
+    }
 
 
 class UploadRequestSerializer(BodySerializer):
@@ -95,7 +110,7 @@ class UploadSerializer(serializers.Serializer[Upload]):
             "sha256": upload.sha256 or None,
             "offset": None,
             "parts": None,
-            "recording": RecordingSerializer(recording).data if recording else None,
+            "recording": recording and recording_as_json(recording),
             "created_at": upload.created_at,
             "expires_at": upload.expires_at,
         }
@@ -155,16 +170,7 @@ class JobSerializer(serializers.Serializer[TranscriptionJob]):
             "mode": job.mode,
             "receipt": job.receipt,
             "region": job.region,
-            "recording": {
-                "id": recording.pk,
-                "filename": recording.filename or None,
-                "size": recording.size,
-                "sha256": recording.sha256,
-                "duration": recording.duration,
-                "channels": recording.channels,
-            }
-            if recording
-            else None,
+            "recording": recording and recording_as_json(recording),
             "url": job.url or None,
             "options": job.options,
             "metadata": job.metadata,

@@ -210,6 +210,19 @@ def test_completing_tells_what_was_found_and_may_be_repeated(api):
     assert error_of(send(api, address, b"", len(AUDIO)))["code"] == "upload_finished"
 
 
+def test_a_recording_without_a_name_has_none_wherever_it_is_shown(api):
+    address = begun(api, filename="")
+    send(api, address, AUDIO, 0)
+
+    shown = [
+        api.post(f"{address}complete/").json(),
+        api.get(address).json()["recording"],
+        submit(api, address).json()["recording"],
+    ]
+
+    assert [recording["filename"] for recording in shown] == [None] * 3
+
+
 def test_a_file_that_was_left_by_a_process_killed_while_it_finished_is_finished(api):
     address = begun(api)
     send(api, address, AUDIO, 0)
