@@ -101,7 +101,8 @@ class ProjectAdmin(SigningAdmin):
         for new in formset.new_objects:
             added = members.add(new.project, new.user, new.role)
             record(Action.MEMBER_ADDED, request, added, role=added.role)
-        for member, _ in sorted(formset.changed_objects, key=lambda changed: changed[0].role != Role.OPERATOR):
+        changed = [member for member, _ in formset.changed_objects]
+        for member in sorted(changed, key=lambda member: member.role != Role.OPERATOR):
             members.change(member, member.role)
             record(Action.MEMBER_CHANGED, request, member, role=member.role)
         for member in formset.deleted_objects:

@@ -66,5 +66,5 @@ def _fingerprint(fields: Mapping[str, Any]) -> str:
     parsed = {
         name: value.sha256 if isinstance(value, ReceivedFile) else value for name, value in fields.items()
     }
-    # Numbers of any size, which orjson knows not: PostgreSQL gives 1e20, of a batch's options, back as an integer.
+    # Not orjson, which knows no integer beyond 64 bits: PostgreSQL gives 1e20 of a batch back as one.
     return hashlib.sha256(json.dumps(parsed, sort_keys=True, default=str).encode()).hexdigest()

@@ -128,7 +128,7 @@ def _events(project: Project) -> int:
 
 
 def _answers(project: Project) -> int:
-    """Kept for a day: those of jobs that ended so soon before the purge, and of who was answered after one."""
+    """What is kept for a day, if transcripts are not; also what was answered after their purge."""
     if project.transcript_days is None:
         return 0
     ended_before = Now() - timedelta(days=project.transcript_days)
