@@ -7,7 +7,8 @@ first: whoever has lost the session to another relay (NotHeld) writes nothing at
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -30,6 +31,8 @@ from streaming.models import (
     NotHeld,
     TimelineEntry,
 )
+
+logger = logging.getLogger(__name__)
 
 # Of final results, for whoever goes on with the session (streaming.rules.session.ResumePoint).
 TAIL_SECONDS = 15.0
@@ -177,14 +180,7 @@ def store(progress: Sequence[Progress]) -> set[UUID]:
         held = _advance(progress)
         kept = [each for each in progress if each.session_id in held]
         FinalResult.objects.bulk_create(
-            (
-                FinalResult.parsed(
-                    each.session_id, final.seq, final.raw, connection=final.connection, late=final.late
-                )
-                for each in kept
-                for final in each.finals
-            ),
-            ignore_conflicts=True,
+            (final for each in kept for final in _finals(each)), ignore_conflicts=True
         )
         TimelineEntry.objects.bulk_create(
             (
@@ -201,6 +197,17 @@ def store(progress: Sequence[Progress]) -> set[UUID]:
             ignore_conflicts=True,
         )
     return {each.session_id for each in progress} - held
+
+
+def _finals(progress: Progress) -> Iterator[FinalResult]:
+    for final in progress.finals:
+        try:
+            yield FinalResult.parsed(
+                progress.session_id, final.seq, final.raw, connection=final.connection, late=final.late
+            )
+        except ValueError:
+            # Or it would keep all others from being stored, again and again.
+            logger.exception("Result %d of live session %s is none.", final.seq, progress.session_id)
 
 
 def _advance(progress: Sequence[Progress]) -> set[UUID]:

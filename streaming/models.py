@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-import orjson
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Max, Q
@@ -18,6 +20,7 @@ from jobs.database_clock import seconds_from_now
 from jobs.ids import first_id, uuid7
 from jobs.json_lists import holding
 from jobs.models import ApiKey, Event, Project, Recording, TranscriptionJob
+from jobs.transcripts.results import Result, Word, parse
 
 # How long a session waits for its client to come back (INTERFACE.md: after any disconnect, within 120 s).
 RESUME_SECONDS = 120.0
@@ -81,6 +84,16 @@ class LiveSessionQuerySet(models.QuerySet["LiveSession"]):
         """Say that the relays of this process are alive; how many sessions they hold."""
         return self.attended().filter(relay=relay).update(lease_until=seconds_from_now(lease_seconds))
 
+    def end_all(self) -> None:
+        """End what is open, telling nobody: their project is deleted."""
+        self.open().update(
+            state=State.ENDED,
+            reason=EndReason.DELETED,
+            epoch=F("epoch") + 1,
+            ended_at=Now(),
+            lease_until=None,
+        )
+
     def with_token(self, token: str) -> LiveSession | None:
         """The session, ended ones too, that this token resumes."""
         return self.select_related("project", "key").filter(token_hash=_hashed(token)).first()
@@ -88,11 +101,11 @@ class LiveSessionQuerySet(models.QuerySet["LiveSession"]):
     def tagged(self, tag: str) -> models.QuerySet[LiveSession]:
         return holding(self, "tags", tag)
 
-    def made_after(self, at: Any) -> LiveSessionQuerySet:
+    def made_after(self, at: datetime) -> LiveSessionQuerySet:
         # As JobQuerySet.made_after: ids are in the order of their making, and indexed.
         return self.filter(created_at__gt=at, id__gte=first_id(at, later=-1))
 
-    def made_before(self, at: Any) -> LiveSessionQuerySet:
+    def made_before(self, at: datetime) -> LiveSessionQuerySet:
         return self.filter(created_at__lt=at, id__lt=first_id(at, later=1))
 
 
@@ -337,34 +350,36 @@ class FinalResult(models.Model):
     def __str__(self) -> str:
         return f"{self.seq} of {self.session_id}"
 
+    @property
+    def words(self) -> list[Word]:
+        return heard(json.loads(self.raw)).words
+
     @classmethod
     def parsed(cls, session_id: UUID, seq: int, raw: str, **fields: Any) -> FinalResult:
-        """From a final Results message as it goes to the client; not saved."""
-        message = orjson.loads(raw)
-        start = message["start"]
+        """From a final Results message as it goes to the client; not saved. ValueError if it is none."""
+        message = json.loads(raw)
+        try:
+            start, end = message["start"], message["start"] + message["duration"]
+            channel = message["channel_index"][0]
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(f"no final result: {error!r}") from None
         return cls(
             session_id=session_id,
             seq=seq,
-            channel=message["channel_index"][0],
+            channel=channel,
             start=start,
-            end=start + message["duration"],
-            text=_best(message).get("transcript", ""),
-            speech_final=message.get("speech_final", False),
+            end=end,
+            text=heard(message).text,
+            speech_final=message.get("speech_final") is True,
             raw=raw,
             **fields,
         )
 
-    @property
-    def words(self) -> list[dict[str, Any]]:
-        """Each with `word, start, end, confidence`, and what else was asked for."""
-        found: list[dict[str, Any]] = _best(orjson.loads(self.raw)).get("words", [])
-        return found
 
-
-def _best(message: dict[str, Any]) -> dict[str, Any]:
-    """The first, which is the likeliest, of what a Results message says was said."""
-    alternatives = message["channel"]["alternatives"]
-    return alternatives[0] if alternatives else {}
+def heard(message: Mapping[str, Any]) -> Result:
+    """What a Results message says, in the shapes of a transcript. MalformedAnswer, a ValueError."""
+    # Live, there is one of them where an answer to a recording has a list.
+    return parse({"results": {"channels": [message.get("channel")]}})
 
 
 class Happening(models.TextChoices):

@@ -17,6 +17,7 @@ from django.db import transaction
 
 from jobs.audio.uploads import discard
 from jobs.audit import record
+from jobs.companions import companions
 from jobs.forgetting.deletion import answers_of
 from jobs.models import BatchArchive, Chore, Delivery, Project, Recording, TranscriptionJob
 from jobs.models.audit import Action
@@ -33,6 +34,8 @@ def begin(project: Project) -> None:
         # Their webhooks would tell of what is to be forgotten: no event.
         project.jobs.all().end_all()
         BatchArchive.objects.filter(batch__project=project).close()
+        for companion in companions():
+            companion.end_all(project)
         Chore.objects.put_off(PURGE, 0)
 
 
@@ -53,6 +56,8 @@ def erase(project: Project) -> Iterator[Counter[str]]:
 
 
 def _steps(project: Project) -> Iterator[Counter[str]]:
+    for companion in companions():
+        yield from companion.erase(project)
     while jobs := list(project.jobs.order_by()[:JOBS_AT_A_TIME]):
         yield _erase_jobs(jobs)
     for archive in BatchArchive.objects.filter(batch__project=project):

@@ -25,6 +25,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from jobs.audit import record
+from jobs.companions import companions
 from jobs.forgetting import erasure
 from jobs.forgetting.deletion import delete_if_unused
 from jobs.ids import first_id
@@ -81,6 +82,10 @@ def _purge(project: Project) -> Iterator[Counter[str]]:
             while number := step(project):
                 deleted[what] += number
                 yield Counter({what: number})
+        for companion in companions():
+            while step_deleted := companion.forget(project):
+                deleted += step_deleted
+                yield step_deleted
     finally:
         if deleted:
             record(Action.DATA_PURGED, about=project, counts=dict(deleted))

@@ -35,6 +35,7 @@ class Action(models.TextChoices):
     BATCH_REQUEUED = "batch.requeued"
     BATCH_CANCELLED = "batch.cancelled"
     BATCH_DELETED = "batch.deleted"
+    STREAM_DELETED = "stream.deleted"
     MEMBER_ADDED = "member.added"
     MEMBER_CHANGED = "member.changed"
     MEMBER_REMOVED = "member.removed"

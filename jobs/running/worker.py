@@ -28,6 +28,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from jobs.batches import work
+from jobs.companions import companions
 from jobs.forgetting import retention
 from jobs.models import TranscriptionJob, WorkerProcess
 from jobs.running import isolation, sweeper
@@ -106,6 +107,7 @@ class Worker:
     def start(self) -> None:
         threading.Thread(target=self._mind, name="worker", daemon=True).start()
         threading.Thread(target=self._purge, name="purge", daemon=True).start()
+        threading.Thread(target=self._sweep_beside, name="companions", daemon=True).start()
         if self.delivers:
             self._deliverer.start()
         if self.opens_batches:
@@ -202,6 +204,12 @@ class Worker:
     def _look_at(self, queue: str) -> None:
         with _guarded(queue):
             self.run_available(queue)
+
+    def _sweep_beside(self) -> None:
+        while not self._stopping.wait(settings.SWEEP_SECONDS):
+            for companion in companions():
+                with _guarded("companions"):
+                    companion.sweep(self._stopping.is_set)
 
     def _purge(self) -> None:
         while not self._stopping.wait(settings.SWEEP_SECONDS):

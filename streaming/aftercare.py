@@ -1,0 +1,75 @@
+"""Looking after live sessions that no relay does: what workers do along with jobs (jobs.companions)."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from jobs.forgetting.deletion import delete_job
+from jobs.models import Delivery, Event, Project
+from streaming import lifecycle
+from streaming.models import FinalResult, LiveSession, NotHeld
+
+logger = logging.getLogger(__name__)
+
+SWEPT_AT_A_TIME = 500
+FORGOTTEN_AT_A_TIME = 2000
+ERASED_AT_A_TIME = 100
+
+
+def sweep(stopping: Callable[[], bool]) -> None:
+    """Interrupt or end the sessions whose relay is gone, or whose client did not come back."""
+    for session in LiveSession.objects.lapsed().select_related("project")[:SWEPT_AT_A_TIME]:
+        try:
+            lifecycle.lapse(session)
+        except NotHeld:
+            continue
+        logger.warning("Nobody looks after live session %s: it is %s now.", session.pk, session.state)
+        if stopping():
+            return
+
+
+def forget(project: Project) -> Counter[str]:
+    """Results go `transcript_days` after their session ended; its row stays. Its audio is jobs' to delete."""
+    if project.transcript_days is None:
+        return Counter()
+    ended_before = Now() - timedelta(days=project.transcript_days)
+    past = FinalResult.objects.filter(session__project=project, session__ended_at__lt=ended_before)
+    ids = list(past.order_by().values_list("pk", flat=True)[:FORGOTTEN_AT_A_TIME])
+    FinalResult.objects.filter(pk__in=ids).delete()
+    return Counter(results=len(ids)) if ids else Counter()
+
+
+def end_all(project: Project) -> None:
+    LiveSession.objects.filter(project=project).end_all()
+
+
+def erase(project: Project) -> Iterator[Counter[str]]:
+    mine = LiveSession.objects.filter(project=project).order_by()
+    while ids := list(mine.values_list("pk", flat=True)[:ERASED_AT_A_TIME]):
+        LiveSession.objects.filter(pk__in=ids).delete()
+        yield Counter(streams=len(ids))
+
+
+def delete(session: LiveSession) -> None:
+    """Delete the session with its results, what webhooks were told of it, and its recording's job.
+
+    A relay that still holds it finds nothing to write to, and closes it.
+    """
+    with transaction.atomic():
+        locked = LiveSession.objects.select_for_update().filter(pk=session.pk).first()
+        if locked is None:
+            return
+        told = Event.objects.filter(live_session=locked)
+        # Before they are deleted: whoever ends a delivery writes more of it.
+        Delivery.objects.filter(event__in=told).locked()
+        told.delete()
+        job = locked.job
+        locked.delete()
+        if job is not None:
+            delete_job(job)

@@ -1,0 +1,83 @@
+"""What workers do about sessions that no relay looks after any more."""
+
+from datetime import timedelta
+
+import pytest
+from django.core.management import call_command
+from django.utils import timezone
+
+from jobs.database_clock import seconds_from_now
+from jobs.forgetting import erasure
+from jobs.models import AuditEntry, Event
+from jobs.models.audit import Action
+from jobs.running.worker import Worker
+from streaming import aftercare, lifecycle
+from streaming.models import EndReason, FinalResult, LiveSession, State
+from tests.conditions import wait_until
+from tests.streaming.factories import live, progress, results
+
+
+def forgotten(project, days: int) -> LiveSession:
+    session = live(project)
+    lifecycle.store([progress(session, results(1, "canary"))])
+    lifecycle.end(session, EndReason.FINISHED)
+    LiveSession.objects.filter(pk=session.pk).update(ended_at=timezone.now() - timedelta(days=days))
+    return session
+
+
+def test_a_sweep_ends_what_nobody_looks_after_and_nothing_else(project):
+    lost, attended = live(project), live(project)
+    LiveSession.objects.filter(pk=lost.pk).update(lease_until=seconds_from_now(-1))
+
+    aftercare.sweep(lambda: False)
+
+    states = dict(LiveSession.objects.values_list("pk", "state"))
+    assert states == {lost.pk: State.ENDED, attended.pk: State.LIVE}
+    assert Event.objects.get().data["reason"] == "lost"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_sweep_by_themselves(project, settings):
+    settings.SWEEP_SECONDS = 0.05
+    session = live(project)
+    LiveSession.objects.filter(pk=session.pk).update(lease_until=seconds_from_now(-1))
+    worker = Worker([], 1)
+
+    worker.start()
+    try:
+        wait_until(lambda: LiveSession.objects.get().is_ended, 30)
+    finally:
+        worker.drain(5)
+
+
+def test_results_go_when_their_time_is_over_and_the_session_stays(project):
+    past, recent = forgotten(project, days=31), forgotten(project, days=29)
+    open_session = live(project)
+    lifecycle.store([progress(open_session, results(1, "canary"))])
+    project.transcript_days = 30
+    project.save()
+
+    call_command("purge", verbosity=0)
+
+    assert set(FinalResult.objects.values_list("session", flat=True)) == {recent.pk, open_session.pk}
+    assert LiveSession.objects.filter(pk=past.pk).exists()
+    assert AuditEntry.objects.get(action=Action.DATA_PURGED).details == {"counts": {"results": 1}}
+
+
+def test_nothing_goes_without_a_policy(project):
+    forgotten(project, days=4000)
+
+    call_command("purge", verbosity=0)
+
+    assert FinalResult.objects.count() == 1
+
+
+def test_a_project_is_erased_with_its_sessions(project):
+    forgotten(project, days=1)
+    live(project)
+    erasure.begin(project)
+
+    call_command("purge", verbosity=0)
+
+    assert not LiveSession.objects.exists()
+    assert AuditEntry.objects.get(action=Action.PROJECT_ERASED).details["counts"]["streams"] == 2
