@@ -16,6 +16,7 @@ from sandbox.faults import BadFault, Schedule
 from sandbox.journal import Journal
 from sandbox.listen import Listen
 from sandbox.live.handshake import SILENCE_SECONDS, Live
+from sandbox.live.noise import Noise
 from sandbox.messages import Answer, ClientGone, Receive, Request, Scope, Send
 from sandbox.misbehaviour import misbehave
 
@@ -201,6 +202,12 @@ class Sandbox:
                     return Answer.of(self._live.journal.as_json())
                 case "DELETE", "/sandbox/streams":
                     self._live.journal.clear()
+                    return Answer(204, b"")
+                case "PUT", "/sandbox/noise":
+                    self._live.noise = Noise.read(await request.json())
+                    return Answer(204, b"")
+                case "DELETE", "/sandbox/noise":
+                    self._live.noise = None
                     return Answer(204, b"")
                 case "PUT", "/sandbox/transcript":
                     self._script(await request.json())

@@ -119,14 +119,19 @@ class SandboxProcess:
         """`total, active, peak, recent` of live connections; docs/sandbox.md has the fields of an entry."""
         return self._call("GET", "/sandbox/streams")
 
+    def set_noise(self, **noise: float) -> None:
+        """Has live words misheard (`seed`, `substitutions`, `splits`, `shift`); without any, no longer."""
+        self._call("PUT", "/sandbox/noise", noise or None)
+
     def set_transcript(self, text: str | None) -> None:
         """What the scripted engine says of every recording; None for its own words again."""
         self._call("PUT", "/sandbox/transcript", {"text": text})
 
     def reset(self) -> None:
-        """Forgets faults, requests, live connections and transcript."""
+        """Forgets faults, noise, requests, live connections and transcript."""
         self.set_faults()
         self.set_transcript(None)
+        self.set_noise()
         self._call("DELETE", "/sandbox/requests")
         self._call("DELETE", "/sandbox/streams")
 

@@ -31,8 +31,11 @@ LOWEST, STEP = 30, 4
 VOLUME = 16_000
 SENTENCE_PAUSE = 0.1
 """A silence of so much ends a sentence."""
+HUM = b"\x10\x00" * 20 + b"\xf0\xff" * 20
 QUIET_SECONDS = 0.02
 """Silences shorter than this are part of a sound."""
+CLEAN = 0.3
+"""Clear words are off by less, in syllables of length and of pitch."""
 BABBLE_SYLLABLES = 4
 """A sound that goes on longer is cut into words of so many syllables."""
 
@@ -73,8 +76,14 @@ def said(text: str, sample_rate: int = 16_000) -> bytes:
     parts = []
     for written in text.split():
         parts += [_tone(syllable, sample_rate) for syllable in _syllables(written)]
-        parts.append(bytes(2 * round(PAUSES.get(written[-1], WORD_GAP) * sample_rate)))
+        parts.append(silence(PAUSES.get(written[-1], WORD_GAP), sample_rate))
     return b"".join(parts)
+
+
+def silence(seconds: float, sample_rate: int = 16_000) -> bytes:
+    """A faint hum, as of a room. Recordings that begin with zeros are not listened to (scripted.py)."""
+    size = 2 * round(seconds * sample_rate)
+    return (HUM * (size // len(HUM) + 1))[:size]
 
 
 def _syllables(written: str) -> list[int]:
@@ -104,6 +113,8 @@ class ToneEar:
         self._sound = b""
         """The signs of the sound that goes on, from where its current word began."""
         self._words: list[Word] = []
+        self._sounds = self._clean = 0
+        """How many words were heard, and how many of them as clearly as only said() speaks."""
         self._last_end = -SENTENCE_PAUSE
 
     @property
@@ -139,6 +150,11 @@ class ToneEar:
             changes.append((self.now, False))
             self._heard += len(self._silence)
         return changes
+
+    @property
+    def understands(self) -> bool:
+        """Whether most of what was heard is speech of tones, and not babble."""
+        return 2 * self._clean > self._sounds
 
     def cut(self, at: float) -> float:
         """The last instant up to `at` that lies in no word."""
@@ -185,17 +201,23 @@ class ToneEar:
         # What a stream began in the middle of is known by its end.
         first = 0 if began else len(sound) - count * self._syllable
         edges = [max(0, round(first + number * self._syllable)) for number in range(count)] + [len(sound)]
-        text = "".join(self._syllable_of(sound[start:end]) for start, end in pairwise(edges))
-        if not text:
+        pitches = [self._pitch(sound[start:end]) for start, end in pairwise(edges)]
+        if not pitches:
             return
+        numbers = [min(max(round(pitch), 0), len(SYLLABLES) - 1) for pitch in pitches]
+        clean = abs(len(sound) - count * self._syllable) < CLEAN * self._syllable
+        self._clean += clean and all(abs(p - n) < CLEAN for p, n in zip(pitches, numbers, strict=True))
+        self._sounds += 1
+
+        text = "".join(SYLLABLES[number] for number in numbers)
         start, end = began / self._rate, (began + len(sound)) / self._rate
         if start - self._last_end >= SENTENCE_PAUSE - 1e-6:
             text = text.capitalize()
         self._last_end = end
         self._words.append(Word(text, start, end, CONFIDENCE))
 
-    def _syllable_of(self, signs: bytes) -> str:
+    def _pitch(self, signs: bytes) -> float:
+        """The number of the syllable with this tone, and what it is beside it."""
         # Each period crosses zero upwards once; what begins with a period lacks its first crossing.
         periods = (signs.translate(None, b"\0").count(b"\2\1") + 1) * self._syllable / len(signs)
-        number = round((periods - LOWEST) / STEP)
-        return SYLLABLES[min(max(number, 0), len(SYLLABLES) - 1)]
+        return (periods - LOWEST) / STEP

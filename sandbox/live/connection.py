@@ -12,6 +12,7 @@ import orjson
 from sandbox import faults
 from sandbox.faults import Fault
 from sandbox.live.journal import Entry
+from sandbox.live.noise import Noise, NoisyEar
 from sandbox.live.pcm import RawAudio
 from sandbox.live.results import Messages
 from sandbox.live.segments import Ear, Segments, SpeechStarted, UtteranceEnded, Window
@@ -53,12 +54,17 @@ class Broken(Exception):
 class Channel:
     """What is heard on one channel, as messages."""
 
-    def __init__(self, number: int, ear: Ear, options: LiveOptions, messages: Messages) -> None:
+    def __init__(
+        self, number: int, ear: Ear, options: LiveOptions, messages: Messages, noise: Noise | None
+    ) -> None:
+        if noise is not None:
+            ear = NoisyEar(ear, noise)
+        window = {"window_seconds": noise.window_seconds} if noise is not None else {}
         self._number = number
         self._ear = ear
         self._options = options
         self._messages = messages
-        self._segments = Segments(ear, options.endpointing, options.utterance_end)
+        self._segments = Segments(ear, options.endpointing, options.utterance_end, **window)
         self._last_word_end = self._told_word_end = 0.0
 
     def hear(self, pcm: bytes) -> list[dict[str, Any]]:
@@ -99,6 +105,7 @@ class Connection:
         engine: LiveEngine,
         entry: Entry,
         fault: Fault | None,
+        noise: Noise | None,
         *,
         silence_seconds: float,
         transport: asyncio.Transport,
@@ -123,7 +130,7 @@ class Connection:
         count = listen.channels if listen.multichannel else 1
         self._messages = Messages(listen, entry.id, engine.model, count)
         self._channels = [
-            Channel(number, engine.listen(self._audio.sample_rate), options, self._messages)
+            Channel(number, engine.listen(self._audio.sample_rate), options, self._messages, noise)
             for number in range(count)
         ]
         self._breaks_after_audio = self._breaks_at = float("inf")

@@ -10,6 +10,7 @@ from sandbox.errors import DeepgramError
 from sandbox.faults import BadFault, Fault
 from sandbox.live.connection import Connection, LiveEngine
 from sandbox.live.journal import Entry, StreamJournal
+from sandbox.live.noise import Noise
 from sandbox.live.pcm import WIDTHS
 from sandbox.messages import Answer, Receive, Request, Scope, Send
 from sandbox.misbehaviour import refusal
@@ -31,6 +32,8 @@ class Live:
         silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self.journal = StreamJournal()
+        self.noise: Noise | None = None
+        """For connections opened from now on."""
         self._engine = engine
         self._credentials = credentials
         self._fault_of = fault_of
@@ -96,6 +99,7 @@ class Live:
             self._engine,
             entry,
             fault,
+            self.noise,
             silence_seconds=self._silence_seconds,
             transport=request.transport,
             receive=request.receive,

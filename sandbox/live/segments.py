@@ -5,6 +5,7 @@ end of speech (endpointing), when it has become long, or because the client asks
 by the audio's time alone, so that the size of the messages that the audio comes in changes nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -70,8 +71,17 @@ Event = SpeechStarted | Window | UtteranceEnded
 class Segments:
     """One channel. `endpointing` and `utterance_end` are seconds of silence, None for never."""
 
-    def __init__(self, ear: Ear, endpointing: float | None, utterance_end: float | None) -> None:
+    def __init__(
+        self,
+        ear: Ear,
+        endpointing: float | None,
+        utterance_end: float | None,
+        window_seconds: Callable[[float], float] = lambda start: WINDOW_SECONDS,
+    ) -> None:
+        """`window_seconds` says how long a window becomes that begins at an instant."""
         self._ear = ear
+        self._window_seconds = window_seconds
+        self._window_ends = window_seconds(0.0)
         self._endpointing = NEVER if endpointing is None else max(endpointing, HANGOVER_SECONDS)
         self._utterance_end = NEVER if utterance_end is None else utterance_end
         self._start = 0.0
@@ -116,8 +126,7 @@ class Segments:
                     speech_ends = self._quiet_since + self._endpointing
                 if self._uttering:
                     utterance_ends = self._quiet_since + self._utterance_end
-            too_long = self._start + WINDOW_SECONDS
-            due = min(speech_ends, utterance_ends, too_long, self._interim_at)
+            due = min(speech_ends, utterance_ends, self._window_ends, self._interim_at)
             if due > now:
                 return
             if due == speech_ends:
@@ -129,7 +138,7 @@ class Segments:
                     events.append(self._close(due))
                 events.append(UtteranceEnded())
                 self._uttering = False
-            elif due == too_long:
+            elif due == self._window_ends:
                 events.append(self._close(self._ear.cut(due)))
             else:
                 events.append(Window(self._start, due, self._utterances, is_final=False))
@@ -139,4 +148,5 @@ class Segments:
         window = Window(self._start, end, self._utterances, True, speech_final, from_finalize)
         self._start = end
         self._interim_at = end + INTERIM_SECONDS
+        self._window_ends = end + self._window_seconds(end)
         return window

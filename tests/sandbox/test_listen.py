@@ -12,6 +12,7 @@ import httpx
 import psutil
 import pytest
 
+from sandbox.engines.tones import said, spoken_words, text_of
 from tests.sandbox.receiver import Receiver
 from tests.sandbox.sounds import wav
 from tests.sandbox_process import SandboxProcess
@@ -273,3 +274,16 @@ def test_client_that_hangs_up_leaves_no_answer_and_no_file(sandbox: SandboxProce
         time.sleep(0.01)
     assert sandbox.requests()["by_status"] == {"None": 1}
     assert not [file for file in psutil.Process(sandbox.pid).open_files() if "sandbox-" in file.path]
+
+
+@pytest.mark.parametrize("offset", [0, 3.3, 8.05])
+def test_speech_of_tones_is_heard_as_live(client: httpx.Client, offset: float) -> None:
+    text = text_of(24)
+    parameters = {"encoding": "linear16", "sample_rate": 8000}
+
+    answer = client.post("/v1/listen", params=parameters, content=said(text, 8000)[int(8000 * offset) * 2 :])
+
+    words = [word["word"] for word in answer.json()["results"]["channels"][0]["alternatives"][0]["words"]]
+    whole = [word.bare for word in spoken_words(text) if word.start >= offset]
+    assert words[-len(whole) :] == whole
+    assert len(words) <= len(whole) + 1
