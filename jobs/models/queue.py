@@ -22,7 +22,8 @@ if TYPE_CHECKING:  # it imports this module
     from jobs.models.job import TranscriptionJob
 
 # One statement claims the next job. Retries that are due stand in an index of their own, so that thousands
-# of them waiting for a region do not have to be stepped over; among equals in priority they go first.
+# of them waiting for a region do not have to be stepped over; among equals in priority they go first. What
+# else its worker has to know is told with it: a second question would keep the provider waiting.
 _CLAIM = """
 WITH due AS (
     SELECT id, priority, 0 AS place FROM jobs_transcriptionjob
@@ -40,7 +41,11 @@ WHERE id = (
     SELECT id FROM (SELECT * FROM due UNION ALL SELECT * FROM fresh) AS candidate
     ORDER BY priority, place LIMIT 1
 )
-RETURNING *
+RETURNING *,
+    (SELECT file FROM jobs_recording WHERE id = recording_id) AS audio_file,
+    (SELECT size FROM jobs_recording WHERE id = recording_id) AS audio_size,
+    (SELECT media_type FROM jobs_recording WHERE id = recording_id) AS audio_type,
+    (SELECT improve_provider_models FROM jobs_project WHERE id = project_id) AS improves_models
 """
 _CLAIM_FOR = {
     "postgresql": _CLAIM.format(
@@ -72,6 +77,18 @@ SELECT id FROM jobs_transcriptionjob WHERE recording_id = (
     SELECT id FROM jobs_recording WHERE project_id = %s AND sha256 = %s AND id <> %s ORDER BY id DESC LIMIT 1
 ) ORDER BY id DESC LIMIT 1
 """
+
+
+def _with_audio(job: TranscriptionJob, using: str) -> TranscriptionJob:
+    """`job` as `_CLAIM` tells it, with what it tells besides where a reader looks for it."""
+    audio = [vars(job).pop(name) for name in ("audio_file", "audio_size", "audio_type")]
+    if job.recording_id is not None:
+        job.recording = Recording.from_db(
+            using, ("id", "file", "size", "media_type"), (job.recording_id, *audio)
+        )
+    policy = job.project_id, vars(job).pop("improves_models")
+    job.project = Project.from_db(using, ("id", "improve_provider_models"), policy)
+    return job
 
 
 class JobQuerySet(models.QuerySet["TranscriptionJob"]):
@@ -132,6 +149,7 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
     def claim(self, queue: str, worker: str, lease_seconds: float) -> TranscriptionJob | None:
         """The next job that this queue may run, leased to `worker`; None when there is none.
 
+        It brings what a worker has to know of its recording and project; what else they hold is deferred.
         Priority and then fairness between projects (`start_tag`) decide which. Losing a race costs nothing:
         PostgreSQL skips rows that another is claiming, SQLite claims one after the other.
         """
@@ -143,7 +161,9 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
             written = connection.ops.adapt_datetimefield_value
             until = now + timedelta(seconds=lease_seconds)
             values |= {"token": token.hex, "now": written(now), "until": written(until)}
-        return next(iter(list(self.raw(_CLAIM_FOR[connection.vendor], values))), None)
+        for job in list(self.raw(_CLAIM_FOR[connection.vendor], values)):
+            return _with_audio(job, self.db)
+        return None
 
     def claim_one(self, job: TranscriptionJob, worker: str, lease_seconds: float) -> bool:
         """Claim this very job, whatever stands before it; whether that went well."""

@@ -20,7 +20,6 @@ from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, cast
-from uuid import UUID
 
 from django.conf import settings
 from django.core.files.base import ContentFile
@@ -155,15 +154,14 @@ def _ask(job: TranscriptionJob, region: Region, call: Call, answered: Callable[[
         _ingest(job, call)
     provider = provider_for(ProviderEndpoint(region.base_url, region.api_key))
     with ExitStack() as opened:
-        # Just what is needed, and in one query: a worker does this for every job.
-        name, size, media_type, may_train = Recording.objects.values_list(
-            "file", "size", "media_type", "project__improve_provider_models"
-        ).get(pk=cast(UUID, job.recording_id))
-        source = AudioFile(cast(BinaryIO, opened.enter_context(storages["default"].open(name))), size)
-        query = [*to_query(job.options), ("mip_opt_out", "false" if may_train else "true")]
+        recording = cast(Recording, job.recording)
+        audio = opened.enter_context(storages["default"].open(str(recording.file.name)))
+        source = AudioFile(cast(BinaryIO, audio), recording.size)
+        opted_out = "false" if job.project.improve_provider_models else "true"
+        query = [*to_query(job.options), ("mip_opt_out", opted_out)]
         connection.close()
         began_at = time.monotonic()
-        answer: Answer = provider.transcribe(source, query, call=call, content_type=media_type)
+        answer: Answer = provider.transcribe(source, query, call=call, content_type=recording.media_type)
         answered()
     breaker_of(region.name).succeeded(began_at)
     kept = _keep(job, answer.body)

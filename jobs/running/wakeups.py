@@ -5,7 +5,8 @@
 2. So nobody ever waits for the broker: a thread of its own sends, and while the broker cannot be reached the
    wake-ups are dropped.
 3. One message is enough for any number of jobs: a worker that finds one calls its other threads to look too.
-   What is asked for within SPACING_SECONDS of a message therefore goes out as one.
+   What is asked for soon after a message therefore goes out as one. The first messages after a rest follow
+   each other closely, since a worker that found one job may find ten a moment later.
 """
 
 import logging
@@ -23,7 +24,7 @@ logger = logging.getLogger(__name__)
 WORK_TASK = "jobs.work"
 TASK_OF = {WEBHOOK_QUEUE: "jobs.deliver", BATCH_QUEUE: "jobs.batches.moves"}
 # A message costs its worker 4 ms: at 20 a second that was a quarter of what it did.
-SPACING_SECONDS = 0.2
+FIRST_SPACING_SECONDS, SPACING_SECONDS = 0.02, 0.2
 BROKER_REST_SECONDS = 1.0
 
 
@@ -43,10 +44,12 @@ class _Waker(threading.Thread):
     def run(self) -> None:
         # First of all: a message sent before would fix the queues of this process as they were until then.
         current_app.finalize()
+        spacing = FIRST_SPACING_SECONDS
         while True:
             with self._changed:
                 while not self._asked:
-                    self._changed.wait()
+                    if not self._changed.wait(SPACING_SECONDS):
+                        spacing = FIRST_SPACING_SECONDS
                 asked, self._asked = self._asked, set()
             try:
                 for queue in asked:
@@ -55,7 +58,8 @@ class _Waker(threading.Thread):
             except (OperationalError, OSError) as error:
                 logger.warning("The broker cannot be reached (%s); workers poll.", type(error).__name__)
                 time.sleep(BROKER_REST_SECONDS)
-            time.sleep(SPACING_SECONDS)
+            time.sleep(spacing)
+            spacing = min(2 * spacing, SPACING_SECONDS)
 
 
 _waker: _Waker | None = None

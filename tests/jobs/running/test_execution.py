@@ -273,7 +273,8 @@ def test_an_outcome_that_cannot_be_written_is_written_when_the_database_is_back(
 
 def test_a_job_that_could_not_be_begun_without_the_database_is_given_back(claimed, leases, monkeypatch):
     monkeypatch.setattr(execution, "DATABASE_REST_SECONDS", 0.01)
-    job, broken = claimed(), iter([True])
+    # As who claims this very job has it.
+    job, broken = TranscriptionJob.objects.get(pk=claimed().pk), iter([True])
 
     def losing(execute_sql, sql, params, many, context):
         if "jobs_recording" in sql and next(broken, False):
@@ -284,6 +285,19 @@ def test_a_job_that_could_not_be_begun_without_the_database_is_given_back(claime
         execute(job, leases)
 
     assert (fresh(job).status, fresh(job).crashes) == (Status.QUEUED, 0)
+
+
+def test_a_claimed_job_is_begun_without_asking_the_database_again(claimed, provider, leases):
+    job, asked = claimed(), []
+
+    def noting(execute_sql, sql, params, many, context):
+        asked.append(provider.requests()["total"])
+        return execute_sql(sql, params, many, context)
+
+    with connection.execute_wrapper(noting):
+        execute(job, leases)
+
+    assert set(asked) == {1}
 
 
 def test_what_nobody_foresaw_is_an_attempt_that_failed_and_not_the_workers_death(
