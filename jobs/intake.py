@@ -31,6 +31,7 @@ from jobs.models import (
     Recording,
     TranscriptionJob,
 )
+from jobs.refusal import Refusal
 from jobs.running import sync
 from jobs.running.leases import keeper
 from jobs.running.wakeups import wake
@@ -42,17 +43,14 @@ INSERTED_AT_A_TIME = 500
 REGION_REASONS = {True: "It was asked for.", False: "It is the first that may take the job."}
 
 
-class NotAccepted(Exception):
+class NotAccepted(Refusal):
     """The work cannot be taken as it is asked for. `code` is stable, the message says what to do."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 class TooManyOpenJobs(NotAccepted):
     """The key's limit is reached until one of its jobs ends."""
+
+    status = 429
 
     def __init__(self, limit: int) -> None:
         super().__init__(

@@ -6,14 +6,13 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
 from jobs.models import Membership, Project, Role
+from jobs.refusal import Refusal
 
 
-class NotPossible(Exception):
+class NotPossible(Refusal):
     """The members cannot be changed like that. `code` is stable, the message says what to do."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+    status = 409
 
 
 def user_named(name: str) -> User | None:

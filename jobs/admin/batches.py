@@ -28,6 +28,7 @@ from jobs.admin.look import display
 from jobs.admin.wording import length, span
 from jobs.audit import record
 from jobs.batches import moves
+from jobs.batches.completion import seal
 from jobs.batches.export import export
 from jobs.batches.progress import Tally, tallies_of, tally_of
 from jobs.estimates import Span, remaining
@@ -132,7 +133,7 @@ class BatchAdmin(HistoryAdmin):
         own: list[tuple[str, str, Callable[..., HttpResponseBase]]] = [
             ("state/", "state", state_partial),
             ("export.zip", "export", export_file),
-            ("seal/", "seal", partial(self._done, moves.seal, "Sealed.", None)),
+            ("seal/", "seal", partial(self._done, seal, "Sealed.", None)),
             ("cancel/", "cancel", partial(self._done, moves.cancel, "Cancelled.", Action.BATCH_CANCELLED)),
             ("requeue/", "requeue", partial(self._done, moves.requeue, "Requeued.", Action.BATCH_REQUEUED)),
             ("remove/", "remove", partial(self._done, moves.delete, "Deleted.", Action.BATCH_DELETED)),

@@ -91,7 +91,7 @@ class ProjectAdmin(SigningAdmin):
             response: HttpResponse = super().changeform_view(request, *args, **kwargs)
         except NotPossible as error:
             # Nothing of the form was saved.
-            messages.error(request, str(error))
+            messages.error(request, error.message)
             return HttpResponseRedirect(request.get_full_path())
         return response
 

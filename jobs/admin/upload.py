@@ -7,7 +7,6 @@ are to be kept together are jobs of one batch: the script begins it, names it wi
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -30,17 +29,16 @@ from django.utils.html import format_html
 from jobs import intake
 from jobs.admin.look import Choices, Line, Url
 from jobs.admin.options_form import OptionsForm
-from jobs.audio.probe import ProbeError
 from jobs.audio.received import ReceivedFile
-from jobs.batches import moves
-from jobs.batches.archives import ArchiveRefused, is_archive
+from jobs.batches import making
+from jobs.batches.archives import is_archive
+from jobs.batches.completion import seal
 from jobs.models import Batch, BatchSealed, Priority, Project, TranscriptionJob
+from jobs.refusal import Refusal
 from routing.regions import all_regions
 
 if TYPE_CHECKING:
     from jobs.admin.jobs import JobAdmin
-
-logger = logging.getLogger(__name__)
 
 MODES = [
     ("auto", "Automatic (by length)"),
@@ -214,23 +212,22 @@ def _take_all(form: UploadForm) -> list[Outcome]:
     if asked["url"]:
         outcomes.append(_take(form, order, asked["url"]))
     if begins:
-        moves.seal(batch)
+        seal(batch)
     return outcomes
 
 
 def _take(form: OrderForm, order: intake.Order, name: str, upload: ReceivedFile | None = None) -> Outcome:
     try:
         return Outcome(name, _make(form, order, name, upload))
-    except (ProbeError, ArchiveRefused, intake.NotAccepted) as refusal:
-        if order.batch is not None:
-            moves.refuse(order.batch, name, refusal)
-        return Outcome(name, None, refusal.code, refusal.message)
     except BatchSealed as sealed:
-        return Outcome(name, None, "batch_sealed", str(sealed))
-    except OSError:
-        logger.exception("An upload of %s bytes could not be stored.", upload.size if upload else 0)
-        advice = "Try again; if it happens again, the disk of the service may be full."
-        return Outcome(name, None, "not_stored", f"It could not be stored. {advice}")
+        return Outcome(name, None, sealed.code, sealed.message)
+    except Refusal as refused:
+        refusal = refused
+    except OSError as error:
+        refusal = making.not_stored(error)
+    if order.batch is not None:
+        making.refuse(order.batch, name, refusal)
+    return Outcome(name, None, refusal.code, refusal.message)
 
 
 def _make(
@@ -245,10 +242,10 @@ def _make(
     if not is_archive(upload):
         return intake.submit(order, recording=intake.keep(order.project, upload))
     if order.batch is not None:
-        moves.add_archive(order.batch, upload)
+        making.add_archive(order.batch, upload)
         return order.batch
     batch = form.new_batch(name)
-    moves.make_of_archive(batch, upload, sealed=True)
+    making.make_of_archive(batch, upload, sealed=True)
     return batch
 
 

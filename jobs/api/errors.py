@@ -22,15 +22,12 @@ from rest_framework.response import Response
 
 from jobs.api.limits import open_jobs_limit
 from jobs.audio.downloads import RangeNotSatisfiable
-from jobs.audio.parts import UploadConflict
 from jobs.audio.probe import ProbeError
 from jobs.audio.received import InsufficientStorage
-from jobs.batches.archives import ArchiveRefused
-from jobs.intake import NotAccepted, TooManyOpenJobs
-from jobs.members import NotPossible
-from jobs.models import BatchSealed, InvalidTransition, KeyNotUsable, KeyReused
+from jobs.intake import TooManyOpenJobs
+from jobs.models import KeyReused
+from jobs.refusal import Refusal
 from jobs.transcripts.options import InvalidOptions
-from jobs.webhooks.endpoints import NotReplayed
 from routing.regions import UnknownRegion
 
 logger = logging.getLogger(__name__)
@@ -103,33 +100,17 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
             return answer(400, error.code, _summary(details), details)
         case TooManyOpenJobs():
             headers = open_jobs_limit(error.limit, RETRY_AFTER_SECONDS)
-            return answer(429, error.code, error.message, headers=headers)
-        case NotAccepted():
-            return answer(400, error.code, error.message)
+            return answer(error.status, error.code, error.message, headers=headers)
         case RangeNotSatisfiable():
             return answer(416, "range_not_satisfiable", "The file has no such range.")
         case KeyReused():
             return answer(409, "idempotency_key_reused", REUSED)
         case UnknownRegion():
             return answer(400, "unknown_region", str(error))
-        case UploadConflict():
-            return answer(409, error.code, error.message)
-        case BatchSealed():
-            return answer(409, "batch_sealed", str(error))
-        case ArchiveRefused():
-            return answer(415, error.code, error.message)
-        case InvalidTransition():
-            return answer(409, error.code, str(error))
-        case NotReplayed():
-            return answer(409, error.code, error.message)
-        case NotPossible():
-            return answer(409, error.code, str(error))
-        case KeyNotUsable():
-            return answer(409, "key_not_usable", str(error))
         case ProbeError(code="probe_unavailable"):
             return _unavailable(error.code, error.message)
-        case ProbeError():
-            return answer(415, error.code, error.message)
+        case Refusal():
+            return answer(error.status, error.code, error.message)
         case OperationalError() | InterfaceError():
             logger.warning("The database cannot be used: %s", error)
             return _unavailable("service_unavailable", "The service cannot work just now. Try again soon.")

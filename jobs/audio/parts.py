@@ -23,6 +23,7 @@ from django.core.files.storage import Storage, storages
 
 from jobs.audio.received import READ_BYTES, ReceivedFile, check_disk
 from jobs.models import Upload
+from jobs.refusal import Refusal
 
 if TYPE_CHECKING:
     from jobs.audio.object_storage import ObjectStorage
@@ -31,13 +32,10 @@ PART_BYTES = 16 << 20
 MOST_PARTS = 1000
 
 
-class UploadConflict(Exception):
+class UploadConflict(Refusal):
     """The upload is not in the state that this asks for. `code` is stable, `message` says what to do."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+    status = 409
 
 
 class UploadIncomplete(UploadConflict):

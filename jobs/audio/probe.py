@@ -5,7 +5,7 @@ PCM and telephony WAV, the commonest upload, is read here from its header. Every
 
     owner (web, worker) --starts once--> fork server (PyAV loaded) --forks per probe--> child
 
-- The fork server is this file, run by a clean interpreter: no Django, no environment, so no keys to steal.
+- The fork server (probe_server.py) has a clean interpreter: no Django, no environment, so no keys to steal.
   On Linux it lives in a network namespace of its own where the kernel allows that.
 - The child gets the open file as descriptor 0, one socket for its answer, limits on memory and time, and
   room for one further descriptor. It cannot open another file or a socket, whatever a playlist asks for.
@@ -16,15 +16,9 @@ Seconds and hertz throughout. docs/probing.md says what is refused and what it c
 
 import atexit
 import contextlib
-import ctypes
-import gc
-import importlib
 import json
 import logging
 import os
-import resource
-import select
-import signal
 import socket
 import struct
 import subprocess
@@ -33,20 +27,15 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-if TYPE_CHECKING:  # the owner never loads FFmpeg
-    from av import AudioStream
-    from av.container import InputContainer
+from jobs.audio import probe_server
+from jobs.audio.probe_server import MAX_DURATION, WALL_SECONDS
+from jobs.refusal import Refusal
 
-MAX_DURATION: Final = 24 * 3600.0
 CHANNELS: Final = range(1, 33)  # Deepgram transcribes up to 20 of them apart
 SAMPLE_RATES: Final = range(4_000, 192_001)
 
-WALL_SECONDS: Final = 20
-CPU_SECONDS: Final = 10
-MEMORY_BYTES: Final = 1536 * 1024 * 1024
 CONCURRENT_PROBES: Final = 4
 
 _ANSWER_BYTES: Final = 4096
@@ -54,7 +43,7 @@ _ANSWER_BYTES: Final = 4096
 logger = logging.getLogger(__name__)
 
 
-class ProbeError(Exception):
+class ProbeError(Refusal):
     """Why a file is not taken as a recording. `message` is for the person who sent it.
 
     Codes: `unsupported_media` (not a kind we read, or without audio), `corrupt_media` (a kind we read, but
@@ -62,10 +51,7 @@ class ProbeError(Exception):
     broke the reader), and `probe_unavailable`, which alone says nothing about the file: try again.
     """
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+    status = 415
 
 
 @dataclass(frozen=True)
@@ -329,8 +315,8 @@ class _ForkServer:
         if self.control is None:
             self.control, theirs = socket.socketpair()
             with theirs:
-                self.process = subprocess.Popen(  # noqa: S603 - this file, by this interpreter
-                    [sys.executable, "-I", __file__],
+                self.process = subprocess.Popen(  # noqa: S603 - ours, by this interpreter
+                    [sys.executable, "-I", probe_server.__file__],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     env={},
@@ -368,179 +354,3 @@ class _ForkServer:
 _server = _ForkServer()
 atexit.register(_server.close)
 os.register_at_fork(after_in_child=_server.forget)
-
-
-# What follows runs in the fork server and its children alone.
-
-_OPTIONS: Final = {
-    "format_whitelist": "wav,w64,flac,ogg,mp3,mov,matroska,aac,amr,aiff,caf,asf",
-    # The open descriptor alone: with "file" a manifest could name a neighbour.
-    "protocol_whitelist": "fd",
-}
-# Times in these are counted frame by frame, so that only reading them all gives the length.
-_COUNTED: Final = frozenset({"mp3", "aac", "amr"})
-_TAIL_SECONDS: Final = 1.0
-_BELIEVED_WITHIN: Final = 0.5
-_SERVER_DESCRIPTORS: Final = 64
-_NEW_NAMESPACES: Final = 0x10000000 | 0x40000000  # CLONE_NEWUSER | CLONE_NEWNET
-_PR_SET_PDEATHSIG: Final = 1
-_PR_SET_NO_NEW_PRIVS: Final = 38
-
-
-def _serve() -> None:
-    """Fork a child for each pair of descriptors (media, answer) that comes in, until the owner is gone."""
-    importlib.import_module("av.subtitles.stream")  # PyAV does so late, when a child can open no file
-
-    control = socket.socket(fileno=0)
-    libc = ctypes.CDLL(None)
-    if sys.platform == "linux":
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-        libc.unshare(_NEW_NAMESPACES)  # refused in most containers; the limit on descriptors still holds
-    _limit(resource.RLIMIT_NOFILE, _SERVER_DESCRIPTORS)
-    _limit(resource.RLIMIT_CORE, 0)
-    null = os.open(os.devnull, os.O_WRONLY)
-    woken, waker = os.pipe()
-    os.set_blocking(waker, False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
-    signal.set_wakeup_fd(waker)
-    # Collecting would touch, and so copy, the pages that children share with us.
-    gc.collect()
-    gc.freeze()
-    gc.disable()
-
-    children: dict[int, tuple[float, socket.socket]] = {}
-    while True:
-        now = time.monotonic()
-        patience = min((deadline for deadline, _ in children.values()), default=now + 3600) - now
-        ready, _, _ = select.select([control.fileno(), woken], [], [], max(patience, 0))
-        if control.fileno() in ready:
-            message, descriptors, _, _ = socket.recv_fds(control, 1, 2)
-            if not message:
-                break
-            media, answer = descriptors
-            child = os.fork()
-            if not child:
-                _read_and_exit(media, answer, null, libc)
-            os.close(media)
-            children[child] = (time.monotonic() + WALL_SECONDS, socket.socket(fileno=answer))
-        if woken in ready:
-            os.read(woken, 512)
-        _reap(children)
-        for child, (deadline, _) in children.items():
-            if deadline <= time.monotonic():
-                os.kill(child, signal.SIGKILL)
-    for child in children:
-        os.kill(child, signal.SIGKILL)
-
-
-def _reap(children: dict[int, tuple[float, socket.socket]]) -> None:
-    """Answer for the children that ended without an answer of their own."""
-    while children:
-        child, status = os.waitpid(-1, os.WNOHANG)
-        if not child:
-            return
-        deadline, answer = children.pop(child)
-        signalled = -os.waitstatus_to_exitcode(status)
-        with answer, contextlib.suppress(OSError):
-            if signalled:
-                late = signalled == signal.SIGXCPU or deadline <= time.monotonic()
-                failure = "probe_timeout" if late else "probe_crashed"
-                answer.send(json.dumps({"failure": failure}).encode(), socket.MSG_DONTWAIT)
-
-
-def _read_and_exit(media: int, answer: int, null: int, libc: ctypes.CDLL) -> None:
-    """The child's whole life. Nothing may be imported once the limits hold."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if sys.platform == "linux":
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    for standard, descriptor in enumerate((media, answer, null)):
-        os.dup2(descriptor, standard)
-    os.closerange(3, _SERVER_DESCRIPTORS)
-    os.lseek(0, 0, os.SEEK_SET)
-    _limit(resource.RLIMIT_AS, MEMORY_BYTES)
-    _limit(resource.RLIMIT_CPU, CPU_SECONDS)
-    _limit(resource.RLIMIT_FSIZE, 0)
-    _limit(resource.RLIMIT_NPROC, 0)
-    _limit(resource.RLIMIT_NOFILE, 4)  # 0 to 2, and the copy of 0 that FFmpeg makes
-    try:
-        found = _examine()
-    except MemoryError:
-        found = {"failure": "probe_crashed"}
-    except Exception:  # noqa: BLE001 - PyAV raises what it likes on damaged files; the owner reports it
-        found = {"failure": "unreadable"}
-    os.write(1, json.dumps(found).encode())
-    os._exit(0)
-
-
-def _limit(what: int, most: int) -> None:
-    _, hard = resource.getrlimit(what)
-    if hard != resource.RLIM_INFINITY:
-        most = min(most, hard)
-    try:
-        resource.setrlimit(what, (most, most))
-    except (OSError, ValueError):
-        if sys.platform == "linux":  # macOS refuses some of them
-            raise
-
-
-def _examine() -> dict[str, Any]:
-    """What descriptor 0 holds, in the shape that _from_answer reads."""
-    import av
-
-    with av.open("fd:", options=dict(_OPTIONS), metadata_errors="ignore") as container:
-        if not container.streams.audio:
-            return {"failure": "no_audio"}
-        stream = container.streams.best("audio")  # None when a header left out what any decoder needs
-        if not isinstance(stream, av.AudioStream):
-            return {"failure": "unreadable"}
-        attached = av.stream.Disposition.attached_pic
-        return {
-            "duration": _duration(container, stream),
-            "channels": stream.codec_context.channels,
-            "sample_rate": stream.codec_context.sample_rate or 0,
-            "codec": stream.codec_context.codec.canonical_name,
-            "container": container.format.name,
-            "video": any(not video.disposition & attached for video in container.streams.video),
-        }
-
-
-def _duration(container: "InputContainer", stream: "AudioStream") -> float:
-    """Seconds of audio by its packets, 0 without any. Where times can be trusted only the last are read.
-
-    A header that says too little is found out since packets follow its end, one that says too much since
-    none are there.
-    """
-    tick = stream.time_base or Fraction(1)
-    start = stream.start_time or 0
-    declared = 0
-    if container.format.name not in _COUNTED:
-        declared = stream.duration or int((container.duration or 0) / 1_000_000 / tick)
-    end: int | None = None
-    if 0 < declared * tick < 10 * MAX_DURATION:
-        tail = start + max(declared - int(_TAIL_SECONDS / tick), 0)
-        end = _end_of_packets(container, stream, tail)
-    if end is None:
-        end = _end_of_packets(container, stream, start)
-    if end is None:
-        return 0.0
-    believed = abs(end - start - declared) * tick < _BELIEVED_WITHIN
-    return float((declared if believed else end - start) * tick)
-
-
-def _end_of_packets(container: "InputContainer", stream: "AudioStream", since: int) -> int | None:
-    """When the last packet from `since` on ends, in the stream's ticks; None if there is none."""
-    import av
-
-    end: int | None = None
-    with contextlib.suppress(av.FFmpegError):  # a cut file is as long as what is there
-        container.seek(since, stream=stream)
-        for packet in container.demux(stream):
-            at = packet.dts if packet.pts is None else packet.pts
-            if at is not None:
-                end = max(end or 0, at + (packet.duration or 0))
-    return end
-
-
-if __name__ == "__main__":
-    _serve()

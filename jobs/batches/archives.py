@@ -26,6 +26,8 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import IO, Any, Literal
 
+from jobs.refusal import Refusal
+
 RATIO = 300
 # Silence compresses a thousandfold: only what is large is suspicious.
 RATIO_FROM_BYTES = 64 << 20
@@ -51,17 +53,14 @@ _CORRUPT = (
 )
 
 
-class ArchiveRefused(Exception):
+class ArchiveRefused(Refusal):
     """The archive cannot be opened, or not further than this. `code` is stable, the message for its sender.
 
     Codes: `unsupported_archive`, `corrupt_archive`, `archive_too_large`, `too_many_entries`,
     `suspicious_ratio`.
     """
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+    status = 415
 
 
 class EntryRefused(ArchiveRefused):

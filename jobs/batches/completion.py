@@ -13,12 +13,23 @@ from __future__ import annotations
 from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
 from jobs import events
 from jobs.batches.progress import tally_of
 from jobs.models import Batch, BatchMove, EventType, TranscriptionJob
+
+
+def seal(batch: Batch) -> None:
+    """No more jobs are added; the batch is finished once none is open. Sealing twice is sealing once."""
+    with transaction.atomic():
+        held = Batch.objects.hold(batch.pk)
+        if held is None or held.sealed_at is not None:
+            return
+        Batch.objects.filter(pk=batch.pk).update(sealed_at=Now())
+        finish_if_done(batch.pk)
 
 
 def finish_if_done(batch_id: UUID) -> None:

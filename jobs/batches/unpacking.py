@@ -23,12 +23,13 @@ from django.db import transaction
 from jobs import intake
 from jobs.audio.probe import ProbeError
 from jobs.audio.received import ReceivedFile
-from jobs.batches import moves
+from jobs.batches import making
 from jobs.batches.archives import ArchiveRefused, Entry, EntryRefused, entries
 from jobs.batches.completion import finish_if_done
 from jobs.forgetting.deletion import delete_if_unused
 from jobs.intake import NotAccepted, Order, TooManyOpenJobs
 from jobs.models import ArchiveLost, BatchArchive, Recording
+from jobs.refusal import Refusal
 from routing.regions import UnknownRegion
 
 logger = logging.getLogger(__name__)
@@ -52,14 +53,14 @@ def open_next(stopping: Callable[[], bool]) -> bool:
 
 
 def _open(archive: BatchArchive, stopping: Callable[[], bool]) -> None:
-    order = replace(moves.order_of(archive.batch), of_archive=True)
+    order = replace(making.order_of(archive.batch), of_archive=True)
     try:
         if archive.claims > CLAIMS_AT_MOST:
             raise ArchiveRefused("killed_its_worker", KILLS)
         # Asked before anything is unpacked.
         intake.region_for(order)
         with storages["default"].open(archive.file) as file:
-            for entry in entries(file, moves.archive_limits(), archive.next_member):
+            for entry in entries(file, making.archive_limits(), archive.next_member):
                 if stopping():
                     archive.give_back()
                     return
@@ -76,19 +77,19 @@ def _open(archive: BatchArchive, stopping: Callable[[], bool]) -> None:
         _end(archive)
 
 
-def _end(archive: BatchArchive, refusal: ArchiveRefused | NotAccepted | None = None) -> None:
+def _end(archive: BatchArchive, refusal: Refusal | None = None) -> None:
     """The archive is dealt with, to its end or as far as it could be read."""
     with transaction.atomic():
         archive.end()
         if refusal:
-            moves.refuse(archive.batch, archive.filename or "archive", refusal)
+            making.refuse(archive.batch, archive.filename or "archive", refusal)
         finish_if_done(archive.batch_id)
     storages["default"].delete(archive.file)
 
 
 def _take(archive: BatchArchive, entry: Entry, order: Order) -> None:
     recording: Recording | None = None
-    refusal: EntryRefused | ProbeError | None = None
+    refusal: Refusal | None = None
     try:
         recording = _recording(archive, entry)
     except (EntryRefused, ProbeError) as error:
@@ -102,7 +103,7 @@ def _take(archive: BatchArchive, entry: Entry, order: Order) -> None:
             if recording:
                 intake.submit(order, recording=recording)
             elif refusal:
-                moves.refuse(archive.batch, entry.name, refusal)
+                making.refuse(archive.batch, entry.name, refusal)
     except ArchiveLost:
         if recording:
             delete_if_unused(recording)

@@ -16,13 +16,17 @@ from jobs.ids import uuid7
 from jobs.models.key import ApiKey
 from jobs.models.project import Project
 from jobs.models.state import Priority, RequestedMode
+from jobs.refusal import Refusal
 
 
-class BatchSealed(Exception):
+class BatchSealed(Refusal):
     """The batch takes no more jobs."""
 
+    status = 409
+
     def __init__(self, batch: Batch) -> None:
-        super().__init__(f"The batch {batch} is sealed: it takes no more jobs. Make another one for them.")
+        advice = "it takes no more jobs. Make another one for them."
+        super().__init__("batch_sealed", f"The batch {batch} is sealed: {advice}")
 
 
 class BatchMove(models.TextChoices):

@@ -18,6 +18,7 @@ from rest_framework_api_key.crypto import KeyGenerator
 from jobs.ids import uuid7
 from jobs.json_lists import holding
 from jobs.models.project import Project
+from jobs.refusal import Refusal
 
 # 43 letters and digits hold 256 bits. A fast hash is right for that much randomness: nobody can try them all.
 _generator = KeyGenerator(prefix_length=8, secret_key_length=43)
@@ -54,8 +55,13 @@ class TooManyRequests(Exception):
         self.wait = wait
 
 
-class KeyNotUsable(Exception):
+class KeyNotUsable(Refusal):
     """It is revoked or expired."""
+
+    status = 409
+
+    def __init__(self, key: ApiKey) -> None:
+        super().__init__("key_not_usable", f"{key} is revoked or expired: issue a new key instead.")
 
 
 class ApiKeyManager(models.Manager["ApiKey"]):
@@ -167,7 +173,7 @@ class ApiKey(models.Model):
         """Expire then, or earlier if it is to anyway; `expires_at` stays what it was. KeyNotUsable."""
         until = Least(Coalesce("expires_at", Now() + overlap), Now() + overlap)
         if not ApiKey.objects.usable().filter(pk=self.pk).update(expires_at=until):
-            raise KeyNotUsable(f"{self} is revoked or expired: issue a new key instead.")
+            raise KeyNotUsable(self)
 
     def use(self) -> Allowance | None:
         """Count a request: what is left, or None for a key without a limit. TooManyRequests if nothing is.

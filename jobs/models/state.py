@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from django.db import models
 
+from jobs.refusal import Refusal
+
 if TYPE_CHECKING:  # it imports this module
     from jobs.models.job import TranscriptionJob
 
@@ -60,10 +62,10 @@ MOVES_OF_PEOPLE = {
 }
 
 
-class InvalidTransition(Exception):
+class InvalidTransition(Refusal):
     """The job is not (or no longer) in a status that allows the move, or its lease is another's now."""
 
-    code = "invalid_transition"
+    status = 409
 
     def __init__(self, job: TranscriptionJob, status: Status) -> None:
         allowed, rule = MOVES_OF_PEOPLE.get(status, (tuple(Status), ""))
@@ -71,16 +73,15 @@ class InvalidTransition(Exception):
             message = f"Job {job.pk} cannot become {status}: it ended or is another's by now."
         else:
             message = f"The job is {job.status}; {rule}."
-        super().__init__(message)
+        super().__init__("invalid_transition", message)
 
 
 class AudioDeleted(InvalidTransition):
     """There is nothing left to transcribe."""
 
-    code = "audio_deleted"
-
     def __init__(self, job: TranscriptionJob) -> None:
-        Exception.__init__(self, f"The audio of job {job.pk} was deleted after its project's audio_days.")
+        message = f"The audio of job {job.pk} was deleted after its project's audio_days."
+        Refusal.__init__(self, "audio_deleted", message)
 
 
 class NotInLine(InvalidTransition):
@@ -88,4 +89,4 @@ class NotInLine(InvalidTransition):
 
     def __init__(self, job: TranscriptionJob) -> None:
         rule = "only one that is queued or waits can change its priority"
-        Exception.__init__(self, f"The job is {job.status}; {rule}.")
+        Refusal.__init__(self, "invalid_transition", f"The job is {job.status}; {rule}.")

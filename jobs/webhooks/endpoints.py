@@ -32,6 +32,7 @@ from jobs.models import (
 from jobs.models.audit import Action
 from jobs.models.delivery import receiver_of
 from jobs.models.endpoint import GIVEN_UP
+from jobs.refusal import Refusal
 from jobs.running.queues import WEBHOOK_QUEUE
 from jobs.running.wakeups import wake
 
@@ -44,13 +45,10 @@ DELETED_FOR = timedelta(hours=1)
 AT_A_TIME = 500
 
 
-class NotReplayed(Exception):
+class NotReplayed(Refusal):
     """`code` is stable (endpoint_disabled, range_too_large, under_way), the message says what to do."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+    status = 409
 
 
 def disable(endpoint: WebhookEndpoint, reason: DisabledReason) -> None:

@@ -21,7 +21,8 @@ import psutil
 import pytest
 
 from jobs.api.errors import exception_handler
-from jobs.audio.probe import CONCURRENT_PROBES, MEMORY_BYTES, WALL_SECONDS, ProbeError, probe
+from jobs.audio.probe import CONCURRENT_PROBES, ProbeError, probe
+from jobs.audio.probe_server import MEMORY_BYTES, WALL_SECONDS
 from tests.jobs.audio.test_probe import server_process
 from tests.jobs.media import FORMATS, MANIFESTS, recording, write_wav
 from tests.listener import counting_listener

@@ -32,7 +32,8 @@ from jobs.api.parsers import FormParser, ListsParser
 from jobs.api.permissions import OPERATING, READING, SUBMITTING
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
 from jobs.audit import record
-from jobs.batches import moves
+from jobs.batches import making, moves
+from jobs.batches.completion import seal
 from jobs.batches.export import export
 from jobs.batches.progress import tallies_of
 from jobs.estimates import estimate, remaining
@@ -102,13 +103,13 @@ class BatchViewSet(ScopedViewSet):
             priority=PRIORITIES[asked.get("priority") or Priority.NORMAL.label],
         )
         if "archive" in asked:
-            moves.make_of_archive(batch, asked["archive"], sealed=asked["sealed"])
+            making.make_of_archive(batch, asked["archive"], sealed=asked["sealed"])
         elif "files" in asked:
-            moves.make_of_files(batch, asked["files"], sealed=asked["sealed"])
+            making.make_of_files(batch, asked["files"], sealed=asked["sealed"])
         else:
             remotes, bad = asked.get("urls", ([], []))
-            refused = [moves.refused_url(batch, url, message) for url, message in bad]
-            moves.make_of_urls(batch, remotes, refused, sealed=asked["sealed"])
+            refused = [making.refused_url(batch, url, message) for url, message in bad]
+            making.make_of_urls(batch, remotes, refused, sealed=asked["sealed"])
         response = self._shown(batch, 202)
         response["Location"] = request.build_absolute_uri(reverse("batch", args=(batch.pk,)))
         return response
@@ -131,7 +132,7 @@ class BatchViewSet(ScopedViewSet):
     def seal(self, request: Request, pk: UUID) -> Response:
         """Take no more jobs: the batch is finished, which is told, once none of its jobs is open."""
         batch = self.get_object()
-        moves.seal(batch)
+        seal(batch)
         return self._shown(batch)
 
     @extend_schema(request=None, responses={202: BatchSerializer})

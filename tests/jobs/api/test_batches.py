@@ -1,13 +1,16 @@
 """Batches over the API: made, followed, sealed, moved, exported and deleted."""
 
 import csv
+import errno
 import io
 import json
 import zipfile
 
 import pytest
+from django.db import OperationalError
 from django.urls import reverse
 
+from jobs import intake
 from jobs.batches.work import do_all
 from jobs.models import ApiKey, Batch, BatchArchive, Priority, Role, Status, TranscriptionJob
 from tests.jobs.api.conftest import JOBS, add_job, client_for, error_of, run_queued, upload, wav
@@ -160,6 +163,43 @@ def test_files_are_taken_or_refused_one_by_one(api):
     assert refusals(api, batch)[0]["error"]["code"] == "unsupported_media"
     names = [job["recording"]["filename"] for job in api.get(JOBS, {"batch": batch["id"]}).json()["results"]]
     assert names == ["b.wav", "a.wav"]
+
+
+@pytest.fixture
+def fails_at_b(monkeypatch):
+    """Makes storing a file of the name b.wav fail."""
+
+    def fail(error):
+        def keep(project, file):
+            if file.name == "b.wav":
+                raise error
+            return stored(project, file)
+
+        monkeypatch.setattr(intake, "keep", keep)
+
+    stored = intake.keep
+    return fail
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_file_that_cannot_be_stored_refuses_itself_alone(api, fails_at_b):
+    fails_at_b(OSError(errno.EIO, "Input/output error"))
+
+    batch = api.post(BATCHES, {"files": [upload("a.wav"), upload("b.wav"), upload("c.wav")]}).json()
+
+    assert (batch["counts"]["queued"], batch["refused"]) == (2, 1)
+    assert [refusal["error"]["code"] for refusal in refusals(api, batch)] == ["not_stored"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_whose_making_is_cut_off_ends_all_the_same(api, fails_at_b):
+    fails_at_b(OperationalError("The database went away."))
+
+    response = api.post(BATCHES, {"files": [upload("a.wav"), upload("b.wav")]})
+
+    assert response.status_code == 503
+    assert Batch.objects.get().sealed_at
+    assert TranscriptionJob.objects.count() == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from jobs.audio import probe as probe_module
-from jobs.audio.probe import CONCURRENT_PROBES, MEMORY_BYTES, WALL_SECONDS, Probe, ProbeError, probe
+from jobs.audio.probe import CONCURRENT_PROBES, Probe, ProbeError, probe
+from jobs.audio.probe_server import MEMORY_BYTES, WALL_SECONDS
 from tests.jobs.media import FORMATS, MANIFESTS, SPEECH, STUDIO, encode, overwrite, recording, write_wav
 from tests.listener import counting_listener
 

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from jobs import intake, lifecycle
-from jobs.batches import moves
+from jobs.batches import completion, making, moves
 from jobs.batches.progress import tally_of
 from jobs.batches.work import do_all
 from jobs.forgetting.deletion import delete_job
@@ -109,8 +109,8 @@ def test_a_batch_that_may_take_more_is_not_finished_before_it_is_sealed():
     lifecycle.complete(add(batch), RESULT)
     assert not is_finished(batch)
 
-    moves.seal(batch)
-    moves.seal(batch)
+    completion.seal(batch)
+    completion.seal(batch)
 
     assert (is_finished(batch), told(batch)) == (True, [1])
 
@@ -239,9 +239,9 @@ def test_of_an_end_and_a_requeue_at_once_the_batch_is_finished_only_if_nothing_i
 def test_of_sealing_and_submitting_at_once_no_job_comes_into_a_finished_batch():
     for _ in range(ROUNDS):
         batch = make_batch(sealed=False)
-        submit = partial(intake.submit, moves.order_of(batch), url="https://example.com/a.wav")
+        submit = partial(intake.submit, making.order_of(batch), url="https://example.com/a.wav")
 
-        sealing, submission = together(partial(moves.seal, batch), submit)
+        sealing, submission = together(partial(completion.seal, batch), submit)
 
         assert sealing is None
         assert submission is None or isinstance(submission, BatchSealed)
@@ -270,7 +270,7 @@ def test_requeuing_runs_what_failed_or_died_once_more_and_nothing_else():
     batch = make_batch()
     again = [add(batch, Status.FAILED), add(batch, Status.DEAD)]
     others = [add(batch, Status.COMPLETED), add(batch, Status.CANCELLED)]
-    moves.seal(batch)
+    completion.seal(batch)
 
     moves.requeue(batch)
 
@@ -329,7 +329,7 @@ def test_a_batch_that_is_being_deleted_takes_no_job():
     batch = make_batch(sealed=False, move="delete")
 
     with pytest.raises(BatchSealed):
-        intake.submit(moves.order_of(batch), url="https://example.com/a.wav")
+        intake.submit(making.order_of(batch), url="https://example.com/a.wav")
 
     assert not batch.jobs.exists()
 

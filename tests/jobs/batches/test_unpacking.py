@@ -8,11 +8,11 @@ import sys
 import pytest
 from django.core.files.storage import storages
 
-from jobs import intake
+from jobs import intake, lifecycle
 from jobs.audio import keeping
 from jobs.audio.probe import ProbeError
 from jobs.audio.received import ReceivedFile
-from jobs.batches import moves, unpacking
+from jobs.batches import making, moves, unpacking
 from jobs.batches.unpacking import open_next
 from jobs.forgetting import erasure
 from jobs.models import ApiKey, Batch, BatchArchive, Event, Recording, RefusedItem, TranscriptionJob
@@ -39,7 +39,7 @@ def send(file, *, key=None):
     with ReceivedFile("calls.zip") as upload:
         upload.receive(file.getvalue())
         upload.complete()
-        moves.make_of_archive(batch, upload, sealed=True)
+        making.make_of_archive(batch, upload, sealed=True)
     return batch
 
 
@@ -182,7 +182,7 @@ def test_a_key_with_enough_open_jobs_gets_the_next_when_one_has_ended():
 
     open_all()
     assert names(batch) == ["a.wav", "b.wav"]
-    moves.lifecycle.cancel(batch.jobs.first())
+    lifecycle.cancel(batch.jobs.first())
     expire_lease()
     open_all()
 

@@ -12,7 +12,7 @@ from django.core.files.storage import Storage, storages
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError, close_old_connections
 
-from jobs.batches import moves
+from jobs.batches.completion import seal
 from jobs.batches.watching import Watch
 from jobs.intake import Order
 from jobs.management.database import require_tables
@@ -67,7 +67,7 @@ class Command(BaseCommand):
         except BatchSealed as error:
             raise CommandError(str(error)) from None
         if batch:
-            moves.seal(batch)
+            seal(batch)
 
     def _look(self, watch: Watch) -> int:
         """How many files are left, at least one while the place or the database cannot be asked."""
