@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from jobs.forgetting.deletion import delete_job
 from jobs.models import Delivery, Event, Project
-from streaming import lifecycle
+from streaming import lifecycle, news
 from streaming.models import FinalResult, LiveSession, NotHeld
 
 logger = logging.getLogger(__name__)
@@ -73,3 +73,4 @@ def delete(session: LiveSession) -> None:
         locked.delete()
         if job is not None:
             delete_job(job)
+        news.tell([session.pk])

@@ -23,6 +23,7 @@ from jobs.events import emit
 from jobs.ids import uuid7
 from jobs.models import ApiKey, EventType, Project
 from jobs.running.leases import process_name
+from streaming import news
 from streaming.models import (
     EndReason,
     FinalResult,
@@ -196,6 +197,7 @@ def store(progress: Sequence[Progress]) -> set[UUID]:
             ),
             ignore_conflicts=True,
         )
+        news.tell([each.session_id for each in kept if each.finals])
     return {each.session_id for each in progress} - held
 
 
@@ -300,6 +302,7 @@ def lapse(session: LiveSession) -> None:
 
 
 def _tell(session: LiveSession) -> None:
+    """That it ended: by the webhooks, and to whoever follows it."""
     session.refresh_from_db()
     url = f"{settings.PUBLIC_URL}/api/v1/streams/{session.pk}/"
     data = {
@@ -320,7 +323,9 @@ def _tell(session: LiveSession) -> None:
     }
     event = emit(session.project_id, EventType.STREAM_ENDED, data)
     LiveSession.objects.filter(pk=session.pk).update(event=event)
+    news.tell([session.pk])
 
 
 def _remember(session: LiveSession, what: Happening, **details: Any) -> None:
     TimelineEntry.objects.create(session=session, type=what, details=details)
+    news.tell([session.pk])

@@ -192,6 +192,9 @@ ARCHIVE_MAX_BYTES = env.int("ARCHIVE_MAX_BYTES", default=20 * 1024**3)
 PRICES = env.json_object("PRICES")
 PRICE_CURRENCY = env.str("PRICE_CURRENCY", default="USD")
 
+# Live audio
+LIVE_VIEWERS = env.int("LIVE_VIEWERS", default=1000)
+
 # Webhooks
 WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=EMBEDDED)
 WEBHOOK_CONCURRENCY = env.int("WEBHOOK_CONCURRENCY", default=10)

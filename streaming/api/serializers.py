@@ -9,6 +9,7 @@ from rest_framework import serializers
 from jobs.api.serializers import JobErrorSerializer
 from streaming.models import EndReason, FinalResult, LiveSession, State, TimelineEntry
 from streaming.transcript import transcript_of
+from streaming.viewers import result_as_json
 
 REASONS = [(value, value) for value in EndReason.values]
 
@@ -109,6 +110,9 @@ class ResultSerializer(serializers.Serializer[FinalResult]):
     late = serializers.BooleanField(help_text="It fills a hole that was left before.")
     connection = serializers.IntegerField(help_text="Speaker numbers restart with each.")
     words = serializers.ListField(child=serializers.DictField())
+
+    def to_representation(self, final: FinalResult) -> dict[str, Any]:
+        return result_as_json(final)
 
 
 class StreamTimelineEntrySerializer(serializers.Serializer[TimelineEntry]):
