@@ -58,12 +58,17 @@ def region_served_by(queue: str) -> Region | None:
     return next((region for region in all_regions().values() if region.queue == queue), None)
 
 
+def regions_within(residency: list[str]) -> list[Region]:
+    """Those that the residency allows, the preferred first; none named means any."""
+    return [region for name, region in all_regions().items() if not residency or name in residency]
+
+
 def choose_region(pinned: str, residency: list[str]) -> Region | None:
     """The region that a pin asks for, else the first that the residency allows; None if there is none.
 
     A pin outside the residency is None as well: residency is binding.
     """
-    allowed = [region for name, region in all_regions().items() if not residency or name in residency]
+    allowed = regions_within(residency)
     if pinned:
         region_named(pinned)
         allowed = [region for region in allowed if region.name == pinned]

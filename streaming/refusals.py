@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
-from uuid import UUID
+from uuid import uuid4
 
 LONGEST_MESSAGE = 500
 
@@ -21,9 +21,6 @@ class Refused(Exception):
         self.code = code
         self.message = message
         self.retry_after = retry_after
-
-    def body(self, request_id: UUID | str) -> dict[str, str]:
-        return {"err_code": self.code, "err_msg": self.message, "request_id": str(request_id)}
 
 
 def invalid_credentials() -> Refused:
@@ -39,6 +36,10 @@ def origin_not_allowed() -> Refused:
     return Refused(403, "ORIGIN_NOT_ALLOWED", message)
 
 
+def bad_request(message: str) -> Refused:
+    return Refused(400, "INVALID_QUERY_PARAMETER", message)
+
+
 def not_found() -> Refused:
     return Refused(404, "NOT_FOUND", "The requested resource could not be found.")
 
@@ -52,22 +53,25 @@ def unavailable(retry_after: int) -> Refused:
     return Refused(503, "Service Unavailable", "Please try again later", retry_after=retry_after)
 
 
-async def refuse(scope: Any, send: Any, refused: Refused, request_id: UUID | str) -> None:
-    """Answer the handshake. A server without the extension for it (Daphne) answers an empty 403 instead."""
+def refusal(scope: Any, refused: Refused) -> list[dict[str, Any]]:
+    """The answer to the handshake. A server without the extension for it (Daphne) answers an empty 403."""
     if "websocket.http.response" not in scope.get("extensions", {}):
-        await send({"type": "websocket.close"})
-        return
+        return [{"type": "websocket.close"}]
+    request_id = str(uuid4())
+    said = {"err_code": refused.code, "err_msg": refused.message, "request_id": request_id}
+    body = json.dumps(said).encode()
     headers = [
         (b"content-type", b"application/json"),
-        (b"dg-request-id", str(request_id).encode()),
+        (b"content-length", str(len(body)).encode()),
+        (b"dg-request-id", request_id.encode()),
         (b"dg-error", _for_a_header(refused.message)),
     ]
     if refused.retry_after is not None:
         headers.append((b"retry-after", str(refused.retry_after).encode()))
-    body = json.dumps(refused.body(request_id)).encode()
-    headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "websocket.http.response.start", "status": refused.status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body})
+    return [
+        {"type": "websocket.http.response.start", "status": refused.status, "headers": headers},
+        {"type": "websocket.http.response.body", "body": body},
+    ]
 
 
 def _for_a_header(text: str) -> bytes:

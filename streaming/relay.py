@@ -1,59 +1,307 @@
-"""Between a client's socket and the provider's.
+"""Between a client's socket and the provider's: tells the session what happens, and does what it asks for.
 
-Everything that happens is handled to its end where it happens, without waiting: the event loop is the one
-inbox, so there are no locks and no task per message. What cannot be sent at once is kept, within bounds.
+Each event is handled to its end where it comes up, and nothing in that waits: so events are handled one at a
+time, without locks and without a task per message. What takes time (the client's reading, the provider's
+handshake, the database) has tasks of its own, and what they come to is an event again.
+
+Whatever fails here fails as a whole: nothing goes quiet.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import logging
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
+from uuid import UUID
 
+from django.db import InterfaceError, OperationalError
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
-from streaming import provider
+from routing.regions import Region
+from streaming import lifecycle, provider
+from streaming.client import Client
+from streaming.database import in_database
+from streaming.latency import LatencyMeter
+from streaming.lifecycle import Final, Moment, Progress
+from streaming.models import EndReason, Happening, NotHeld
+from streaming.opening import Opening
+from streaming.plain import Session
+from streaming.refusals import Refused, not_found, too_many_requests, unavailable
+from streaming.rules import actions, events
+from streaming.rules.actions import Action, AudioMark
+from streaming.rules.events import Event
+from streaming.switchboard import switchboard
+
+logger = logging.getLogger(__name__)
+
+# Of connections and handshakes that failed: after so many it is another region's turn.
+FAILURES_PER_REGION = 2
+RETRY_SECONDS = 5
+# For the client to take the last that it is sent.
+FAREWELL_SECONDS = 5.0
+# For the database to come back, at the end of a session.
+LAST_WORDS_SECONDS = 30.0
 
 
 class Relay:
-    """One client, and one provider's socket."""
+    """One live session of this process, from the handshake to its end."""
 
-    def __init__(self, upstream: ClientConnection, send: Any) -> None:
-        self._upstream = upstream
-        self._send = send
-        self._outbox: deque[dict[str, Any]] = deque()
-        self._something_to_deliver = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._listen()), loop.create_task(self._deliver())]
+    def __init__(self, opening: Opening, client: Client) -> None:
+        self._opening = opening
+        self._row = opening.row
+        self._client = client
+        self._session = Session(opening.terms, identity=opening.identity, resumed=opening.resumed)
+        self._latency = LatencyMeter()
+        self._loop = asyncio.get_running_loop()
+        self._over: asyncio.Future[actions.EndReason] = self._loop.create_future()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._connections: dict[int, asyncio.Task[None]] = {}
+        self._upstream: ClientConnection | None = None
+        self._connection = opening.resumed.connection if opening.resumed else 0
+        # To be stored
+        resumed_at = opening.resumed
+        self._seq = resumed_at.seq if resumed_at else 0
+        self._mark = resumed_at.audio if resumed_at else AudioMark(0, 0.0)
+        self._finals: list[tuple[Final, AudioMark]] = []
+        self._moments: list[Moment] = []
+        self._moves: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
+        self._refused: Refused | None = None
+        self._was_connected = False
+        client.report_to(self._from_client)
 
-    def heard(self, data: bytes | str) -> None:
-        """The client has sent this."""
-        provider.send(self._upstream, data)
+    @property
+    def session_id(self) -> UUID:
+        return self._row.pk
 
-    async def end(self) -> None:
-        """The client has left: close what is open."""
-        provider.send(self._upstream, '{"type":"CloseStream"}')
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, self._upstream.close(), return_exceptions=True)
+    async def serve(self) -> None:
+        """Returns when all has been said, closed and stored."""
+        switchboard().join(self)
+        reason: actions.EndReason | None = None
+        try:
+            async with asyncio.TaskGroup() as self._tasks:
+                reading = self._tasks.create_task(self._client.read())
+                writing = self._tasks.create_task(self._client.write())
+                moving = self._tasks.create_task(self._make_moves())
+                self.happened(events.Opened())
+                reason = await self._over
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(asyncio.shield(writing), FAREWELL_SECONDS)
+                for task in (reading, writing, *self._connections.values()):
+                    task.cancel()
+                await self._moves.join()
+                moving.cancel()
+        except* Exception:
+            logger.exception("Live session %s failed.", self.session_id)
+            await self._client.fail()
+        finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            try:
+                await self._write_down(reason)
+            finally:
+                switchboard().leave(self)
 
-    async def _listen(self) -> None:
-        with suppress(ConnectionClosed):
-            async for message in self._upstream:
-                self._to_client({"type": "websocket.send", "text": message})
-        code, reason = self._upstream.close_code or 1006, self._upstream.close_reason or ""
-        # Nobody may send 1006 (RFC 6455, 7.4.1).
-        self._to_client({"type": "websocket.close", "code": 1011 if code == 1006 else code, "reason": reason})
+    def happened(self, event: Event) -> None:
+        """Tell the session, and do what it asks for. Never waits, never raises."""
+        if self._over.done():
+            return
+        try:
+            for action in self._session.handle(event, self._loop.time()):
+                self._perform(action)
+        except Exception as error:  # noqa: BLE001 (whoever told us is not to blame: serve() fails with it)
+            self._over.set_exception(error)
 
-    def _to_client(self, message: dict[str, Any]) -> None:
-        self._outbox.append(message)
-        self._something_to_deliver.set()
+    def progress(self) -> Progress:
+        """What is to be stored now."""
+        finals = list(self._finals)
+        last, mark = finals[-1] if finals else (None, self._mark)
+        return Progress(
+            session_id=self._row.pk,
+            epoch=self._row.epoch,
+            acked_bytes=mark.byte,
+            acked_seconds=mark.seconds,
+            last_seq=last.seq if last else self._seq,
+            duration=self._session.audio_seconds,
+            connections=self._connection,
+            reconnects=self._session.reconnects,
+            finals=[final for final, _ in finals],
+            moments=list(self._moments),
+        )
 
-    async def _deliver(self) -> None:
+    def stored(self, progress: Progress) -> None:
+        """All that `progress` says is in the database."""
+        del self._moments[: len(progress.moments)]
+        if progress.finals:
+            self._mark = AudioMark(progress.acked_bytes, progress.acked_seconds)
+            self._seq = progress.last_seq
+            del self._finals[: len(progress.finals)]
+            self.happened(events.FinalsStored(progress.last_seq))
+
+    def _from_client(self, event: Event) -> None:
+        self.happened(event)
+        if type(event) is events.ClientAudio:
+            self._latency.heard(self._session.audio_seconds, self._loop.time())
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            # The first two are nearly all that there is.
+            case actions.SendAudio(data):
+                self._send(data)
+            case actions.Deliver(text, heard_until):
+                self._client.deliver(text)
+                if heard_until is not None:
+                    self._latency.told(heard_until, self._loop.time())
+            case actions.SendText(text):
+                self._send(text)
+            case actions.Wake(at):
+                if self._alarm is not None:
+                    self._alarm.cancel()
+                self._alarm = self._loop.call_at(at, self.happened, events.Ticked())
+            case actions.StoreFinal(seq=seq, text=text, connection=connection, late=late, resume_from=mark):
+                self._finals.append((Final(seq, text, connection, late), mark))
+                switchboard().has_news(self)
+            case actions.Accept(request_id):
+                self._client.accept(request_id)
+                for text in self._opening.missed:
+                    self._client.deliver(text)
+            case actions.Refuse(status, message):
+                self._refused = _refusal(status, message)
+                self._client.refuse(self._refused)
+            case actions.Connect(connection, after, failures):
+                self._connection = connection
+                region = self._opening.regions[failures // FAILURES_PER_REGION % len(self._opening.regions)]
+                task = self._tasks.create_task(self._listen(connection, region, after))
+                self._connections[connection] = task
+                task.add_done_callback(lambda _: self._connections.pop(connection, None))
+            case actions.Disconnect(connection):
+                if connection in self._connections:
+                    self._connections[connection].cancel()
+            case actions.CloseClient(code, reason):
+                self._client.close(code, reason)
+            case actions.PauseClient():
+                self._client.pause()
+            case actions.ResumeClient():
+                self._client.resume()
+            case actions.Interrupted():
+                self._move(lifecycle.interrupt, self._row, self._latency.summary())
+            case actions.DeclareGap(start, end):
+                self._remember(Happening.GAP, start=start, end=end)
+            case actions.Report(state):
+                logger.info("Live session %s: %s", self.session_id, state)
+            case actions.FillLate(start, end):
+                self._loop.call_soon(self.happened, events.HoleFilled(start, end, [], failed=True))
+            case actions.End(reason):
+                self._over.set_result(reason)
+
+    def _send(self, data: bytes | str) -> None:
+        if self._upstream is not None:
+            provider.send(self._upstream, data)
+
+    async def _listen(self, connection: int, region: Region, after: float) -> None:
+        """One connection to the provider, from its handshake to its close."""
+        await asyncio.sleep(after)
+        try:
+            socket = await provider.opened(region, self._opening.query)
+        except provider.NotOpened as error:
+            logger.warning(
+                "Region %s refused live session %s: %s", region.name, self.session_id, error.status
+            )
+            self.happened(events.ProviderRefused(connection, error.status, error.message, error.retry_after))
+            return
+        self._upstream = socket
+        try:
+            self._note_connected(region, provider.request_id(socket), connection)
+            self.happened(events.ProviderConnected(connection, provider.request_id(socket)))
+            with suppress(ConnectionClosed):
+                async for message in socket:
+                    if isinstance(message, str):
+                        self.happened(events.ProviderMessage(connection, message))
+        finally:
+            if self._upstream is socket:
+                self._upstream = None
+            await socket.close()
+        code, reason = socket.close_code or 1006, socket.close_reason or ""
+        if code != 1000:
+            self._remember(Happening.CONNECTION_LOST, code=code, connection=connection)
+        self.happened(events.ProviderClosed(connection, code, reason))
+
+    def _note_connected(self, region: Region, request_id: str, connection: int) -> None:
+        if self._was_connected:
+            self._remember(
+                Happening.CONNECTED, region=region.name, request_id=request_id, connection=connection
+            )
+        else:
+            self._was_connected = True
+            self._move(lifecycle.connected, self._row, region.name, request_id)
+
+    def _remember(self, what: Happening, **details: Any) -> None:
+        self._moments.append(Moment(what, details))
+        switchboard().has_news(self)
+
+    def _move(self, move: Callable[..., None], *arguments: Any) -> None:
+        """Write a move of the row down, after those before."""
+        self._moves.put_nowait(partial(in_database, move, *arguments))
+
+    async def _make_moves(self) -> None:
         while True:
-            await self._something_to_deliver.wait()
-            self._something_to_deliver.clear()
-            while self._outbox:
-                await self._send(self._outbox.popleft())
+            move = await self._moves.get()
+            try:
+                await _patiently(move)
+            except NotHeld:
+                self.happened(events.Superseded())
+            finally:
+                self._moves.task_done()
+
+    async def _write_down(self, reason: actions.EndReason | None) -> None:
+        """The last of it. What cannot be written is left to the sweeper, which finds nobody attending it."""
+        try:
+            await _patiently(lambda: switchboard().write(self))
+            if reason is None or reason is actions.EndReason.SUPERSEDED:
+                return
+            latency = self._latency.summary()
+            if reason.is_interruption:
+                await _patiently(lambda: in_database(lifecycle.interrupt, self._row, latency))
+            else:
+                await _patiently(partial(in_database, self._end, EndReason(reason.value), latency))
+        except NotHeld as error:
+            logger.info("%s", error)
+        except (OperationalError, InterfaceError):
+            logger.exception("The end of live session %s could not be stored.", self.session_id)
+
+    def _end(self, reason: EndReason, latency: dict[str, float]) -> None:
+        refused = self._refused
+        lifecycle.end(
+            self._row,
+            reason,
+            latency=latency,
+            error_code=refused.code if refused else "",
+            error_message=refused.message if refused else "",
+        )
+
+
+async def _patiently(write: Callable[[], Awaitable[None]]) -> None:
+    """Again until the database is there, for a while."""
+    deadline = asyncio.get_running_loop().time() + LAST_WORDS_SECONDS
+    while True:
+        try:
+            return await write()
+        except (OperationalError, InterfaceError):
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(1)
+
+
+def _refusal(status: int, message: str) -> Refused:
+    """In the provider's words, where the request is at fault. That our key is refused is our own trouble."""
+    match status:
+        case 429:
+            return too_many_requests(RETRY_SECONDS)
+        case 404:
+            return not_found()
+        case 400 | 411 | 413 | 414 | 415 | 422:
+            return Refused(status, "Bad Request", message)
+    return unavailable(RETRY_SECONDS)

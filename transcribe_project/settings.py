@@ -182,6 +182,10 @@ SHUTDOWN_GRACE_SECONDS = env.float("SHUTDOWN_GRACE_SECONDS", default=25)
 KEY_REQUESTS_PER_MINUTE = env.int("KEY_REQUESTS_PER_MINUTE", default=0)
 KEY_OPEN_JOBS = env.int("KEY_OPEN_JOBS", default=0)
 
+# Live sessions: of a process, and of a key; 0: no limit
+LIVE_SESSIONS = env.int("LIVE_SESSIONS", default=1000)
+KEY_LIVE_SESSIONS = env.int("KEY_LIVE_SESSIONS", default=0)
+
 # Audio given by its URL
 FETCH_ALLOW_PRIVATE = env.bool("FETCH_ALLOW_PRIVATE", default=EMBEDDED)
 FETCH_DEADLINE_SECONDS = env.float("FETCH_DEADLINE_SECONDS", default=600)

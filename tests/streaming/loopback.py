@@ -45,6 +45,11 @@ class Loopback:
         self._thread.join()
         self._loop.close()
 
+    @property
+    def open(self) -> int:
+        """Sockets that are."""
+        return len(self._server.connections)
+
     async def _serve(self) -> Server:
         return await serve(
             self._script,

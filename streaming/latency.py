@@ -1,0 +1,64 @@
+"""How long results take: from the arrival of the last audio that a result covers to its sending.
+
+That is the provider's time and ours, without the networks on the client's side. A result says how far it
+covers by the seconds of its audio, so it is remembered when each second arrived.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from math import exp, log1p
+
+# Arrivals remembered: minutes of 100 ms messages. Results cover no audio older than that.
+REMEMBERED = 2048
+# Buckets grow by 5 %, so that is how exact a percentile is.
+_PER_E_FOLD = 20
+# A result ends where audio does, but for what arithmetic with floats adds.
+_ROUNDING = 1e-4
+
+
+class LatencyMeter:
+    """Of one session. `seconds` are of its audio, `now` of one clock."""
+
+    def __init__(self) -> None:
+        self._ends: list[float] = []
+        self._arrivals: list[float] = []
+        self._counts: dict[int, int] = {}
+        self.results = 0
+
+    def heard(self, seconds: float, now: float) -> None:
+        """All audio up to there has arrived by now."""
+        if len(self._ends) == REMEMBERED:
+            del self._ends[: REMEMBERED // 2]
+            del self._arrivals[: REMEMBERED // 2]
+        self._ends.append(seconds)
+        self._arrivals.append(now)
+
+    def told(self, seconds: float, now: float) -> None:
+        """A result is sent that covers the audio up to there."""
+        place = bisect_left(self._ends, seconds - _ROUNDING)
+        if place == len(self._ends):
+            # More than was heard: containers, whose seconds are known only roughly.
+            if not place:
+                return
+            place -= 1
+        bucket = int(log1p((now - self._arrivals[place]) * 1000) * _PER_E_FOLD)
+        self._counts[bucket] = self._counts.get(bucket, 0) + 1
+        self.results += 1
+
+    def summary(self) -> dict[str, float]:
+        """`p50_ms`, `p95_ms`, `p99_ms` and the number of `results`; empty without any."""
+        if not self.results:
+            return {}
+        wanted = {"p50_ms": 0.50, "p95_ms": 0.95, "p99_ms": 0.99}
+        return {name: self._percentile(part) for name, part in wanted.items()} | {"results": self.results}
+
+    def _percentile(self, part: float) -> float:
+        """Milliseconds."""
+        left = part * self.results
+        bucket = 0
+        for bucket in sorted(self._counts):
+            left -= self._counts[bucket]
+            if left <= 0:
+                break
+        return round(exp((bucket + 0.5) / _PER_E_FOLD) - 1, 2)

@@ -1,0 +1,104 @@
+"""Opening a live session, or going on with one: who asks, for what, and the row it is written to.
+
+Synchronous, in one go, since all of it asks the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+from django.conf import settings
+
+from routing.regions import Region, regions_within
+from streaming import lifecycle
+from streaming.authentication import authenticate, check_origin
+from streaming.models import LiveSession
+from streaming.refusals import Refused, bad_request, too_many_requests, unavailable
+from streaming.rules.actions import AudioMark
+from streaming.rules.parameters import BadParameter, Terms, read
+from streaming.rules.session import Identity, ResumePoint
+
+RETRY_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What a relay needs to know. `missed`: messages that a client who came back has not seen."""
+
+    row: LiveSession
+    terms: Terms
+    regions: Sequence[Region]
+    subprotocol: str | None = None
+    identity: Identity | None = None
+    resumed: ResumePoint | None = None
+    missed: Sequence[str] = ()
+
+    @property
+    def query(self) -> list[tuple[str, str]]:
+        """The provider's. What becomes of the audio there is the project's to say, and not the client's."""
+        may_train = self.row.project.improve_provider_models
+        return [*self.terms.forwarded, ("mip_opt_out", "false" if may_train else "true")]
+
+
+def opened(scope: Any) -> Opening:
+    """Raises Refused."""
+    query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    try:
+        terms = read(query)
+    except BadParameter as error:
+        raise bad_request(error.message) from None
+    return _resumed(scope, terms) if terms.resume else _begun(scope, terms, query)
+
+
+def _begun(scope: Any, terms: Terms, query: list[tuple[str, str]]) -> Opening:
+    caller = authenticate(scope, dict(query).get("project"))
+    regions = regions_within(caller.project.residency)
+    if not regions:
+        raise unavailable(RETRY_SECONDS)
+    try:
+        row, token = lifecycle.open_session(
+            caller.project,
+            options=terms.options,
+            tags=list(terms.tags),
+            key=caller.key,
+            user=caller.user,
+            resumable=terms.resumable,
+            record=terms.record,
+            limit=settings.KEY_LIVE_SESSIONS or None,
+        )
+    except lifecycle.TooManySessions:
+        raise too_many_requests(RETRY_SECONDS) from None
+    identity = Identity(str(row.pk), token) if token else None
+    return Opening(row, terms, regions, caller.subprotocol, identity)
+
+
+def _resumed(scope: Any, asked: Terms) -> Opening:
+    """The token is all that is needed; what was asked for at first still holds."""
+    token = asked.resume or ""
+    try:
+        resumed = lifecycle.resume(token, asked.last_seq)
+    except lifecycle.NotResumable as error:
+        raise Refused(404 if error.code == "unknown_token" else 410, error.code.upper(), str(error)) from None
+    row = resumed.session
+    check_origin(scope, row.key)
+    terms = read([*_pairs(row.options), ("resume", token), ("last_seq", str(asked.last_seq))])
+    point = ResumePoint(
+        seq=max(row.last_seq, asked.last_seq),
+        tail=tuple(resumed.tail),
+        audio=AudioMark(row.acked_bytes, row.acked_seconds),
+        request_id=row.request_id,
+        connection=row.connections,
+        prelude=bytes(row.prelude),
+    )
+    regions = regions_within(row.project.residency)
+    identity = Identity(str(row.pk), token)
+    return Opening(row, terms, regions, None, identity, point, resumed.missed)
+
+
+def _pairs(options: dict[str, str | list[str]]) -> Iterator[tuple[str, str]]:
+    for name, value in options.items():
+        for each in [value] if isinstance(value, str) else value:
+            yield name, each

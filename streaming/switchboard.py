@@ -1,0 +1,139 @@
+"""The live sessions of this process: how many there may be, when they are written down, how they stop.
+
+One writer stores what all of them have come to, in one transaction, so that neither a session's own course
+waits for the database nor the database for a thousand sessions one by one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import cache
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+
+from jobs.running.leases import process_name
+from streaming import lifecycle
+from streaming.database import in_database
+from streaming.models import LiveSession
+from streaming.refusals import too_many_requests, unavailable
+from streaming.rules.events import Draining, Superseded
+
+if TYPE_CHECKING:  # it imports this module
+    from streaming.relay import Relay
+
+logger = logging.getLogger(__name__)
+
+# What is said waits so long for what others say meanwhile, and so does a client for its Ack.
+WRITE_SECONDS = 0.25
+TRY_AGAIN_SECONDS = 1.0
+RETRY_SECONDS = 5
+# After the deadline: for sockets to be closed, and the last to be stored.
+SLACK_SECONDS = 3.0
+
+
+class Switchboard:
+    """Used by one event loop. Its tasks run while there are sessions."""
+
+    def __init__(self) -> None:
+        self.relays: set[Relay] = set()
+        self._news: set[Relay] = set()
+        self._something = asyncio.Event()
+        self._one_at_a_time = asyncio.Lock()
+        self._everybody_left = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_draining = False
+
+    def check_room(self) -> None:
+        """Raises Refused: 503 when this process is to stop, 429 when it has as many sessions as it may."""
+        if self._is_draining:
+            raise unavailable(RETRY_SECONDS)
+        if settings.LIVE_SESSIONS and len(self.relays) >= settings.LIVE_SESSIONS:
+            raise too_many_requests(RETRY_SECONDS)
+
+    def join(self, relay: Relay) -> None:
+        """If another relay here has the session, that one is over at once."""
+        for other in self.relays:
+            if other.session_id == relay.session_id:
+                other.happened(Superseded())
+        self.relays.add(relay)
+        self._everybody_left.clear()
+        if not self._tasks:
+            loop = asyncio.get_running_loop()
+            self._tasks = [loop.create_task(self._keep_writing()), loop.create_task(self._keep_renewing())]
+
+    def leave(self, relay: Relay) -> None:
+        self.relays.discard(relay)
+        self._news.discard(relay)
+        if not self.relays:
+            self._everybody_left.set()
+            for task in self._tasks:
+                task.cancel()
+            self._tasks = []
+
+    def has_news(self, relay: Relay) -> None:
+        """There is something to be stored."""
+        self._news.add(relay)
+        self._something.set()
+
+    async def write(self, *relays: Relay) -> None:
+        """Store what these have come to. OperationalError, InterfaceError: none of it was; do it again."""
+        async with self._one_at_a_time:
+            progress = [relay.progress() for relay in relays]
+            lost = await in_database(lifecycle.store, progress)
+        for relay, stored in zip(relays, progress, strict=True):
+            if stored.session_id in lost:
+                relay.happened(Superseded())
+            else:
+                relay.stored(stored)
+
+    async def drain(self, within: float) -> None:
+        """Accept nobody, have those who can go elsewhere, and wait for the others so many seconds."""
+        self._is_draining = True
+        for relay in list(self.relays):
+            relay.happened(Draining(within))
+        try:
+            async with asyncio.timeout(within + SLACK_SECONDS):
+                while self.relays:
+                    await self._everybody_left.wait()
+        except TimeoutError:
+            logger.warning("%d live sessions are cut off.", len(self.relays))
+
+    async def _keep_writing(self) -> None:
+        while True:
+            await self._something.wait()
+            await asyncio.sleep(WRITE_SECONDS)
+            self._something.clear()
+            relays = list(self._news)
+            self._news.clear()
+            try:
+                await self.write(*relays)
+            except (OperationalError, InterfaceError) as error:
+                logger.warning("Nothing can be stored for now: %s", type(error).__name__)
+                await asyncio.sleep(TRY_AGAIN_SECONDS)
+                for relay in self.relays.intersection(relays):
+                    self.has_news(relay)
+
+    async def _keep_renewing(self) -> None:
+        while True:
+            await asyncio.sleep(settings.HEARTBEAT_SECONDS)
+            try:
+                await in_database(_renew)
+            except (OperationalError, InterfaceError) as error:
+                logger.warning("Live sessions' leases cannot be renewed: %s", type(error).__name__)
+
+
+@cache
+def _of(loop: asyncio.AbstractEventLoop) -> Switchboard:
+    return Switchboard()
+
+
+def switchboard() -> Switchboard:
+    """That of the running event loop, of which a process that serves has one."""
+    return _of(asyncio.get_running_loop())
+
+
+def _renew() -> None:
+    LiveSession.objects.renew(process_name(), settings.LEASE_SECONDS)

@@ -1,0 +1,71 @@
+import pytest
+
+from streaming.latency import REMEMBERED, LatencyMeter
+
+
+def test_a_result_is_late_by_the_time_since_the_last_audio_that_it_covers_arrived():
+    meter = LatencyMeter()
+    meter.heard(0.1, now=10.0)
+    meter.heard(0.2, now=10.1)
+    meter.heard(0.3, now=10.2)
+
+    meter.told(0.2, now=10.4)
+
+    assert meter.summary() == {
+        "p50_ms": pytest.approx(300, rel=0.05),
+        "p95_ms": pytest.approx(300, rel=0.05),
+        "p99_ms": pytest.approx(300, rel=0.05),
+        "results": 1,
+    }
+
+
+def test_a_result_may_end_within_a_message():
+    meter = LatencyMeter()
+    meter.heard(0.25, now=1.0)
+    meter.heard(0.5, now=2.0)
+
+    meter.told(0.3, now=2.5)
+
+    assert meter.summary()["p50_ms"] == pytest.approx(500, rel=0.05)
+
+
+def test_a_final_may_end_before_an_interim_did():
+    meter = LatencyMeter()
+    for tenth in range(100):
+        meter.heard((tenth + 1) / 10, now=tenth / 10)
+
+    meter.told(9.1, now=9.0)
+    meter.told(8.5, now=9.0)
+
+    assert meter.summary()["p99_ms"] == pytest.approx(600, rel=0.05)
+
+
+def test_percentiles_are_exact_by_five_percent():
+    meter = LatencyMeter()
+    meter.heard(1.0, now=0.0)
+    for milliseconds in range(1, 1001):
+        meter.told(1.0, now=milliseconds / 1000)
+
+    summary = meter.summary()
+
+    assert summary["p50_ms"] == pytest.approx(500, rel=0.05)
+    assert summary["p95_ms"] == pytest.approx(950, rel=0.05)
+    assert summary["p99_ms"] == pytest.approx(990, rel=0.05)
+
+
+def test_nothing_was_told_so_there_is_no_latency():
+    meter = LatencyMeter()
+    meter.told(1.0, now=1.0)
+
+    assert meter.summary() == {}
+
+
+def test_what_is_remembered_is_bounded():
+    meter = LatencyMeter()
+    for message in range(10 * REMEMBERED):
+        meter.heard(message / 10, now=message / 10)
+
+    meter.told(message / 10, now=message / 10 + 1)
+
+    assert len(meter._ends) <= REMEMBERED
+    assert meter.summary()["p50_ms"] == pytest.approx(1000, rel=0.05)

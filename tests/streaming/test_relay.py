@@ -1,0 +1,160 @@
+"""What becomes of a live session: its row, its results, its end."""
+
+import json
+from socket import SHUT_RDWR
+
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from jobs.models import ApiKey
+from streaming.models import FinalResult, LiveSession, State
+from tests.conditions import wait_until
+
+QUERY = "/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000&interim_results=true&tag=a&tag=b"
+TENTH = bytes(3200)
+
+
+def result(start, duration, *, final, text="hello"):
+    return json.dumps(
+        {
+            "type": "Results",
+            "channel_index": [0, 1],
+            "duration": duration,
+            "start": start,
+            "is_final": final,
+            "speech_final": final,
+            "channel": {"alternatives": [{"transcript": text, "confidence": 1.0, "words": []}]},
+            "metadata": {"request_id": "r"},
+        }
+    )
+
+
+async def recogniser(socket):
+    """An interim for each tenth of a second, a final for each tenth of them; then Metadata."""
+    tenths = 0
+    async for message in socket:
+        if message == '{"type":"CloseStream"}':
+            await socket.send('{"type":"Metadata","request_id":"r"}')
+            return
+        if isinstance(message, bytes):
+            tenths += 1
+            start = (tenths - 1) // 10
+            await socket.send(result(start, tenths / 10 - start, final=tenths % 10 == 0))
+
+
+@pytest.fixture
+def credentials(key):
+    return {"additional_headers": {"Authorization": f"Token {key}"}}
+
+
+def close_stream(socket):
+    socket.send('{"type":"CloseStream"}')
+    return [json.loads(message) for message in socket]
+
+
+def test_a_session_is_kept_with_its_final_results(live, upstream, credentials):
+    upstream(recogniser)
+
+    with connect(live.url + QUERY, **credentials) as socket:
+        for _ in range(25):
+            socket.send(TENTH)
+        received = close_stream(socket)
+
+    wait_until(lambda: LiveSession.objects.get().is_ended)
+    session = LiveSession.objects.get()
+    assert (session.state, session.reason) == (State.ENDED, "finished")
+    assert session.options == {
+        "model": "nova-3",
+        "encoding": "linear16",
+        "sample_rate": "16000",
+        "interim_results": "true",
+    }
+    assert session.tags == ["a", "b"]
+    assert session.key == ApiKey.objects.get()
+    assert session.duration == 2.5
+    assert session.request_id == "request-1"
+    assert session.latency["results"] == 25
+    assert session.acked_bytes == 20 * 3200
+    finals = [(final.start, final.end, json.loads(final.raw)) for final in FinalResult.objects.all()]
+    assert [(start, end) for start, end, _ in finals] == [(0, 1), (1, 2)]
+    assert [raw for _, _, raw in finals] == [message for message in received if message.get("is_final")]
+
+
+def test_policy_is_the_projects_and_unknown_parameters_go_nowhere(live, upstream, credentials, project):
+    provider = upstream(recogniser)
+
+    for may_train in (False, True):
+        project.improve_provider_models = may_train
+        project.save()
+        with connect(f"{live.url}{QUERY}&mip_opt_out=false&nonsense=1", **credentials) as socket:
+            close_stream(socket)
+
+    asked = [request.path.partition("?")[2].split("&") for request in provider.requests]
+    wanted = ["model=nova-3", "encoding=linear16", "sample_rate=16000", "interim_results=true"]
+    assert asked == [[*wanted, "mip_opt_out=true"], [*wanted, "mip_opt_out=false"]]
+
+
+def test_a_callback_is_refused(live, upstream, credentials):
+    upstream(recogniser)
+
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(f"{live.url}{QUERY}&callback=https://example.com", **credentials),
+    ):
+        pass
+
+    assert refused.value.response.status_code == 400
+    assert "callback" in refused.value.response.headers["dg-error"]
+
+
+def refused_status(live, credentials):
+    with pytest.raises(InvalidStatus) as refused, connect(live.url + QUERY, **credentials):
+        pass
+    return refused.value.response.status_code, refused.value.response.headers.get("retry-after")
+
+
+def test_a_key_has_so_many_sessions_at_once(live, upstream, credentials, settings):
+    upstream(recogniser)
+    settings.KEY_LIVE_SESSIONS = 2
+
+    with connect(live.url + QUERY, **credentials), connect(live.url + QUERY, **credentials) as second:
+        assert refused_status(live, credentials) == (429, "5")
+        close_stream(second)
+        wait_until(lambda: LiveSession.objects.open().count() == 1)
+        with connect(live.url + QUERY, **credentials) as third:
+            close_stream(third)
+
+
+def test_a_process_has_so_many_sessions_at_once(live, upstream, credentials, settings):
+    upstream(recogniser)
+    settings.LIVE_SESSIONS = 1
+
+    with connect(live.url + QUERY, **credentials) as only:
+        assert refused_status(live, credentials) == (429, "5")
+        close_stream(only)
+    wait_until(lambda: not LiveSession.objects.open().exists())
+    with connect(live.url + QUERY, **credentials) as another:
+        close_stream(another)
+
+
+def test_what_the_provider_refused_is_told_of_the_session(live, upstream, credentials):
+    upstream(answer=lambda socket, request: socket.respond(400, "no such model"))
+
+    assert refused_status(live, credentials)[0] == 400
+
+    wait_until(lambda: LiveSession.objects.get().is_ended)
+    session = LiveSession.objects.get()
+    assert (session.reason, session.error_code) == ("refused", "Bad Request")
+
+
+def test_a_client_that_vanishes_leaves_nothing_open(live, upstream, credentials):
+    provider = upstream(recogniser)
+    with connect(live.url + QUERY, **credentials) as socket:
+        socket.send(TENTH)
+        socket.recv(timeout=5)
+        # Without a word of WebSocket.
+        socket.socket.shutdown(SHUT_RDWR)
+
+    wait_until(lambda: not provider.open)
+    wait_until(lambda: LiveSession.objects.get().is_ended)
