@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from jobs import events
 from jobs.batches import completion
-from jobs.forgetting.deletion import remove_unattached
+from jobs.forgetting.deletion import remove_answer, remove_unattached
 from jobs.models import (
     Attempt,
     AttemptOutcome,
@@ -89,7 +89,7 @@ def fail(job: TranscriptionJob, report: CallReport, *, counted: bool = True) -> 
         held = _Held(job)
         job.fail(report.error_code, report.error_message, counted=counted)
         held.end(AttemptOutcome.FAILED, report, counted=counted)
-        _ended(job)
+        _came_to_nothing(job)
 
 
 def wait(job: TranscriptionJob, seconds: float, report: CallReport, *, counted: bool) -> None:
@@ -116,7 +116,7 @@ def bury(job: TranscriptionJob, message: str) -> None:
         job.bury(message)
         report = CallReport(error_code="killed_its_worker", error_message=message)
         held.end(AttemptOutcome.CRASHED, report, counted=True)
-        _ended(job)
+        _came_to_nothing(job)
 
 
 def lose_lease(job: TranscriptionJob) -> None:
@@ -136,7 +136,7 @@ def lose_lease(job: TranscriptionJob) -> None:
 def pass_deadline(job: TranscriptionJob) -> None:
     with transaction.atomic():
         job.pass_deadline()
-        _ended(job)
+        _came_to_nothing(job)
 
 
 def cancel(job: TranscriptionJob) -> None:
@@ -147,7 +147,7 @@ def cancel(job: TranscriptionJob) -> None:
         job.cancel()
         if held.token is not None:
             held.end(AttemptOutcome.CANCELLED, NO_CALL, counted=False)
-        _ended(job)
+        _came_to_nothing(job)
 
 
 def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> None:
@@ -157,6 +157,8 @@ def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> 
     """
     queue = region_named(job.region).queue
     with transaction.atomic():
+        # The job before its recording, as whoever deletes it (jobs.forgetting.deletion).
+        list(TranscriptionJob.objects.select_for_update(no_key=True).filter(pk=job.pk).values_list("pk"))
         # Locked: the purge looks for open jobs first (jobs.forgetting.retention).
         if job.recording_id is not None:
             recording = Recording.objects.select_for_update(no_key=True).get(pk=job.recording_id)
@@ -188,6 +190,11 @@ def change(
             place = TranscriptionJob.objects.next_start_tag(job.project, job.queue, priority)
             job.prioritise(priority, place)
         job.label(**{name: value for name, value in labels.items() if value is not None})
+
+
+def _came_to_nothing(job: TranscriptionJob) -> None:
+    remove_answer(job)
+    _ended(job)
 
 
 def _ended(job: TranscriptionJob) -> None:

@@ -140,6 +140,8 @@ def finish(upload: Upload) -> Recording:
 def discard(upload: Upload, still: Q | None = None) -> None:
     """Delete the upload, if it is `still` as described, and what it left unless a job has it. OSError."""
     with transaction.atomic():
+        # What it may have become, before it: so has whoever deletes a job (jobs.forgetting.deletion).
+        list(Recording.objects.select_for_update().filter(pk=upload.pk).values_list("pk"))
         locked = Upload.objects.select_for_update(of=("self",)).filter(still or Q(), pk=upload.pk).first()
         if locked is None:
             return

@@ -18,6 +18,7 @@ from jobs.audio.probe import ProbeError
 from jobs.audio.received import ReceivedFile
 from jobs.batches import archives
 from jobs.batches.completion import seal
+from jobs.forgetting import files
 from jobs.ids import uuid7
 from jobs.intake import INSERTED_AT_A_TIME, NotAccepted, Order, Remote
 from jobs.models import Batch, BatchArchive, Priority, RefusedItem
@@ -122,15 +123,18 @@ def _keep_archive(
 ) -> None:
     archives.check(upload, archive_limits())
     archive = BatchArchive(id=uuid7(), batch=batch, filename=(upload.name or "")[:255], size=upload.size or 0)
+    archive.file = f"archives/{archive.pk}"
+    reserved = files.reserve(archive.file)
     upload.seek(0)
-    archive.file = storages["default"].save(f"archives/{archive.pk}", upload)
     try:
+        archive.file = storages["default"].save(archive.file, upload)
         with transaction.atomic():
             hold_batch()
             archive.save(force_insert=True)
+            reserved.delete()
             if sealed:
                 seal(batch)
     except Exception:
-        storages["default"].delete(archive.file)
+        files.remove([archive.file])
         raise
     transaction.on_commit(partial(wake, BATCH_QUEUE))

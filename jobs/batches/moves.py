@@ -11,13 +11,12 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from django.core.files.storage import storages
 from django.db import transaction
 
 from jobs import lifecycle
-from jobs.batches.completion import finish_if_done, seal
-from jobs.forgetting.deletion import delete_job
-from jobs.models import Batch, BatchArchive, BatchMove, InvalidTransition, Status, TranscriptionJob
+from jobs.batches.completion import seal
+from jobs.forgetting.deletion import close_archives, delete_batch, delete_job
+from jobs.models import Batch, BatchMove, InvalidTransition, Status, TranscriptionJob
 from jobs.running.queues import BATCH_QUEUE
 from jobs.running.wakeups import wake
 from routing.regions import UnknownRegion
@@ -62,12 +61,12 @@ def move_some(batch: Batch) -> bool:
     move: Callable[[TranscriptionJob], object]
     match batch.move:
         case BatchMove.CANCEL:
-            _close_archives(batch)
+            close_archives(batch)
             jobs, move = jobs.filter(finished_at=None), lifecycle.cancel
         case BatchMove.REQUEUE:
             jobs, move = jobs.filter(status__in=(Status.FAILED, Status.DEAD)), lifecycle.requeue
         case BatchMove.DELETE:
-            _close_archives(batch)
+            close_archives(batch)
             move = delete_job
         case _:
             return True
@@ -80,7 +79,7 @@ def move_some(batch: Batch) -> bool:
         batch.move_on(chosen[MOVED_AT_ONCE - 1].pk)
         return False
     if batch.move == BatchMove.DELETE:
-        batch.delete()
+        delete_batch(batch)
     else:
         batch.move_on(None)
     return True
@@ -93,12 +92,3 @@ def _try(move: Callable[[TranscriptionJob], object], job: TranscriptionJob) -> N
         logger.info("Job %s of batch %s moved by itself meanwhile.", job.pk, job.batch_id)
     except UnknownRegion as error:
         logger.warning("Job %s of batch %s cannot be requeued: %s", job.pk, job.batch_id, error)
-
-
-def _close_archives(batch: Batch) -> None:
-    files = list(batch.archives.unopened().values_list("file", flat=True))
-    BatchArchive.objects.filter(batch=batch).close()
-    for file in files:
-        storages["default"].delete(file)
-    with transaction.atomic():
-        finish_if_done(batch.pk)

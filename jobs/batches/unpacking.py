@@ -26,7 +26,7 @@ from jobs.audio.received import ReceivedFile
 from jobs.batches import making
 from jobs.batches.archives import ArchiveRefused, Entry, EntryRefused, entries
 from jobs.batches.completion import finish_if_done
-from jobs.forgetting.deletion import delete_if_unused
+from jobs.forgetting.deletion import delete_if_unused, remove_archive
 from jobs.intake import NotAccepted, Order, TooManyOpenJobs
 from jobs.models import ArchiveLost, BatchArchive, Recording
 from jobs.refusal import Refusal
@@ -84,7 +84,7 @@ def _end(archive: BatchArchive, refusal: Refusal | None = None) -> None:
         if refusal:
             making.refuse(archive.batch, archive.filename or "archive", refusal)
         finish_if_done(archive.batch_id)
-    storages["default"].delete(archive.file)
+        remove_archive(archive)
 
 
 def _take(archive: BatchArchive, entry: Entry, order: Order) -> None:

@@ -1,26 +1,22 @@
-"""Deleting a job with all that is stored of it."""
+"""Deleting a job or a batch with all that is stored of it."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Collection
 from uuid import UUID
 
-from django.core.files.storage import storages
 from django.db import transaction
 
 from jobs.batches import completion
-from jobs.models import Delivery, Recording, TranscriptionJob, Upload
-
-logger = logging.getLogger(__name__)
+from jobs.forgetting.files import remove
+from jobs.models import Batch, BatchArchive, Delivery, Event, Recording, TranscriptionJob, Upload
 
 
 def delete_job(job: TranscriptionJob) -> None:
     """Delete the job with its transcripts, history and answers, and the recording if no other job has it.
 
-    Open jobs too: whoever runs one finds its lease gone and abandons the call. An answer that arrives in that
-    very moment may be left in storage, under a name that nothing refers to any more.
+    Open jobs too: whoever runs one finds its lease gone and abandons the call. Of an answer that arrives in
+    that very moment it removes what it stored, unless it is killed then.
     Files go once the rows are gone for good, so that no row is ever left without its file.
     """
     with transaction.atomic():
@@ -34,7 +30,7 @@ def delete_job(job: TranscriptionJob) -> None:
         locked.delete()
         if locked.batch_id:
             completion.finish_if_done(locked.batch_id)
-        transaction.on_commit(partial(_remove, answers))
+        remove(answers)
         if recording is not None:
             _delete_if_unused(recording)
 
@@ -42,7 +38,8 @@ def delete_job(job: TranscriptionJob) -> None:
 def answers_of(job: TranscriptionJob) -> list[str]:
     """The names under which the provider's answers to all its runs may be stored."""
     kept = job.transcripts.exclude(answer="").values_list("answer", flat=True)
-    return sorted({*kept, *(f"answers/{job.pk}/{run}.json" for run in range(1, job.run + 1))})
+    begun = job.run if job.started_at is not None else job.run - 1
+    return sorted({*kept, *(f"answers/{job.pk}/{run}.json" for run in range(1, begun + 1))})
 
 
 def delete_if_unused(recording: Recording) -> None:
@@ -60,7 +57,51 @@ def remove_unattached(job_id: UUID, lease_token: UUID | None) -> None:
     """
     name = Recording.stored_name(lease_token)
     if not Recording.objects.filter(jobs=job_id, file=name).exists():
-        transaction.on_commit(partial(_remove, [name]))
+        remove([name])
+
+
+def remove_answer(job: TranscriptionJob) -> None:
+    """Once the transaction is committed, remove what was answered to this run, of which no transcript came.
+
+    Whoever stored it may have been killed in between.
+    """
+    if job.started_at is not None:
+        remove([job.answer_name])
+
+
+def delete_batch(batch: Batch) -> None:
+    """Delete a batch whose jobs are deleted and whose archives are closed."""
+    with transaction.atomic():
+        delete_events(list(batch.events.values_list("pk", flat=True)))
+        batch.delete()
+
+
+def close_archives(batch: Batch) -> None:
+    """Leave unopened what is, and remove what is stored of it."""
+    with transaction.atomic():
+        closed = list(batch.archives.unopened().select_for_update(of=("self",)).order_by("pk"))
+        batch.archives.filter(pk__in=[archive.pk for archive in closed]).close()
+        for archive in closed:
+            remove_archive(archive)
+        completion.finish_if_done(batch.pk)
+
+
+def remove_archive(archive: BatchArchive) -> None:
+    """Once the transaction that closes it is committed, remove the archive, and what its next member left.
+
+    Whoever stored that may have been killed before it was a recording.
+    """
+    names = [archive.file]
+    if not Recording.objects.filter(pk=archive.recording_id).exists():
+        names.append(Recording.stored_name(archive.recording_id))
+    remove(names)
+
+
+def delete_events(ids: Collection[UUID]) -> None:
+    """Delete events with their deliveries, and what is written of those meanwhile."""
+    with transaction.atomic():
+        Delivery.objects.filter(event__in=ids).locked()
+        Event.objects.filter(pk__in=ids).delete()
 
 
 def _locked_recording(job: TranscriptionJob) -> Recording | None:
@@ -73,14 +114,7 @@ def _locked_recording(job: TranscriptionJob) -> Recording | None:
 def _delete_if_unused(locked: Recording) -> None:
     if locked.jobs.exists():
         return
-    stored = locked.file.name
+    name = locked.file.name
     locked.delete()
-    transaction.on_commit(partial(_remove, [stored]))
-
-
-def _remove(names: Iterable[str | None]) -> None:
-    for name in filter(None, names):
-        try:
-            storages["default"].delete(name)
-        except OSError as error:
-            logger.warning("%s could not be removed from storage: %s", name, error)
+    if name:
+        remove([name])

@@ -18,7 +18,7 @@ from django.db import transaction
 from jobs.audio.uploads import discard
 from jobs.audit import record
 from jobs.companions import companions
-from jobs.forgetting.deletion import answers_of
+from jobs.forgetting.deletion import answers_of, delete_events
 from jobs.models import BatchArchive, Chore, Delivery, Project, Recording, TranscriptionJob
 from jobs.models.audit import Action
 
@@ -30,12 +30,13 @@ PURGE = "purge"
 def begin(project: Project) -> None:
     """Make the project disappear, and have it erased. Doing it again changes nothing."""
     with transaction.atomic():
-        project.hide()
         # Their webhooks would tell of what is to be forgotten: no event.
         project.jobs.all().end_all()
         BatchArchive.objects.filter(batch__project=project).close()
         for companion in companions():
             companion.end_all(project)
+        # Last: whoever is about to end one of them refers to the project, which is locked from here on.
+        project.hide()
         Chore.objects.put_off(PURGE, 0)
 
 
@@ -75,7 +76,7 @@ def _steps(project: Project) -> Iterator[Counter[str]]:
             project.recordings.filter(pk__in=[recording.pk for recording in recordings]).delete()
         yield Counter(recordings=len(recordings))
     while events := list(project.events.order_by().values_list("pk", flat=True)[:ROWS_AT_A_TIME]):
-        project.events.filter(pk__in=events).delete()
+        delete_events(events)
         yield Counter(events=len(events))
 
 

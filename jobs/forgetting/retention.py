@@ -6,6 +6,7 @@
 - Projects that were deleted are erased (jobs.forgetting.erasure).
 - Entries of the audit log go after a year.
 - Recordings that no job came of, since the database failed in between, go after a day.
+- Files that could not be removed when their rows were (jobs.forgetting.files).
 
 What is still needed by an open job, or still to be delivered, waits until it is not. One process at a time
 does it, once an hour and when asked, in bounded transactions; files go before the rows that name them, within
@@ -14,8 +15,9 @@ the transaction, so that a purge that is killed is done again and leaves nothing
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 
 from django.core.files.storage import storages
@@ -27,14 +29,14 @@ from django.utils import timezone
 from jobs.audit import record
 from jobs.companions import companions
 from jobs.forgetting import erasure
-from jobs.forgetting.deletion import delete_if_unused
+from jobs.forgetting.deletion import delete_events, delete_if_unused
+from jobs.forgetting.files import remove_due
 from jobs.ids import first_id
 from jobs.models import (
     AuditEntry,
     Chore,
     Delivery,
     DeliveryStatus,
-    Event,
     IdempotencyKey,
     Project,
     Recording,
@@ -43,6 +45,8 @@ from jobs.models import (
     Upload,
 )
 from jobs.models.audit import KEPT_FOR, Action
+
+logger = logging.getLogger(__name__)
 
 EVERY_SECONDS = 3600.0
 # Of whoever does it, renewed with each step.
@@ -55,24 +59,39 @@ def purge_when_due(stopping: Callable[[], bool]) -> None:
     """Purge if it is time to, and leave the rest to another when this process is `stopping`."""
     if not Chore.objects.claim(erasure.PURGE, LEASE_SECONDS):
         return
+    seen = set(Project.objects.hidden().values_list("pk", flat=True))
     for _ in purging():
         if stopping():
             Chore.objects.put_off(erasure.PURGE, 0)
             return
         Chore.objects.put_off(erasure.PURGE, LEASE_SECONDS)
     Chore.objects.put_off(erasure.PURGE, EVERY_SECONDS)
+    if Project.objects.hidden().exclude(pk__in=seen).exists():
+        # Deleted meanwhile, and asked for what has just been put off.
+        Chore.objects.put_off(erasure.PURGE, 0)
 
 
 def purging() -> Iterator[Counter[str]]:
     """Delete all that is past its time; what each step, which is one transaction, deleted."""
-    for project in Project.objects.hidden():
-        yield from erasure.erase(project)
-    for project in Project.objects.forgetting():
-        yield from _purge(project)
+    yield from _each(Project.objects.hidden(), erasure.erase)
+    yield from _each(Project.objects.forgetting(), _purge)
+    while files := remove_due():
+        yield Counter(files=files)
     while unattached := _delete_unattached():
         yield Counter(unattached=unattached)
     while old := _delete_entries():
         yield Counter(audit_entries=old)
+
+
+def _each(
+    projects: Iterable[Project], forget: Callable[[Project], Iterator[Counter[str]]]
+) -> Iterator[Counter[str]]:
+    """One after the other: what is stored of one may be out of reach."""
+    for project in projects:
+        try:
+            yield from forget(project)
+        except OSError as error:
+            logger.warning("Project %s cannot be purged to the end yet: %s", project.pk, error)
 
 
 def _purge(project: Project) -> Iterator[Counter[str]]:
@@ -128,7 +147,7 @@ def _events(project: Project) -> int:
         ~Exists(to_come), created_at__lt=Now() - timedelta(days=project.transcript_days)
     )
     events = list(past.order_by().values_list("pk", flat=True)[:AT_A_TIME])
-    Event.objects.filter(pk__in=events).delete()
+    delete_events(events)
     return len(events)
 
 

@@ -12,6 +12,7 @@ from jobs.models.job import TranscriptionJob
 from jobs.models.key import ApiKey, KeyNotUsable, Scope, TooManyRequests
 from jobs.models.project import Membership, Project, Role
 from jobs.models.recording import Recording
+from jobs.models.removal import Removal
 from jobs.models.state import InvalidTransition, Mode, Priority, RequestedMode, Status
 from jobs.models.transcript import Transcript
 from jobs.models.upload import Upload
@@ -44,6 +45,7 @@ __all__ = [
     "Project",
     "Recording",
     "RefusedItem",
+    "Removal",
     "RequestedMode",
     "Role",
     "Scope",

@@ -25,12 +25,14 @@ from django.conf import settings
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.db import InterfaceError, OperationalError, connection
+from django.db.models import Q
 
 from jobs import lifecycle
 from jobs.audio.ingestion import FetchFailed, fetch
 from jobs.forgetting.deletion import remove_unattached
 from jobs.lifecycle import CallReport
-from jobs.models import InvalidTransition, Recording, Status, TranscriptionJob
+from jobs.models import InvalidTransition, Recording, TranscriptionJob
+from jobs.models.state import OPEN
 from jobs.running.leases import LeaseKeeper
 from jobs.transcripts.options import to_query
 from jobs.transcripts.results import MalformedAnswer, Result, parse
@@ -214,9 +216,10 @@ def _discard_answer(job: TranscriptionJob) -> None:
 
 
 def _forget_unwanted_answer(job: TranscriptionJob) -> None:
-    """Of a job that was cancelled or deleted meanwhile, whose answer nobody will look for."""
+    """Of a run that ended otherwise meanwhile, or a job that was deleted: nobody will look for it."""
+    wanted = Q(status__in=OPEN, run=job.run) | Q(transcripts__answer=job.answer_name)
     with suppress(OperationalError, InterfaceError, OSError):
-        if not TranscriptionJob.objects.filter(pk=job.pk).exclude(status=Status.CANCELLED).exists():
+        if not TranscriptionJob.objects.filter(wanted, pk=job.pk).exists():
             _discard_answer(job)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 
 from jobs import intake, lifecycle
@@ -14,8 +15,8 @@ from jobs.audio.probe import ProbeError
 from jobs.audio.received import ReceivedFile
 from jobs.batches import making, moves, unpacking
 from jobs.batches.unpacking import open_next
-from jobs.forgetting import erasure
-from jobs.models import ApiKey, Batch, BatchArchive, Event, Recording, RefusedItem, TranscriptionJob
+from jobs.forgetting import erasure, files
+from jobs.models import ApiKey, Batch, BatchArchive, Event, Recording, RefusedItem, Removal, TranscriptionJob
 from tests.conditions import wait_until
 from tests.environment import ROOT
 from tests.jobs.batches.test_archives import packed, zipped
@@ -173,6 +174,41 @@ def test_a_batch_that_is_cancelled_meanwhile_gets_no_more_jobs(monkeypatch):
     assert set(batch.jobs.values_list("status", flat=True)) == {"cancelled"}
     assert Event.objects.filter(type="batch.completed").count() == 1
     assert not is_stored(batch)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_its_sender_stored_before_a_kill_is_removed_in_a_day(monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def die(*_, **__):
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BatchArchive, "save", die)
+        with pytest.raises(Killed):
+            send(zipped(*of("a.wav")))
+    left = Removal.objects.get()
+    assert files.remove_due() == 0
+    assert storages["default"].exists(left.name)
+
+    Removal.objects.update(due_at=ago(1))
+    assert files.remove_due() == 1
+
+    assert not storages["default"].exists(left.name)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_its_opener_stored_before_a_kill_goes_when_it_is_cancelled():
+    batch = send(zipped(*of("a.wav")))
+    left = Recording.stored_name(batch.archives.get().recording_id)
+    storages["default"].save(left, ContentFile(WAV))
+
+    moves.cancel(batch)
+
+    assert not is_stored(batch)
+    assert not storages["default"].exists(left)
+    assert not Removal.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -208,6 +208,27 @@ def test_an_answer_that_came_after_the_lease_was_lost_is_used_by_who_has_it_now(
     assert provider.requests()["total"] == 1
 
 
+@pytest.mark.parametrize("ended", ["cancelled", "failed"])
+def test_an_answer_that_came_after_the_run_ended_otherwise_is_not_kept(claimed, leases, ended):
+    late = claimed()
+    take_over(late)
+    lifecycle.cancel(fresh(late)) if ended == "cancelled" else lifecycle.pass_deadline(fresh(late))
+
+    execute(late, leases)
+
+    assert not storages["default"].exists(late.answer_name)
+
+
+def test_an_answer_that_another_used_is_kept(claimed, leases):
+    late = claimed()
+    take_over(late)
+    execute(claim(), leases)
+
+    execute(late, leases)
+
+    assert storages["default"].exists(late.answer_name)
+
+
 def test_a_kept_answer_that_is_cut_short_is_asked_for_again(claimed, provider, leases):
     job = claimed()
     storages["default"].save(job.answer_name, ContentFile(b'{"results": {"chan'))

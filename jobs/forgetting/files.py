@@ -1,0 +1,69 @@
+"""Removing stored files together with the rows that named them.
+
+A file can neither be removed in a transaction, which may be rolled back, nor safely after it, when the
+process may be killed or the storage away and nothing names the file any more. So its name is written down in
+the transaction (jobs.models.Removal), and crossed out once the file is gone: right after the commit, or else
+by the next purge.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+from django.core.files.storage import storages
+from django.db import DatabaseError, transaction
+
+from jobs.database_clock import seconds_from_now
+from jobs.models import Removal
+
+logger = logging.getLogger(__name__)
+
+AT_A_TIME = 200
+AGAIN_AFTER_SECONDS = 3600.0
+RESERVED_FOR_SECONDS = 24 * 3600.0
+
+
+def remove(names: Iterable[str]) -> None:
+    """Remove these files once the transaction is committed. What is not there is no error."""
+    removals = Removal.objects.bulk_create(Removal(name=name) for name in names)
+    if removals:
+        transaction.on_commit(partial(_remove_now, removals))
+
+
+def reserve(name: str) -> Removal:
+    """Before a file is stored of which a row will tell later: should there be none in a day, it is removed.
+
+    To be deleted in the transaction that writes the row.
+    """
+    return Removal.objects.create(name=name, due_at=seconds_from_now(RESERVED_FOR_SECONDS))
+
+
+def remove_due() -> int:
+    """Remove some of what could not be removed when it should have been; how many files were tried."""
+    removals = list(Removal.objects.due().order_by("due_at")[:AT_A_TIME])
+    left = _remove(removals)
+    Removal.objects.filter(pk__in=left).update(due_at=seconds_from_now(AGAIN_AFTER_SECONDS))
+    return len(removals)
+
+
+def _remove_now(removals: Sequence[Removal]) -> None:
+    try:
+        _remove(removals)
+    except DatabaseError as error:
+        # They are gone, and will be found gone.
+        logger.warning("Removed files could not be crossed out: %s", error)
+
+
+def _remove(removals: Sequence[Removal]) -> list[int]:
+    """Remove these files; those that could not be."""
+    left = []
+    for removal in removals:
+        try:
+            storages["default"].delete(removal.name)
+        except OSError as error:
+            logger.warning("%s cannot be removed from storage yet: %s", removal.name, error)
+            left.append(removal.pk)
+    Removal.objects.filter(pk__in=[each.pk for each in removals if each.pk not in left]).delete()
+    return left
