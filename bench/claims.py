@@ -3,8 +3,8 @@
     python -m bench claims [JOBS]
 
 All jobs are one project's, the worst case for its lists; a hundredth is completed, and one has a tag and a
-file name of its own. Ten threads claim and complete real jobs, without a provider, while an eleventh submits;
-then each list is asked for ten times over HTTP.
+file name of its own. Ten threads claim and complete real jobs while an eleventh submits, with a provider that
+takes 100 ms and with one that takes no time; then each list is asked for ten times over HTTP.
 """
 
 from __future__ import annotations

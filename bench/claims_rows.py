@@ -23,6 +23,7 @@ from routing.regions import all_regions  # noqa: E402
 
 THREADS = 10
 SECONDS = 30.0
+CALL_SECONDS = 0.1
 SUBMITTED_EVERY = 0.02
 RESULT = Result("Hello.", 0.9, "en", 1.0, [], [], [], "request", [])
 
@@ -77,18 +78,28 @@ def copy(row: models.Model, count: int, changes: dict[str, str]) -> None:
 
 
 def claims() -> dict[str, object]:
+    """As a worker claims, between calls of the provider; as fast as can be; with nothing else going on."""
+    queue = next(iter(all_regions().values())).queue
+    return {
+        "between_calls": claims_of_ten(queue, CALL_SECONDS),
+        "without_calls": claims_of_ten(queue, 0),
+        "alone_ms": alone(queue),
+    }
+
+
+def claims_of_ten(queue: str, call_seconds: float) -> dict[str, object]:
     """Ten threads claim and complete while one submits, for half a minute."""
     until = perf_counter() + SECONDS
     claimed: list[float] = []
     submitted: list[float] = []
     project = Project.objects.get(name="bench")
-    queue = next(iter(all_regions().values())).queue
 
     def work() -> None:
         begun = perf_counter()
         job = TranscriptionJob.objects.claim(queue, "bench", 60)
         claimed.append(perf_counter() - begun)
         assert job is not None
+        threading.Event().wait(call_seconds)
         lifecycle.complete(job, RESULT)
 
     def submit() -> None:
@@ -116,7 +127,6 @@ def claims() -> dict[str, object]:
         "claim_ms": spread(claimed),
         "submitted": len(submitted),
         "submit_ms": spread(submitted),
-        "alone_ms": alone(queue),
     }
 
 
