@@ -13,7 +13,19 @@ from django.conf import settings
 from django.db import models
 from django.db.models.query_utils import DeferredAttribute
 
+from jobs.refusal import Refusal
+
 ROTATED_AT_A_TIME = 500
+
+
+class SecretUnreadable(Refusal):
+    """The key that it was encrypted with is not among ours any more."""
+
+    status = 409
+
+    def __init__(self) -> None:
+        lost = "No key of ENCRYPTION_KEYS opens this secret: rotate it, or put the key back."
+        super().__init__("secret_unreadable", lost)
 
 
 @lru_cache(maxsize=1)
@@ -37,7 +49,12 @@ class _Token(str):
 class _OpenedWhenAskedFor(DeferredAttribute):
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         value = super().__get__(instance, owner)
-        return _fernet().decrypt(value).decode() if isinstance(value, _Token) else value
+        if not isinstance(value, _Token):
+            return value
+        try:
+            return _fernet().decrypt(value).decode()
+        except InvalidToken:
+            raise SecretUnreadable from None
 
     def __set__(self, instance: Any, value: Any) -> None:
         instance.__dict__[self.field.attname] = value
@@ -46,8 +63,8 @@ class _OpenedWhenAskedFor(DeferredAttribute):
 class EncryptedTextField(models.TextField):  # type: ignore[type-arg]  # not generic at run time
     """Text in Python, a Fernet token in the database. Cannot be searched.
 
-    Opened when the attribute is read, which raises InvalidToken if no key fits: a row can be read, and listed
-    with others, without its secret.
+    Opened when the attribute is read, which raises SecretUnreadable if no key fits: a row can be read, and
+    listed with others, without its secret.
     """
 
     descriptor_class = _OpenedWhenAskedFor

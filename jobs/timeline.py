@@ -105,6 +105,7 @@ def _told(job: TranscriptionJob) -> list[Entry]:
                 url=delivery.url,
                 number=attempt.number,
                 status_code=attempt.status_code,
+                took_it=attempt.took_it,
                 error=attempt.error,
                 seconds=attempt.duration,
             )

@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from jobs.admin.history import SeenByStaff
 from jobs.admin.look import display
 from jobs.audit import audited, record
+from jobs.encryption import SecretUnreadable
 from jobs.models.audit import Action
 from jobs.models.signing import OVERLAP, Signing
 
@@ -42,21 +43,26 @@ class SigningAdmin(SeenByStaff):
         row: Any = get_object_or_404(self.get_queryset(request), pk=pk)
         if not self.has_change_permission(request, row):
             raise PermissionDenied
-        revealed = request.method == "POST"
         if "rotate" in request.POST:
             with audited(Action.SECRET_ROTATED, request, row, overlap_seconds=int(OVERLAP.total_seconds())):
                 row.rotate_webhook_secret()
             self.log_change(request, row, "Webhook secret rotated.")
             messages.success(request, "This secret is new. For a day the one before signs as well.")
-        if revealed:
-            self.log_change(request, row, "Webhook secret revealed.")
-            record(Action.SECRET_REVEALED, request, row)
+        secret = ""
+        if request.method == "POST":
+            try:
+                secret = row.webhook_secret
+            except SecretUnreadable as error:
+                messages.error(request, error.message)
+            else:
+                self.log_change(request, row, "Webhook secret revealed.")
+                record(Action.SECRET_REVEALED, request, row)
         context = {
             **self.admin_site.each_context(request),
             "title": f"Webhook secret of {row}",
             "opts": self.opts,
             "signs": self.signs,
             "back": reverse(f"admin:jobs_{self.opts.model_name}_change", args=(row.pk,)),
-            "secret": row.webhook_secret if revealed else "",
+            "secret": secret,
         }
         return TemplateResponse(request, "admin/jobs/webhook_secret.html", context)

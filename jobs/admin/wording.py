@@ -329,8 +329,7 @@ def _event(details: Mapping[str, Any]) -> _Words:
 
 
 def _delivery(details: Mapping[str, Any]) -> _Words:
-    code = details["status_code"]
-    took_it = code is not None and 200 <= code < 300
+    code, took_it = details["status_code"], details["took_it"]
     answer = f"answered {code}" if code else details["error"]
     url, seconds = without_query(details["url"]), span(details["seconds"])
     detail = f"to {url}, attempt {details['number']}, {answer}, {seconds}"

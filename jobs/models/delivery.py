@@ -270,3 +270,8 @@ class DeliveryAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.number}: {self.status_code or self.error}"
+
+    @property
+    def took_it(self) -> bool:
+        """Whether the receiver did: any 2xx (Standard Webhooks 1.0.0)."""
+        return self.status_code is not None and 200 <= self.status_code < 300

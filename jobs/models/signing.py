@@ -7,12 +7,11 @@ import secrets
 from contextlib import suppress
 from datetime import timedelta
 
-from cryptography.fernet import InvalidToken
 from django.db import models
 from django.db.models import F
 from django.utils import timezone
 
-from jobs.encryption import EncryptedTextField
+from jobs.encryption import EncryptedTextField, SecretUnreadable
 
 # How long the secret before still signs: the time in which receivers are given the new one.
 OVERLAP = timedelta(hours=24)
@@ -34,12 +33,12 @@ class Signing(models.Model):
         abstract = True
 
     def webhook_secrets(self) -> list[str]:
-        """What signs now, the newest first. InvalidToken if no key of ENCRYPTION_KEYS opens that one."""
+        """What signs now, the newest first. SecretUnreadable if that one is."""
         found = [self.webhook_secret]
         until = self.previous_webhook_secret_until
         if until is not None and until > timezone.now():
             # May have been why it was replaced.
-            with suppress(InvalidToken):
+            with suppress(SecretUnreadable):
                 found.append(self.previous_webhook_secret)
         return found
 

@@ -14,11 +14,11 @@ from functools import cache
 from time import monotonic
 
 import httpx
-from cryptography.fernet import InvalidToken
 from django.conf import settings
 from django.utils import timezone
 from standardwebhooks import Webhook
 
+from jobs.encryption import SecretUnreadable
 from jobs.models import Delivery, DeliveryAttempt, Event, EventType
 from jobs.models.event import as_json
 from jobs.models.signing import Signing
@@ -52,7 +52,7 @@ class Outcome:
 
     @property
     def took_it(self) -> bool:
-        return self.log.status_code is not None and 200 <= self.log.status_code < 300
+        return self.log.took_it
 
     @property
     def is_gone(self) -> bool:
@@ -84,9 +84,9 @@ def post(delivery: Delivery) -> Outcome:
         log.status_code = response.status_code
     except (httpx.HTTPError, httpx.InvalidURL, ForbiddenURL, CallInterrupted) as error:
         log.error = f"{type(error).__name__}: {error}"[:200]
-    except InvalidToken:
+    except SecretUnreadable as error:
         # Tried again like others: a key that is missing may be put back.
-        log.error = "secret_unreadable: no key of ENCRYPTION_KEYS opens the webhook secret"
+        log.error = f"{error.code}: no key of ENCRYPTION_KEYS opens the webhook secret"
         logger.error("Delivery %s of project %s: %s", delivery.pk, delivery.event.project_id, log.error)
     except Exception as error:
         # Of this one alone: those of other receivers go on.

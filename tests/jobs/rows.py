@@ -3,8 +3,10 @@
 from datetime import timedelta
 from uuid import uuid4
 
+from cryptography.fernet import Fernet
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
+from django.db.models import TextField, Value
 from django.utils import timezone
 
 from jobs.ids import uuid7
@@ -31,6 +33,13 @@ RESULT = Result(
 
 def make_project(name="A"):
     return Project.objects.create(name=name)
+
+
+def lose_key_of(signing):
+    """Have its webhook secret encrypted with a key that is not among ours."""
+    foreign = Fernet(Fernet.generate_key()).encrypt(b"secret").decode()
+    secret = Value(foreign, output_field=TextField())
+    type(signing).objects.filter(pk=signing.pk).update(webhook_secret=secret)
 
 
 def make_recording(project, audio=b"audio"):

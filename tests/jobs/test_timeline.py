@@ -95,6 +95,7 @@ def test_deliveries_tell_what_was_answered():
         "url": "https://hooks.example.com/",
         "number": 1,
         "status_code": None,
+        "took_it": False,
         "error": "ConnectError: refused",
         "seconds": 0.5,
     }
