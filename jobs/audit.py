@@ -48,13 +48,15 @@ def record(
     )
 
 
-def record_read(action: Action, request: Any, about: models.Model, **details: Any) -> None:
-    """`record`, unless the same person or key did the same to the same within the hour."""
+def record_read(action: Action, request: Any, about: models.Model, **details: Any) -> bool:
+    """`record`, unless the same person or key did the same to the same within the hour; whether it did."""
     who = _who(request)
     told = AuditEntry.objects.filter(object_id=str(about.pk), action=action, details=details)
     told = told.filter(user=who["user_id"], key=who["key_id"], at__gt=Now() - READS_FOR)
-    if not told.exists():
-        record(action, request, about, **details)
+    if told.exists():
+        return False
+    record(action, request, about, **details)
+    return True
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django.contrib import admin, messages
@@ -34,6 +34,7 @@ from jobs.batches.progress import Tally, tallies_of, tally_of
 from jobs.estimates import Span, remaining
 from jobs.models import Batch, BatchMove
 from jobs.models.audit import Action
+from jobs.models.batch import BatchQuerySet
 from jobs.transcripts.exports import FORMATS
 from routing.addresses import without_query
 
@@ -65,7 +66,7 @@ class BatchAdmin(HistoryAdmin):
     when_empty = "There are no batches yet: upload with a name for one, or make one over the API."
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Batch]:
-        return super().get_queryset(request).exclude(move=BatchMove.DELETE)
+        return cast(BatchQuerySet, super().get_queryset(request)).shown()
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         found = super().get_changelist_instance(request)

@@ -2,33 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django import forms
-from django.conf import settings
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 
-from jobs.admin.look import Checkboxes, Url, action, display
+from jobs.admin.look import Checkboxes, action, display
 from jobs.admin.secrets import SigningAdmin
+from jobs.admin.urls import CallableURLField
 from jobs.admin.wording import span
 from jobs.audit import audited
 from jobs.models import DisabledReason, WebhookEndpoint
 from jobs.models.audit import Action
-from jobs.models.endpoint import SUBSCRIBABLE
+from jobs.models.endpoint import SUBSCRIBABLE, EndpointQuerySet
 from jobs.webhooks import endpoints
 from jobs.webhooks.deliverer import deliver_test
-from routing.addresses import ForbiddenURL, check_url
 
 # A test waits for its receiver, and people for its outcome.
 TESTED_AT_ONCE = 3
 
 
 class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
-    url = forms.URLField(label="URL", max_length=2000, assume_scheme="https", widget=Url)
+    url = CallableURLField(label="URL", private="WEBHOOK_ALLOW_PRIVATE")
     event_types = forms.MultipleChoiceField(
         choices=SUBSCRIBABLE, required=False, widget=Checkboxes, help_text="None ticked means all."
     )
@@ -36,15 +35,6 @@ class EndpointForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = WebhookEndpoint
         fields = ("project", "url", "description", "event_types")
-
-    def clean_url(self) -> str:
-        url: str = self.cleaned_data["url"]
-        private = settings.WEBHOOK_ALLOW_PRIVATE
-        try:
-            check_url(url, allow_private=private, allow_http=private)
-        except ForbiddenURL as error:
-            raise forms.ValidationError(error.message) from None
-        return url
 
 
 @admin.register(WebhookEndpoint)
@@ -62,8 +52,7 @@ class EndpointAdmin(SigningAdmin):
     actions = ("test_selected", "enable_selected", "disable_selected")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookEndpoint]:
-        found: QuerySet[WebhookEndpoint] = super().get_queryset(request)
-        return found.exclude(disabled_reason=DisabledReason.DELETED)
+        return cast(EndpointQuerySet, super().get_queryset(request)).existing()
 
     def get_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> Any:
         asked_for = ("project", "url", "description", "event_types")
@@ -98,7 +87,7 @@ class EndpointAdmin(SigningAdmin):
         changed = sorted(form.changed_data)
         if not change:
             with audited(Action.WEBHOOK_ADDED, request, obj):
-                super().save_model(request, obj, form, change)
+                endpoints.add(obj)
         elif changed:
             with audited(Action.WEBHOOK_CHANGED, request, obj, changed=changed):
                 endpoints.change(obj, {name: form.cleaned_data[name] for name in changed})
@@ -122,7 +111,7 @@ class EndpointAdmin(SigningAdmin):
         for endpoint in chosen[:TESTED_AT_ONCE]:
             attempt = deliver_test(endpoint).log.get()
             answer = f"answered {attempt.status_code}" if attempt.status_code else attempt.error
-            told = messages.success if attempt.status_code and attempt.status_code < 300 else messages.warning
+            told = messages.success if attempt.took_it else messages.warning
             told(request, f"{endpoint}: {answer}, {span(attempt.duration)}")
         if chosen.count() > TESTED_AT_ONCE:
             messages.warning(request, f"Only {TESTED_AT_ONCE} are tested at once; choose the rest again.")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import messages
-from django.contrib.admin.models import LogEntry
 from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
@@ -35,7 +33,7 @@ from jobs.admin.wording import (
     until,
 )
 from jobs.audio.downloads import RangeNotSatisfiable, recording_file
-from jobs.audit import audited, record, record_read
+from jobs.audit import audited, record_read
 from jobs.models import InvalidTransition, Status, Transcript, TranscriptionJob
 from jobs.models.audit import Action
 from jobs.speed import expected_end
@@ -47,9 +45,6 @@ from routing.regions import UnknownRegion
 
 if TYPE_CHECKING:
     from jobs.admin.jobs import JobAdmin
-
-AUDIO_FETCHED = "Audio played or downloaded."
-LISTENS_FOR = timedelta(hours=1)
 
 
 def find(job_id: str) -> TranscriptionJob | None:
@@ -150,17 +145,10 @@ def audio(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpResponseBa
         raise Http404("The audio is not stored any more.") from None
     except RangeNotSatisfiable:
         return HttpResponse(status=416, headers={"Content-Range": f"bytes */{job.recording.size}"})
-    if not _heard_lately(request.user, job):
-        admin.log_change(request, job, AUDIO_FETCHED)
-        record(Action.AUDIO_FETCHED, request, job)
+    # A player asks for it part by part, and again at each jump.
+    if record_read(Action.AUDIO_FETCHED, request, job):
+        admin.log_change(request, job, "Audio played or downloaded.")
     return response
-
-
-def _heard_lately(user: Any, job: TranscriptionJob) -> bool:
-    """A player asks for the audio part by part, and again at each jump: that is one entry in the log."""
-    lately = timezone.now() - LISTENS_FOR
-    told = LogEntry.objects.filter(user=user, object_id=str(job.pk), change_message=AUDIO_FETCHED)
-    return told.filter(action_time__gt=lately).exists()
 
 
 def _jobs() -> QuerySet[TranscriptionJob]:

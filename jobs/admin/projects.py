@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest
 
 from jobs import members
 from jobs.admin.look import Checkboxes, TabularInline, display
 from jobs.admin.secrets import SigningAdmin
 from jobs.audit import audited, record
 from jobs.forgetting import erasure
-from jobs.members import NotPossible
 from jobs.models import Membership, Project, Role
 from jobs.models.audit import Action
 from routing.regions import all_regions
@@ -85,15 +84,6 @@ class ProjectAdmin(SigningAdmin):
         action = Action.PROJECT_CHANGED if change else Action.PROJECT_CREATED
         with audited(action, request, obj, changed=sorted(form.changed_data)):
             super().save_model(request, obj, form, change)
-
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        try:
-            response: HttpResponse = super().changeform_view(request, *args, **kwargs)
-        except NotPossible as error:
-            # Nothing of the form was saved.
-            messages.error(request, error.message)
-            return HttpResponseRedirect(request.get_full_path())
-        return response
 
     def save_formset(self, request: HttpRequest, form: Any, formset: Any, change: bool) -> None:
         """NotPossible as members has it. Whoever is to operate the project does before another leaves it."""

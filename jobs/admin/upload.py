@@ -29,6 +29,7 @@ from django.utils.html import format_html
 from jobs import intake
 from jobs.admin.look import Choices, Line, Url
 from jobs.admin.options_form import OptionsForm
+from jobs.admin.urls import CallableURLField
 from jobs.audio.received import ReceivedFile
 from jobs.batches import making
 from jobs.batches.archives import is_archive
@@ -120,11 +121,11 @@ class OrderForm(OptionsForm):
 
 class UploadForm(OrderForm):
     files = ManyFilesField(required=False)  # type: ignore[assignment]
-    url = forms.URLField(
+    url = CallableURLField(
+        private="FETCH_ALLOW_PRIVATE",
+        http=True,
         required=False,
         label="Or the URL of a recording",
-        assume_scheme="https",
-        max_length=2000,
         widget=Url(attrs={"placeholder": "https://example.com/recording.mp3"}),
         help_text="The service fetches it before it is transcribed; signed links work.",
     )
@@ -135,12 +136,6 @@ class UploadForm(OrderForm):
         super().__init__(*args, user=user, **kwargs)
         open_ones = Batch.objects.shown().filter(created_by=user, sealed_at=None).select_related("project")
         self.fields["batch"].queryset = open_ones  # type: ignore[attr-defined]
-
-    def clean_url(self) -> str:
-        url: str = self.cleaned_data["url"]
-        if url and not url.startswith(("http://", "https://")):
-            raise forms.ValidationError("The URL must begin with https:// or http://.")
-        return url
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()

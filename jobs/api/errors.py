@@ -137,7 +137,7 @@ def answer(
     details: Mapping[str, list[str]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    return Response(_envelope(code, message, details), status=status_code, headers=dict(headers or {}))
+    return Response(envelope(code, message, details), status=status_code, headers=dict(headers or {}))
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -145,19 +145,19 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if not request.path.startswith(BELOW):
         return defaults.bad_request(request, exception)
     told = WRONG_HOST if isinstance(exception, DisallowedHost) else str(BadRequest.default_detail)
-    return JsonResponse(_envelope("bad_request", told), status=400)
+    return JsonResponse(envelope("bad_request", told), status=400)
 
 
 def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     if not request.path.startswith(BELOW):
         return defaults.permission_denied(request, exception)
-    return JsonResponse(_envelope("permission_denied", PERMISSION_DENIED), status=403)
+    return JsonResponse(envelope("permission_denied", PERMISSION_DENIED), status=403)
 
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if not request.path.startswith(BELOW):
         return defaults.page_not_found(request, exception)
-    return JsonResponse(_envelope("not_found", NOT_FOUND), status=404)
+    return JsonResponse(envelope("not_found", NOT_FOUND), status=404)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
@@ -168,10 +168,11 @@ def server_error(request: HttpRequest) -> HttpResponse:
                 # A form is read, files and all, to find its CSRF token: before there is a view to answer.
                 return HttpResponse(render_to_string("507.html"), status=507)
         return defaults.server_error(request)
-    return JsonResponse(_envelope("internal_error", INTERNAL_ERROR), status=500)
+    return JsonResponse(envelope("internal_error", INTERNAL_ERROR), status=500)
 
 
-def _envelope(code: str, message: str, details: Mapping[str, list[str]] | None = None) -> dict[str, Any]:
+def envelope(code: str, message: str, details: Mapping[str, list[str]] | None = None) -> dict[str, Any]:
+    """What every refusal is."""
     return {"error": {"code": code, "message": message, "details": details}}
 
 

@@ -15,9 +15,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
+from jobs.api.errors import BELOW, envelope
 from jobs.models import ApiKey
 
-BELOW = "/api/"
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 SENT = (
     "Authorization",
@@ -52,13 +52,7 @@ EXPOSED = (
 )
 # A key that is revoked meanwhile is refused all the same: by the call, whatever was said before it.
 REMEMBERED_SECONDS = 600
-REFUSED = {
-    "error": {
-        "code": "origin_not_allowed",
-        "message": "Neither a key nor CORS_ALLOWED_ORIGINS allows this origin.",
-        "details": None,
-    }
-}
+REFUSED = envelope("origin_not_allowed", "Neither a key nor CORS_ALLOWED_ORIGINS allows this origin.")
 
 
 class OriginMiddleware:

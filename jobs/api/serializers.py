@@ -35,6 +35,14 @@ from jobs.models.audit import Action, Result
 from jobs.speed import expected_end
 from routing.regions import all_regions
 
+# What entries of the audit log call by the names of models, by the words of the API.
+KINDS = {
+    "apikey": "key",
+    "livesession": "stream",
+    "membership": "member",
+    "transcriptionjob": "job",
+    "webhookendpoint": "webhook",
+}
 PRIORITY_LABELS = {int(priority): str(priority.label) for priority in Priority}
 
 
@@ -251,7 +259,8 @@ class TranscriptSerializer(serializers.Serializer[Any]):
 
 class ProjectSerializer(BodySerializer, serializers.ModelSerializer[Project]):
     residency = serializers.ListField(
-        child=serializers.CharField(),
+        child=serializers.CharField(max_length=50),
+        max_length=50,
         required=False,
         help_text="Regions that its audio may go to; none named means any.",
     )
@@ -317,12 +326,18 @@ class MemberSerializer(serializers.Serializer[Membership]):
 
 class KeySerializer(BodySerializer, serializers.ModelSerializer[ApiKey]):
     scopes = serializers.ListField(
-        child=serializers.ChoiceField(choices=Scope.choices), default=list, help_text="None named means all."
+        child=serializers.ChoiceField(choices=Scope.choices),
+        max_length=len(Scope),
+        default=list,
+        help_text="None named means all.",
     )
     allowed_origins = serializers.ListField(
         child=serializers.RegexField(
-            r"^https?://[^/\s]+$", error_messages={"invalid": "An origin looks like https://example.com."}
+            r"^https?://[^/\s]+$",
+            max_length=300,
+            error_messages={"invalid": "An origin looks like https://example.com."},
         ),
+        max_length=50,
         default=list,
         help_text="Whose pages may use the key in a browser.",
     )
@@ -391,7 +406,7 @@ class RegionSerializer(serializers.Serializer[Any]):
 
 
 class AuditObjectSerializer(serializers.Serializer[Any]):
-    type = serializers.CharField()
+    type = serializers.CharField(help_text="project, member, key, job, batch, stream, webhook, user.")
     id = serializers.CharField()
     name = serializers.CharField(help_text="As it was called then.")
 
@@ -411,7 +426,8 @@ class AuditEntrySerializer(serializers.Serializer[AuditEntry]):
     details = serializers.DictField()
 
     def to_representation(self, entry: AuditEntry) -> dict[str, Any]:
-        named = {"type": entry.object_type, "id": entry.object_id, "name": entry.object_name}
+        kind = KINDS.get(entry.object_type, entry.object_type)
+        named = {"type": kind, "id": entry.object_id, "name": entry.object_name}
         return {
             "id": entry.pk,
             "at": entry.at,

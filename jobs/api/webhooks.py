@@ -19,6 +19,7 @@ class EndpointSerializer(BodySerializer, serializers.ModelSerializer[WebhookEndp
     description = serializers.CharField(max_length=200, allow_blank=True, default="")
     event_types = serializers.ListField(
         child=serializers.ChoiceField(choices=SUBSCRIBABLE),
+        max_length=len(SUBSCRIBABLE),
         default=list,
         help_text="What it is told of; none named means everything.",
     )

@@ -1,4 +1,4 @@
-"""What is done with webhook endpoints: given up, told again what they missed, deleted and forgotten.
+"""What is done with webhook endpoints: added, given up, told what they missed, deleted, forgotten.
 
 Sending one a test is the deliverer's (jobs.webhooks.deliverer).
 """
@@ -27,6 +27,7 @@ from jobs.models import (
     DeliveryStatus,
     DisabledReason,
     Event,
+    Project,
     WebhookEndpoint,
 )
 from jobs.models.audit import Action
@@ -38,6 +39,8 @@ from jobs.running.wakeups import wake
 
 logger = logging.getLogger(__name__)
 
+# Of a project.
+MOST_ENDPOINTS = 50
 # To be replayed at once.
 TOO_MANY = 10_001
 # Longer than anybody takes from reading an endpoint to writing a delivery to it.
@@ -45,10 +48,31 @@ DELETED_FOR = timedelta(hours=1)
 AT_A_TIME = 500
 
 
+class TooManyEndpoints(Refusal):
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__(
+            "too_many_endpoints", f"A project has {MOST_ENDPOINTS} endpoints at most: delete one first."
+        )
+
+
 class NotReplayed(Refusal):
     """`code` is stable (endpoint_disabled, range_too_large, under_way), the message says what to do."""
 
     status = 409
+
+
+def add(endpoint: WebhookEndpoint, *, enabled: bool = True) -> None:
+    """Save a new one; TooManyEndpoints, and nothing saved, if its project has as many as it may."""
+    with transaction.atomic():
+        # Two that count at once would both find room.
+        Project.objects.select_for_update(no_key=True).get(pk=endpoint.project_id)
+        if WebhookEndpoint.objects.existing().filter(project=endpoint.project_id).count() >= MOST_ENDPOINTS:
+            raise TooManyEndpoints
+        endpoint.save(force_insert=True)
+        if not enabled:
+            endpoint.disable(DisabledReason.BY_HAND)
 
 
 def disable(endpoint: WebhookEndpoint, reason: DisabledReason) -> None:

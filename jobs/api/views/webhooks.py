@@ -9,7 +9,6 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import extend_schema
-from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -30,8 +29,6 @@ from jobs.models.audit import Action
 from jobs.models.signing import Signing
 from jobs.webhooks import deliverer, endpoints
 
-MOST_ENDPOINTS = 50
-
 
 class EndpointViewSet(ScopedViewSet):
     needs: ClassVar = {
@@ -45,7 +42,7 @@ class EndpointViewSet(ScopedViewSet):
         "test": OPERATING,
         "replay": OPERATING,
     }
-    refuses: ClassVar = {"create": (404,), "replay": (409,)}
+    refuses: ClassVar = {"create": (404, 409), "secret": (409,), "replay": (409,)}
     queryset = WebhookEndpoint.objects.none()
     serializer_class = EndpointSerializer
 
@@ -63,14 +60,10 @@ class EndpointViewSet(ScopedViewSet):
         wanted = EndpointSerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
         fields = dict(wanted.validated_data)
-        enabled, project = fields.pop("is_enabled"), self.project_to_act_in()
-        if project.endpoints.existing().count() >= MOST_ENDPOINTS:
-            raise ValidationError(f"A project has {MOST_ENDPOINTS} endpoints at most: delete one first.")
-        endpoint = WebhookEndpoint(project=project, **fields)
+        enabled = fields.pop("is_enabled")
+        endpoint = WebhookEndpoint(project=self.project_to_act_in(), **fields)
         with audited(Action.WEBHOOK_ADDED, request, endpoint):
-            endpoint.save(force_insert=True)
-            if not enabled:
-                endpoints.disable(endpoint, DisabledReason.BY_HAND)
+            endpoints.add(endpoint, enabled=enabled)
         return Response(MadeEndpointSerializer(endpoint).data, status=201)
 
     def retrieve(self, request: Request, pk: UUID) -> Response:
@@ -164,7 +157,7 @@ class EndpointDeliveryViewSet(DeliveryViewSet):
 
 class WebhookSecretViewSet(ScopedViewSet):
     needs: ClassVar = {"retrieve": MANAGING, "rotate": MANAGING}
-    refuses: ClassVar = {"retrieve": (400, 404), "rotate": (404,)}
+    refuses: ClassVar = {"retrieve": (400, 404, 409), "rotate": (404,)}
     serializer_class = SecretSerializer
 
     @extend_schema(parameters=[PROJECT])
@@ -179,8 +172,10 @@ class WebhookSecretViewSet(ScopedViewSet):
 
 
 def _revealed(signing: Signing, request: Request) -> Response:
+    # Read first: one that cannot be is not revealed.
+    secret = signing.webhook_secret
     record(Action.SECRET_REVEALED, request, signing)
-    return Response({"secret": signing.webhook_secret})
+    return Response({"secret": secret})
 
 
 def _rotated(signing: Signing, request: Request) -> Response:

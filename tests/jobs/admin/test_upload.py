@@ -157,7 +157,8 @@ def test_what_does_not_fit_on_the_disk_is_refused_with_what_to_do(staff, setting
         ({"model": "nova-2", "keyterm": "Zürich"}, "Key terms", "Needs a nova-3 model"),
         ({"mode": "streaming"}, "Mode", "valid choice"),
         ({"region": "mars"}, "Region", "valid choice"),
-        ({"url": "ftp://example.com/a.wav"}, "Or the URL of a recording", "https://"),
+        ({"url": "ftp://example.com/a.wav"}, "Or the URL of a recording", "http or https"),
+        ({"url": "https://user:password@example.com/a.wav"}, "Or the URL of a recording", "password"),
     ],
 )
 def test_a_wrong_field_is_named_and_nothing_is_stored(staff_client, fields, field, message):

@@ -8,7 +8,7 @@ from jobs.models import AuditEntry, Delivery, DisabledReason, EventType, Project
 from jobs.webhooks import endpoints, wire
 from tests.clients import forget
 from tests.jobs.admin.conftest import said
-from tests.jobs.rows import ago
+from tests.jobs.rows import ago, lose_key_of
 from tests.routing.peer import Peer, answering
 
 LIST = reverse("admin:jobs_webhookendpoint_changelist")
@@ -61,6 +61,17 @@ def test_an_address_that_may_not_be_called_is_refused(root_client, project, sett
 
     assert response.status_code == 200
     assert not WebhookEndpoint.objects.exists()
+
+
+def test_a_project_has_so_many_endpoints_here_as_well(root_client, project, monkeypatch):
+    monkeypatch.setattr(endpoints, "MOST_ENDPOINTS", 0)
+    fields = {"project": project.pk, "url": URL, "description": ""}
+
+    response = root_client.post(reverse("admin:jobs_webhookendpoint_add"), fields, follow=True)
+
+    assert "delete one first" in said(response)
+    assert not WebhookEndpoint.objects.exists()
+    assert not AuditEntry.objects.filter(action="webhook.added").exists()
 
 
 def test_a_changed_address_holds_for_what_is_on_its_way(root_client, project, endpoint):
@@ -136,6 +147,17 @@ def test_a_secret_is_revealed_on_demand_and_rotated(root_client, endpoint):
     assert endpoint.webhook_secret in rotated
     assert endpoint.webhook_secrets()[1] == before
     assert AuditEntry.objects.filter(action="secret.rotated").count() == 1
+
+
+def test_a_secret_that_cannot_be_opened_is_not_called_revealed(root_client, endpoint):
+    lose_key_of(endpoint)
+    secret_page = reverse("admin:jobs_webhookendpoint_webhook_secret", args=(endpoint.pk,))
+
+    response = root_client.post(secret_page)
+
+    assert "rotate it" in said(response)
+    assert b"Rotate the secret" in response.content
+    assert not AuditEntry.objects.filter(action="secret.revealed").exists()
 
 
 def test_a_secret_is_not_shown_or_rotated_without_the_permission(staff_client, endpoint):

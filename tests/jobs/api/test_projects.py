@@ -41,7 +41,12 @@ def test_a_projects_name_and_policies_can_be_changed(api, project):
 
 @pytest.mark.parametrize(
     ("body", "field"),
-    [({"residency": ["mars"]}, "residency"), ({"name": ""}, "name"), ({"name": None}, "name")],
+    [
+        ({"residency": ["mars"]}, "residency"),
+        ({"residency": ["default"] * 1000}, "residency"),
+        ({"name": ""}, "name"),
+        ({"name": None}, "name"),
+    ],
 )
 def test_a_project_refuses_what_makes_no_sense(api, project, body, field):
     response = patch(api, f"{PROJECTS}{project.pk}/", body)
@@ -73,6 +78,8 @@ def test_a_new_key_is_shown_once_and_works(api):
     [
         ({}, "name"),
         ({"name": "x", "scopes": ["all"]}, "scopes"),
+        ({"name": "x", "scopes": ["read"] * 1000}, "scopes"),
+        ({"name": "x", "allowed_origins": ["https://a.example"] * 1000}, "allowed_origins"),
         ({"name": "x", "allowed_origins": ["example.com/path"]}, "allowed_origins"),
         ({"name": "x", "expires_at": "soon"}, "expires_at"),
     ],

@@ -5,14 +5,14 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from jobs.api.views.webhooks import MOST_ENDPOINTS
 from jobs.events import emit
 from jobs.models import ApiKey, AuditEntry, Delivery, DisabledReason, EventType, Role, WebhookEndpoint
 from jobs.webhooks import deliverer, endpoints, wire
+from jobs.webhooks.endpoints import MOST_ENDPOINTS
 from tests.clients import forget
 from tests.jobs.api.conftest import client_for, error_of
 from tests.jobs.api.test_projects import patch, post
-from tests.jobs.rows import ago
+from tests.jobs.rows import ago, lose_key_of
 from tests.routing.peer import Peer, answering
 
 WEBHOOKS = "/api/v1/webhooks/"
@@ -76,6 +76,7 @@ def test_the_secret_is_shown_afterwards_only_where_it_is_asked_for(api, endpoint
         ({"url": "https://user:password@example.com"}, "url"),
         ({"url": URL, "event_types": ["job.deleted"]}, "event_types"),
         ({"url": URL, "event_types": ["test"]}, "event_types"),
+        ({"url": URL, "event_types": ["job.failed"] * 1000}, "event_types"),
         ({"url": URL, "enabled": "perhaps"}, "enabled"),
     ],
 )
@@ -97,7 +98,9 @@ def test_a_project_has_so_many_endpoints_and_no_more(api, project):
         WebhookEndpoint(project=project, url=URL) for _ in range(MOST_ENDPOINTS)
     )
 
-    assert post(api, WEBHOOKS, {"url": URL}).status_code == 400
+    refused = post(api, WEBHOOKS, {"url": URL})
+
+    assert (refused.status_code, error_of(refused)["code"]) == (409, "too_many_endpoints")
 
 
 def test_an_endpoint_is_disabled_and_enabled_by_changing_it(api, project, endpoint):
@@ -156,6 +159,24 @@ def test_what_is_done_to_an_endpoint_is_audited(api):
         ("secret.revealed", {}),
         ("webhook.deleted", {}),
     ]
+
+
+def test_a_secret_that_cannot_be_opened_is_told_as_such_and_can_be_rotated(api, endpoint):
+    lose_key_of(endpoint)
+
+    refused = api.get(page_of(endpoint, "secret/"))
+    assert (refused.status_code, error_of(refused)["code"]) == (409, "secret_unreadable")
+    assert not AuditEntry.objects.filter(action="secret.revealed").exists()
+
+    rotated = post(api, page_of(endpoint, "rotate/"), {}).json()
+    assert api.get(page_of(endpoint, "secret/")).json() == rotated
+
+
+def test_the_audit_log_calls_an_endpoint_as_the_api_does(api):
+    post(api, WEBHOOKS, {"url": URL})
+
+    (entry,) = api.get("/api/v1/audit/").json()["results"]
+    assert entry["object"]["type"] == "webhook"
 
 
 @pytest.mark.parametrize("path", ["", "secret/", "deliveries/"])
