@@ -21,8 +21,8 @@ from django.contrib.auth.models import User
 from django.http import HttpRequest, parse_cookie
 from django.http.request import split_domain_port, validate_host
 
+from jobs import grants
 from jobs.models import ApiKey, Project, Role, Scope, TooManyRequests
-from streaming import grants
 from streaming.refusals import (
     insufficient_permissions,
     invalid_credentials,

@@ -9,12 +9,32 @@ from __future__ import annotations
 from bisect import bisect_left
 from math import exp, log1p
 
+import orjson
+
+FIGURES = ("p50_ms", "p95_ms", "p99_ms", "results")
+LONGEST_MS = 1e9
+
 # Arrivals remembered: minutes of 100 ms messages. Results cover no audio older than that.
 REMEMBERED = 2048
 # Buckets grow by 5 %, so that is how exact a percentile is.
 _PER_E_FOLD = 20
 # A result ends where audio does, but for what arithmetic with floats adds.
 _ROUNDING = 1e-4
+
+
+# How a resumable client begins to tell what it has seen itself.
+REPORT = '{"type":"ClientLatency"'
+
+
+def reported(text: str) -> dict[str, float] | None:
+    """What a client says of the latency that it has seen, the networks included; None if that is nonsense."""
+    try:
+        said = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    figures = {name: said.get(name) for name in FIGURES}
+    sound = all(type(value) in (int, float) and 0 <= value < LONGEST_MS for value in figures.values())
+    return figures if sound else None
 
 
 class LatencyMeter:
@@ -47,11 +67,11 @@ class LatencyMeter:
         self.results += 1
 
     def summary(self) -> dict[str, float]:
-        """`p50_ms`, `p95_ms`, `p99_ms` and the number of `results`; empty without any."""
+        """FIGURES; empty without any results."""
         if not self.results:
             return {}
-        wanted = {"p50_ms": 0.50, "p95_ms": 0.95, "p99_ms": 0.99}
-        return {name: self._percentile(part) for name, part in wanted.items()} | {"results": self.results}
+        figures = (self._percentile(0.50), self._percentile(0.95), self._percentile(0.99), self.results)
+        return dict(zip(FIGURES, figures, strict=True))
 
     def _percentile(self, part: float) -> float:
         """Milliseconds."""

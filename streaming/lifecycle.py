@@ -238,10 +238,17 @@ def keep_prelude(session: LiveSession, prelude: bytes) -> None:
     LiveSession.objects.filter(pk=session.pk, epoch=session.epoch).update(prelude=prelude)
 
 
-def interrupt(session: LiveSession, latency: dict[str, float] | None = None) -> None:
+def interrupt(
+    session: LiveSession,
+    *,
+    latency: dict[str, float] | None = None,
+    client_latency: dict[str, float] | None = None,
+) -> None:
     """The client of a resumable session is away."""
+    fields: dict[str, Any] = {"latency": latency} if latency else {}
+    fields |= {"client_latency": client_latency} if client_latency else {}
     with transaction.atomic():
-        session.interrupt(**({"latency": latency} if latency else {}))
+        session.interrupt(**fields)
         _remember(session, Happening.INTERRUPTED)
 
 

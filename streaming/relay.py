@@ -25,7 +25,7 @@ from routing.regions import Region
 from streaming import lifecycle, provider
 from streaming.client import Client
 from streaming.database import in_database
-from streaming.latency import LatencyMeter
+from streaming.latency import REPORT, LatencyMeter, reported
 from streaming.lifecycle import Final, Moment, Progress
 from streaming.models import EndReason, Happening, NotHeld
 from streaming.opening import Opening
@@ -56,6 +56,8 @@ class Relay:
         self._client = client
         self._session = Session(opening.terms, identity=opening.identity, resumed=opening.resumed)
         self._latency = LatencyMeter()
+        self._seen_by_client: dict[str, float] | None = None
+        self._switchboard = switchboard()
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[actions.EndReason] = self._loop.create_future()
         self._alarm: asyncio.TimerHandle | None = None
@@ -79,7 +81,7 @@ class Relay:
 
     async def serve(self) -> None:
         """Returns when all has been said, closed and stored."""
-        switchboard().join(self)
+        self._switchboard.join(self)
         reason: actions.EndReason | None = None
         try:
             async with asyncio.TaskGroup() as self._tasks:
@@ -103,7 +105,7 @@ class Relay:
             try:
                 await self._write_down(reason)
             finally:
-                switchboard().leave(self)
+                self._switchboard.leave(self)
 
     def happened(self, event: Event) -> None:
         """Tell the session, and do what it asks for. Never waits, never raises."""
@@ -142,6 +144,9 @@ class Relay:
             self.happened(events.FinalsStored(progress.last_seq))
 
     def _from_client(self, event: Event) -> None:
+        if type(event) is events.ClientText and event.text.startswith(REPORT):
+            self._seen_by_client = reported(event.text) or self._seen_by_client
+            return
         self.happened(event)
         if type(event) is events.ClientAudio:
             self._latency.heard(self._session.audio_seconds, self._loop.time())
@@ -163,7 +168,7 @@ class Relay:
                 self._alarm = self._loop.call_at(at, self.happened, events.Ticked())
             case actions.StoreFinal(seq=seq, text=text, connection=connection, late=late, resume_from=mark):
                 self._finals.append((Final(seq, text, connection, late), mark))
-                switchboard().has_news(self)
+                self._switchboard.has_news(self)
             case actions.Accept(request_id):
                 self._client.accept(request_id)
                 for text in self._opening.missed:
@@ -187,7 +192,7 @@ class Relay:
             case actions.ResumeClient():
                 self._client.resume()
             case actions.Interrupted():
-                self._move(lifecycle.interrupt, self._row, self._latency.summary())
+                self._move(self._interrupt)
             case actions.DeclareGap(start, end):
                 self._remember(Happening.GAP, start=start, end=end)
             case actions.Report(state):
@@ -240,7 +245,7 @@ class Relay:
 
     def _remember(self, what: Happening, **details: Any) -> None:
         self._moments.append(Moment(what, details))
-        switchboard().has_news(self)
+        self._switchboard.has_news(self)
 
     def _move(self, move: Callable[..., None], *arguments: Any) -> None:
         """Write a move of the row down, after those before."""
@@ -259,25 +264,28 @@ class Relay:
     async def _write_down(self, reason: actions.EndReason | None) -> None:
         """The last of it. What cannot be written is left to the sweeper, which finds nobody attending it."""
         try:
-            await _patiently(lambda: switchboard().write(self))
+            await _patiently(partial(self._switchboard.write, self))
             if reason is None or reason is actions.EndReason.SUPERSEDED:
                 return
-            latency = self._latency.summary()
             if reason.is_interruption:
-                await _patiently(lambda: in_database(lifecycle.interrupt, self._row, latency))
+                await _patiently(partial(in_database, self._interrupt))
             else:
-                await _patiently(partial(in_database, self._end, EndReason(reason.value), latency))
+                await _patiently(partial(in_database, self._end, EndReason(reason.value)))
         except NotHeld as error:
             logger.info("%s", error)
         except (OperationalError, InterfaceError):
             logger.exception("The end of live session %s could not be stored.", self.session_id)
 
-    def _end(self, reason: EndReason, latency: dict[str, float]) -> None:
+    def _interrupt(self) -> None:
+        lifecycle.interrupt(self._row, latency=self._latency.summary(), client_latency=self._seen_by_client)
+
+    def _end(self, reason: EndReason) -> None:
         refused = self._refused
         lifecycle.end(
             self._row,
             reason,
-            latency=latency,
+            latency=self._latency.summary(),
+            client_latency=self._seen_by_client,
             error_code=refused.code if refused else "",
             error_message=refused.message if refused else "",
         )

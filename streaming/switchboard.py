@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from functools import cache
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
@@ -125,14 +125,15 @@ class Switchboard:
                 logger.warning("Live sessions' leases cannot be renewed: %s", type(error).__name__)
 
 
-@cache
-def _of(loop: asyncio.AbstractEventLoop) -> Switchboard:
-    return Switchboard()
+_of: WeakKeyDictionary[asyncio.AbstractEventLoop, Switchboard] = WeakKeyDictionary()
 
 
 def switchboard() -> Switchboard:
     """That of the running event loop, of which a process that serves has one."""
-    return _of(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    if loop not in _of:
+        _of[loop] = Switchboard()
+    return _of[loop]
 
 
 def _renew() -> None:

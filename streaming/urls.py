@@ -2,7 +2,6 @@
 
 from django.urls import path, re_path
 
-from streaming.consumer import listen, no_such_socket
+from streaming.consumer import ListenConsumer, NoSuchSocket
 
-# Django's stubs know views alone.
-sockets = [path("v1/listen", listen), re_path("", no_such_socket)]  # type: ignore[arg-type]
+sockets = [path("v1/listen", ListenConsumer.as_asgi()), re_path("", NoSuchSocket.as_asgi())]

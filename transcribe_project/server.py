@@ -3,7 +3,7 @@
     python -m transcribe_project.server [--host HOST] [--port PORT]
 
 uvicorn closes every WebSocket with 1012 the moment it is told to stop. Here it first stops accepting, then
-everything that runs may end or move, and only then are the connections closed.
+everything that runs may end or move, live sessions among it, and only then are the connections closed.
 """
 
 import argparse
@@ -20,6 +20,26 @@ from typing import NoReturn
 import uvicorn
 from django.conf import settings
 from django.urls import get_resolver
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+# For the client to take what was sent to it, and to close as well.
+CLOSING_SECONDS = 10.0
+
+
+class WebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's, which lets go of clients that take nothing any more.
+
+    A connection is closed once all that was written is sent, and to a client that has stopped reading, though
+    its machine lives, that is never: neither would the application be told nor the memory be given back.
+    """
+
+    async def run_asgi(self) -> None:
+        await super().run_asgi()
+        self.loop.call_later(CLOSING_SECONDS, self.transport.abort)
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.transport.abort()
 
 
 class Server(uvicorn.Server):
@@ -29,6 +49,7 @@ class Server(uvicorn.Server):
         config = uvicorn.Config(
             "transcribe_project.asgi:application",
             loop="uvloop",
+            ws=WebSocket,
             http="httptools",
             lifespan="off",
             log_config=None,
@@ -66,7 +87,12 @@ class Server(uvicorn.Server):
             server.close()
         for listening in sockets or []:
             listening.close()
-        await asyncio.to_thread(self._drain)
+        # Once Django is set up, which the application sees to.
+        from streaming.switchboard import switchboard
+
+        await asyncio.gather(
+            asyncio.to_thread(self._drain), switchboard().drain(settings.SHUTDOWN_GRACE_SECONDS)
+        )
         await super().shutdown(sockets)
 
 

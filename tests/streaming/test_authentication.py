@@ -10,8 +10,8 @@ from django.utils import timezone
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from jobs import grants
 from jobs.models import ApiKey, Membership, Project, Role, Scope
-from streaming import grants
 
 QUERY = "/v1/listen?model=nova-3"
 

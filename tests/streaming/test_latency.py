@@ -1,6 +1,6 @@
 import pytest
 
-from streaming.latency import REMEMBERED, LatencyMeter
+from streaming.latency import REMEMBERED, LatencyMeter, reported
 
 
 def test_a_result_is_late_by_the_time_since_the_last_audio_that_it_covers_arrived():
@@ -69,3 +69,17 @@ def test_what_is_remembered_is_bounded():
 
     assert len(meter._ends) <= REMEMBERED
     assert meter.summary()["p50_ms"] == pytest.approx(1000, rel=0.05)
+
+
+def test_a_client_tells_what_it_has_seen_itself():
+    said = '{"type":"ClientLatency","p50_ms":310.5,"p95_ms":420,"p99_ms":500,"results":17}'
+
+    assert reported(said) == {"p50_ms": 310.5, "p95_ms": 420, "p99_ms": 500, "results": 17}
+
+
+@pytest.mark.parametrize("p99", ["-1", "true", "null", '"5"', "1e12", "NaN"])
+def test_nonsense_of_a_client_is_left_aside(p99):
+    said = '{"type":"ClientLatency","p50_ms":1,"p95_ms":2,"p99_ms":%s,"results":3}' % p99  # noqa: UP031
+
+    assert reported(said) is None
+    assert reported('{"type":"ClientLatency"') is None

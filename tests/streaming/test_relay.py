@@ -158,3 +158,15 @@ def test_a_client_that_vanishes_leaves_nothing_open(live, upstream, credentials)
 
     wait_until(lambda: not provider.open)
     wait_until(lambda: LiveSession.objects.get().is_ended)
+
+
+def test_what_a_client_has_seen_of_latency_is_kept_and_not_passed_on(live, upstream, credentials):
+    upstream(recogniser)
+    figures = {"p50_ms": 310.5, "p95_ms": 420, "p99_ms": 500, "results": 17}
+
+    with connect(live.url + QUERY, **credentials) as socket:
+        socket.send(json.dumps({"type": "ClientLatency", **figures}, separators=(",", ":")))
+        close_stream(socket)
+
+    wait_until(lambda: LiveSession.objects.get().is_ended)
+    assert LiveSession.objects.get().client_latency == figures

@@ -18,7 +18,7 @@ from jobs.models import ApiKey
 DEFAULT_TTL_SECONDS = 30
 MAX_TTL_SECONDS = 3600
 
-_signer = Signer(sep=".", salt="streaming.grants")
+_signer = Signer(sep=".", salt="jobs.grants")
 
 
 def grant(key: ApiKey, seconds: float) -> str:
