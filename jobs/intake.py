@@ -16,7 +16,6 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
-from jobs.audio.keeping import keep as keep
 from jobs.database_clock import seconds_from_now
 from jobs.forgetting.deletion import delete_if_unused
 from jobs.ids import uuid7
@@ -37,7 +36,7 @@ from jobs.running.leases import keeper
 from jobs.running.wakeups import wake
 from jobs.speed import estimated_seconds
 from routing.modes import Conditions, RequestedMode, Thresholds, choose_mode, receipt
-from routing.regions import Region, choose_region
+from routing.regions import Region, UnknownRegion, choose_region
 
 INSERTED_AT_A_TIME = 500
 REGION_REASONS = {True: "It was asked for.", False: "It is the first that may take the job."}
@@ -144,11 +143,16 @@ def check_room(key: ApiKey | None, jobs: int = 1) -> None:
 def submit(order: Order, *, recording: Recording | None = None, url: str = "") -> TranscriptionJob:
     """Make the job. One that runs sync is running when this returns, in a thread of this process.
 
-    NotAccepted if no region may take it, or its key has too many open jobs; BatchSealed if its batch takes no
-    more; AlreadyAccepted, or KeyReused, if its idempotency key was used meanwhile. The recording is deleted
-    then, if it is not another job's.
+    NotAccepted or UnknownRegion if no region may take it, TooManyOpenJobs if its key has as many as it may,
+    BatchSealed if its batch takes no more; AlreadyAccepted, or KeyReused, if its idempotency key was used
+    meanwhile. The recording is deleted then, if it is not another job's.
     """
-    region = region_for(order)
+    try:
+        region = region_for(order)
+    except (NotAccepted, UnknownRegion):
+        if recording is not None:
+            delete_if_unused(recording)
+        raise
     duration = recording.duration if recording else None
     patience = order.waits
     with sync.Slot(wait=patience if order.mode == "sync" else 0.0, wanted=order.mode != "async") as slot:

@@ -30,6 +30,7 @@ from jobs import intake
 from jobs.admin.look import Choices, Line, Url
 from jobs.admin.options_form import OptionsForm
 from jobs.admin.urls import CallableURLField
+from jobs.audio.keeping import keep
 from jobs.audio.received import ReceivedFile
 from jobs.batches import making
 from jobs.batches.archives import is_archive
@@ -235,7 +236,7 @@ def _make(
         allowed = filesizeformat(settings.MAX_UPLOAD_BYTES)
         raise intake.NotAccepted("too_large", f"It is larger than {allowed}. Split or compress it.")
     if not is_archive(upload):
-        return intake.submit(order, recording=intake.keep(order.project, upload))
+        return intake.submit(order, recording=keep(order.project, upload))
     if order.batch is not None:
         making.add_archive(order.batch, upload)
         return order.batch

@@ -23,7 +23,6 @@ from rest_framework.response import Response
 from jobs.api.limits import open_jobs_limit
 from jobs.audio.downloads import RangeNotSatisfiable
 from jobs.audio.probe import ProbeError
-from jobs.audio.received import InsufficientStorage
 from jobs.intake import TooManyOpenJobs
 from jobs.models import KeyReused
 from jobs.refusal import Refusal
@@ -114,7 +113,7 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
         case OperationalError() | InterfaceError():
             logger.warning("The database cannot be used: %s", error)
             return _unavailable("service_unavailable", "The service cannot work just now. Try again soon.")
-        case InsufficientStorage() | OSError(errno=errno.ENOSPC):
+        case OSError(errno=errno.ENOSPC):
             logger.error("There is no room left for what is sent.")
             return answer(507, "insufficient_storage", NO_ROOM)
         case UnreadablePostError(__cause__=TimeoutError()):
@@ -164,7 +163,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
     """Django has logged what it was, and is still handling it."""
     if not request.path.startswith(BELOW):
         match sys.exception():
-            case InsufficientStorage() | OSError(errno=errno.ENOSPC):
+            case OSError(errno=errno.ENOSPC):
                 # A form is read, files and all, to find its CSRF token: before there is a view to answer.
                 return HttpResponse(render_to_string("507.html"), status=507)
         return defaults.server_error(request)

@@ -22,10 +22,14 @@ def keep(project: Project, file: ReceivedFile, recording_id: UUID | None = None)
     try:
         recording.save(force_insert=True)
     except Exception:
-        # Under a reserved id, another may have stored the same there and be the one who keeps it.
         if recording_id is None:
             recording.delete_audio()
-        raise
+            raise
+        # Under a reserved id another may have stored the same there, and have been the quicker.
+        kept = Recording.objects.filter(pk=recording_id).first()
+        if kept is None:
+            raise
+        return kept
     return recording
 
 

@@ -6,6 +6,7 @@ That directory is on the file system of the recordings, where storing one is a r
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import logging
@@ -23,20 +24,25 @@ from django.core.files.uploadedfile import UploadedFile
 from django.core.files.uploadhandler import FileUploadHandler
 
 READ_BYTES = 1 << 18
+# From one look at the disk's room to the next.
+LOOK_BYTES = 4 << 20
 SUFFIX = ".upload"
 ABANDONED_AFTER_SECONDS = 60.0
 
 logger = logging.getLogger(__name__)
 
 
-class InsufficientStorage(Exception):
+class InsufficientStorage(OSError):
     """There is no room left for what is to be received (HTTP 507)."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ENOSPC, "There is no room left beside DISK_RESERVE_BYTES")
 
 
 def check_disk(size: int) -> None:
     """InsufficientStorage unless `size` bytes fit, and DISK_RESERVE_BYTES beside them."""
     if shutil.disk_usage(settings.FILE_UPLOAD_TEMP_DIR).free < size + settings.DISK_RESERVE_BYTES:
-        raise InsufficientStorage
+        raise InsufficientStorage()
 
 
 def remove_abandoned() -> None:
@@ -65,6 +71,7 @@ class ReceivedFile(UploadedFile):  # type: ignore[type-arg]  # not generic at ru
         # Not its own name below that directory, which Django takes where none is given.
         self.name = name or None
         self._digest = hashlib.sha256()
+        self._look_at = 0
 
     @property
     def sha256(self) -> str:
@@ -72,10 +79,14 @@ class ReceivedFile(UploadedFile):  # type: ignore[type-arg]  # not generic at ru
         return self._digest.hexdigest()
 
     def receive(self, part: bytes) -> None:
-        """Append what came."""
+        """Append what came. InsufficientStorage if that would take of DISK_RESERVE_BYTES, OSError."""
+        size = self.size or 0
+        if size >= self._look_at:
+            check_disk(LOOK_BYTES)
+            self._look_at = size + LOOK_BYTES
         self._written.write(part)
         self._digest.update(part)
-        self.size = (self.size or 0) + len(part)
+        self.size = size + len(part)
 
     def complete(self) -> None:
         """All of it has come, and outlives the power: what is accepted is not lost."""

@@ -135,7 +135,7 @@ def _kind(file: IO[bytes]) -> Literal["zip", "tar", "tar.gz"]:
         try:
             if _is_tar(gzip.GzipFile(fileobj=file).read(tarfile.BLOCKSIZE)):
                 return "tar.gz"
-        except (OSError, EOFError, zlib.error):
+        except (gzip.BadGzipFile, EOFError, zlib.error):
             pass
         finally:
             file.seek(0)

@@ -14,6 +14,7 @@ from django.core.files.storage import storages
 from django.db import transaction
 
 from jobs import intake
+from jobs.audio.keeping import keep
 from jobs.audio.probe import ProbeError
 from jobs.audio.received import ReceivedFile
 from jobs.batches import archives
@@ -93,7 +94,7 @@ def make_of_files(batch: Batch, uploads: Iterable[ReceivedFile], *, sealed: bool
     try:
         for upload in uploads:
             try:
-                intake.submit(order, recording=intake.keep(batch.project, upload))
+                intake.submit(order, recording=keep(batch.project, upload))
             except (ProbeError, NotAccepted) as refusal:
                 refuse(batch, upload.name or "file", refusal)
             except OSError as error:

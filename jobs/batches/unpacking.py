@@ -5,22 +5,25 @@
    which asks for the lease. Whoever is killed leaves the rest to another, and no member is taken twice.
 3. The row also reserves the id of the next member's recording. One that was stored before a kill is found
    under it, and what was only half stored is written over.
-4. An archive that brings its worker down CLAIMS_AT_MOST times at the same member is given up.
+4. What fails for reasons of ours, such as a storage that is away, is tried again later.
+5. An archive that brings its worker down CLAIMS_AT_MOST times at the same member is given up.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import PurePosixPath
-from time import monotonic
 
 from django.conf import settings
 from django.core.files.storage import storages
-from django.db import transaction
+from django.db import DatabaseError, connection, transaction
 
 from jobs import intake
+from jobs.audio.keeping import keep
 from jobs.audio.probe import ProbeError
 from jobs.audio.received import ReceivedFile
 from jobs.batches import making
@@ -37,6 +40,8 @@ logger = logging.getLogger(__name__)
 CLAIMS_AT_MOST = 5
 # Until a key that has as many open jobs as it may is looked at again.
 ROOM_SECONDS = 5.0
+# Until what failed for reasons of ours is tried again.
+AGAIN_SECONDS = 30.0
 KILLS = "Whoever opened it was ended at this point, several times. The files before it were taken."
 
 
@@ -46,10 +51,37 @@ def open_next(stopping: Callable[[], bool]) -> bool:
     if archive is None:
         return False
     try:
-        _open(archive, stopping)
+        with _renewed(archive):
+            _open(archive, stopping)
     except ArchiveLost:
         logger.info("Archive %s was cancelled or taken over while it was opened here.", archive.pk)
     return True
+
+
+@contextmanager
+def _renewed(archive: BatchArchive) -> Iterator[None]:
+    """Keep the lease meanwhile: to skip to a member, or to store one, may take longer than it lasts."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(settings.HEARTBEAT_SECONDS):
+            try:
+                archive.renew(settings.LEASE_SECONDS)
+            except ArchiveLost:
+                # The block finds out where it asks for it.
+                return
+            except DatabaseError as error:
+                logger.warning("The lease of archive %s cannot be renewed: %s", archive.pk, error)
+            finally:
+                connection.close()
+
+    renewing = threading.Thread(target=renew, name="archive", daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        done.set()
+        renewing.join()
 
 
 def _open(archive: BatchArchive, stopping: Callable[[], bool]) -> None:
@@ -59,6 +91,7 @@ def _open(archive: BatchArchive, stopping: Callable[[], bool]) -> None:
             raise ArchiveRefused("killed_its_worker", KILLS)
         # Asked before anything is unpacked.
         intake.region_for(order)
+        intake.check_room(order.key)
         with storages["default"].open(archive.file) as file:
             for entry in entries(file, making.archive_limits(), archive.next_member):
                 if stopping():
@@ -73,6 +106,10 @@ def _open(archive: BatchArchive, stopping: Callable[[], bool]) -> None:
         _end(archive, NotAccepted("unknown_region", str(error)))
     except FileNotFoundError:
         _end(archive, NotAccepted("not_stored", "The archive is not stored any more. Send it again."))
+    except (ProbeError, OSError) as error:
+        # Ours and not the archive's: no room, the storage away, no child to probe with.
+        logger.warning("Archive %s cannot be opened on now: %s", archive.pk, error)
+        archive.give_back(for_seconds=AGAIN_SECONDS)
     else:
         _end(archive)
 
@@ -94,7 +131,6 @@ def _take(archive: BatchArchive, entry: Entry, order: Order) -> None:
         recording = _recording(archive, entry)
     except (EntryRefused, ProbeError) as error:
         if error.code == "probe_unavailable":
-            # Ours and not the file's: the archive is opened again from here.
             raise
         refusal = error
     try:
@@ -105,7 +141,8 @@ def _take(archive: BatchArchive, entry: Entry, order: Order) -> None:
             elif refusal:
                 making.refuse(archive.batch, entry.name, refusal)
     except ArchiveLost:
-        if recording:
+        if recording and not BatchArchive.objects.unopened().filter(pk=archive.pk).exists():
+            # Whoever has it now, if anybody, has found the recording under the id that was reserved for it.
             delete_if_unused(recording)
         raise
 
@@ -115,13 +152,8 @@ def _recording(archive: BatchArchive, entry: Entry) -> Recording:
     kept = Recording.objects.filter(pk=archive.recording_id).first()
     if kept is not None:
         return kept
-    renew_at = monotonic() + settings.HEARTBEAT_SECONDS
     with ReceivedFile(PurePosixPath(entry.name).name) as unpacked:
         for part in entry.parts():
             unpacked.receive(part)
-            if monotonic() >= renew_at:
-                archive.renew(settings.LEASE_SECONDS)
-                renew_at = monotonic() + settings.HEARTBEAT_SECONDS
         unpacked.complete()
-        archive.renew(settings.LEASE_SECONDS)
-        return intake.keep(archive.batch.project, unpacked, recording_id=archive.recording_id)
+        return keep(archive.batch.project, unpacked, recording_id=archive.recording_id)

@@ -50,6 +50,7 @@ from jobs.api.submissions import (
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
 from jobs.audio import uploads
 from jobs.audio.downloads import make_harmless, recording_file
+from jobs.audio.keeping import keep
 from jobs.audit import audited, record_read
 from jobs.forgetting.deletion import delete_job
 from jobs.models import (
@@ -203,7 +204,7 @@ class JobViewSet(ScopedViewSet):
     def _recording(self, project: Project, asked: dict[str, Any]) -> Recording | None:
         """What is submitted, kept; None if it is still to be fetched."""
         if asked.get("file") is not None:
-            return intake.keep(project, asked["file"])
+            return keep(project, asked["file"])
         if asked.get("upload"):
             usable = Upload.objects.usable().select_related("recording")
             return uploads.finish(get_object_or_404(usable, project=project, pk=asked["upload"]))

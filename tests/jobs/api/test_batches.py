@@ -10,7 +10,8 @@ import pytest
 from django.db import OperationalError
 from django.urls import reverse
 
-from jobs import intake
+from jobs.audio.keeping import keep
+from jobs.batches import making
 from jobs.batches.work import do_all
 from jobs.models import ApiKey, Batch, BatchArchive, Priority, Role, Status, TranscriptionJob
 from tests.jobs.api.conftest import JOBS, add_job, client_for, error_of, run_queued, upload, wav
@@ -170,14 +171,13 @@ def fails_at_b(monkeypatch):
     """Makes storing a file of the name b.wav fail."""
 
     def fail(error):
-        def keep(project, file):
+        def keep_others(project, file):
             if file.name == "b.wav":
                 raise error
-            return stored(project, file)
+            return keep(project, file)
 
-        monkeypatch.setattr(intake, "keep", keep)
+        monkeypatch.setattr(making, "keep", keep_others)
 
-    stored = intake.keep
     return fail
 
 

@@ -9,6 +9,8 @@ from django.db import connection
 from django.utils import timezone
 
 from jobs import intake
+from jobs.api.views import jobs as views
+from jobs.audio.keeping import keep
 from jobs.models import ApiKey, Project, Recording, Status, TooManyRequests, TranscriptionJob
 from tests.jobs.api.conftest import JOBS, add_job, client_for, error_of, upload, wav
 from tests.jobs.rows import make_job, make_recording
@@ -171,11 +173,11 @@ def test_a_full_key_is_refused_before_its_body_is_looked_at(project):
 def test_a_recording_that_came_too_late_is_not_kept(project, monkeypatch):
     key, text = limited(project, max_open_jobs=1)
 
-    def another_is_quicker(project, upload, kept=intake.keep):
+    def another_is_quicker(project, upload):
         add_job(project, key=key)
-        return kept(project, upload)
+        return keep(project, upload)
 
-    monkeypatch.setattr(intake, "keep", another_is_quicker)
+    monkeypatch.setattr(views, "keep", another_is_quicker)
 
     response = client_for(text).post(JOBS, {"file": upload()})
 

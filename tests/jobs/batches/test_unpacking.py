@@ -9,10 +9,11 @@ import pytest
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 
-from jobs import intake, lifecycle
+from jobs import lifecycle
 from jobs.audio import keeping
+from jobs.audio.keeping import keep
 from jobs.audio.probe import ProbeError
-from jobs.audio.received import ReceivedFile
+from jobs.audio.received import InsufficientStorage, ReceivedFile
 from jobs.batches import making, moves, unpacking
 from jobs.batches.unpacking import open_next
 from jobs.forgetting import erasure, files
@@ -139,23 +140,58 @@ def test_an_archive_is_one_workers_at_a_time():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_who_has_lost_the_lease_makes_no_job_and_keeps_no_recording(monkeypatch):
+def test_who_has_lost_the_lease_makes_no_job_and_leaves_the_recording_to_who_has_it(monkeypatch):
     batch = send(zipped(*of("a.wav")))
-    keep = intake.keep
 
     def keep_and_lose(*arguments, **fields):
         recording = keep(*arguments, **fields)
         BatchArchive.objects.update(lease_token=None, lease_until=None)
         return recording
 
-    monkeypatch.setattr(intake, "keep", keep_and_lose)
+    monkeypatch.setattr(unpacking, "keep", keep_and_lose)
     assert open_next(lambda: False)
-    assert not Recording.objects.exists()
+    assert names(batch) == []
+    kept = Recording.objects.get()
     monkeypatch.undo()
     open_all()
 
     assert names(batch) == ["a.wav"]
-    assert Recording.objects.count() == 1
+    assert Recording.objects.get() == kept
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_loses_the_lease_to_nobody_keeps_no_recording(monkeypatch):
+    batch = send(zipped(*of("a.wav")))
+
+    def keep_and_lose(*arguments, **fields):
+        recording = keep(*arguments, **fields)
+        moves.cancel(batch)
+        return recording
+
+    monkeypatch.setattr(unpacking, "keep", keep_and_lose)
+    open_all()
+
+    assert names(batch) == []
+    assert not Recording.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_archive_is_kept_while_one_member_takes_longer_than_its_lease(monkeypatch, settings):
+    settings.HEARTBEAT_SECONDS = 0.05
+    batch = send(zipped(*of("a.wav")))
+
+    def leased_until():
+        return BatchArchive.objects.get().lease_until
+
+    def keep_slowly(*arguments, **fields):
+        first = leased_until()
+        wait_until(lambda: leased_until() > first, 30)
+        return keep(*arguments, **fields)
+
+    monkeypatch.setattr(unpacking, "keep", keep_slowly)
+    open_all()
+
+    assert names(batch) == ["a.wav"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -228,20 +264,41 @@ def test_a_key_with_enough_open_jobs_gets_the_next_when_one_has_ended():
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_member_that_cannot_be_probed_now_is_probed_later(monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [ProbeError("probe_unavailable", "Try again."), InsufficientStorage(), OSError("the storage is away")],
+    ids=["probe", "disk", "storage"],
+)
+def test_what_is_no_fault_of_the_archive_is_tried_again_however_often(monkeypatch, error):
     batch = send(zipped(*of("a.wav")))
 
-    def unavailable(*_):
-        raise ProbeError("probe_unavailable", "Try again.")
+    def fail(*_, **__):
+        raise error
 
     with monkeypatch.context() as patched:
-        patched.setattr(keeping, "probe", unavailable)
-        with pytest.raises(ProbeError):
-            open_next(lambda: False)
-    expire_lease()
+        patched.setattr(keeping, "probe", fail)
+        for _ in range(unpacking.CLAIMS_AT_MOST + 1):
+            assert open_next(lambda: False)
+            assert not open_next(lambda: False)
+            expire_lease()
     open_all()
 
     assert (names(batch), refused(batch)) == (["a.wav"], {})
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_unpacked_for_a_key_that_is_full(monkeypatch):
+    key, _ = ApiKey.objects.issue(make_project(), "small", max_open_jobs=1)
+    batch = send(zipped(*of("a.wav", "b.wav")), key=key)
+    open_all()
+    expire_lease()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(unpacking, "entries", lambda *_: pytest.fail("It was opened."))
+        open_all()
+
+    assert names(batch) == ["a.wav"]
+    assert refused(batch) == {}
 
 
 @pytest.mark.django_db(transaction=True)

@@ -7,6 +7,7 @@ import pytest
 from django.db import connection
 
 from jobs import intake
+from jobs.audio.keeping import keep
 from jobs.audio.received import ReceivedFile
 from jobs.models import TranscriptionJob
 from jobs.running import sync
@@ -35,7 +36,7 @@ def submit(provider, one_slot):
         with ReceivedFile("a.wav", "audio/wav") as upload:
             upload.receive(wav(1.0))
             upload.complete()
-            recording = intake.keep(project, upload)
+            recording = keep(project, upload)
         order = intake.Order(project=project, options=dict(DEFAULTS), **fields)
         return order, intake.submit(order, recording=recording)
 

@@ -17,6 +17,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from jobs import intake
+from jobs.audio.keeping import keep
 from jobs.audio.received import received
 from jobs.models import Project, TranscriptionJob
 from jobs.running import sweeper, worker
@@ -115,7 +116,7 @@ class Command(BaseCommand):
         admin = get_user_model().objects.filter(is_superuser=True).earliest("pk")
         project = Project.objects.personal(admin)
         with received(found[0]) as upload:
-            recording = intake.keep(project, upload)
+            recording = keep(project, upload)
         job = intake.submit(
             intake.Order(project=project, options=dict(DEFAULTS), mode="async", user=admin),
             recording=recording,

@@ -14,6 +14,7 @@ from django.utils import timezone
 from rich.console import Console
 
 from jobs import intake
+from jobs.audio.keeping import keep
 from jobs.audio.probe import ProbeError
 from jobs.audio.received import received
 from jobs.management.database import require_tables
@@ -74,7 +75,7 @@ class Command(BaseCommand):
         path = Path(source)
         try:
             with received(path) as upload:
-                recording = intake.keep(order.project, upload)
+                recording = keep(order.project, upload)
         except OSError as error:
             self.console.print(f"[red]{source}[/]: {error.strerror}")
             return None
