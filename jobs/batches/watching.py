@@ -68,6 +68,7 @@ class Watch:
         self._writes, self._tell = writes, tell
         self._seen: dict[str, Found] = {}
         self._jobs: dict[Found, TranscriptionJob] = {}
+        self._failed: dict[str, str] = {}
 
     def look(self) -> int:
         """Take what stands still and has not been taken; how many files are not dealt with yet."""
@@ -78,9 +79,24 @@ class Watch:
             if found is None:
                 continue
             self._seen[name] = found
-            if seen.get(name) != found or not self._deal_with(found):
+            if seen.get(name) != found or not self._try(found):
                 left += 1
         return left
+
+    def _try(self, found: Found) -> bool:
+        """`_deal_with`, but that one that cannot be read holds up no others."""
+        try:
+            dealt_with = self._deal_with(found)
+        except FileNotFoundError:
+            # Somebody took it away, or is changing it.
+            return False
+        except OSError as error:
+            if self._failed.get(found.name) != str(error):
+                self._tell(f"{found.name}: cannot be taken yet: {error}")
+            self._failed[found.name] = str(error)
+            return False
+        self._failed.pop(found.name, None)
+        return dealt_with
 
     def _deal_with(self, found: Found) -> bool:
         """Whether the file is out of the way."""
@@ -91,9 +107,6 @@ class Watch:
                 return False
             self._refuse(found, f"{refusal.message} ({refusal.code})")
             return True
-        except FileNotFoundError:
-            # Somebody took it away, or is changing it.
-            return False
         if not self._writes:
             self._move(found.name, DONE)
             return True
@@ -110,7 +123,11 @@ class Watch:
 
     def _job_of(self, found: Found) -> TranscriptionJob:
         recording_id = uuid7_of(found.changed_at, f"{self._place}\0{found.name}\0{found.size}")
-        recording = Recording.objects.filter(pk=recording_id).first() or self._keep(found, recording_id)
+        recording = Recording.objects.filter(pk=recording_id).first()
+        if recording is None:
+            # Asked before anything is stored.
+            intake.region_for(self._order)
+            recording = self._keep(found, recording_id)
         with transaction.atomic():
             # Whoever else looks here waits, and then finds the job.
             Recording.objects.select_for_update().get(pk=recording_id)
@@ -164,8 +181,8 @@ class Watch:
         target = self._free_name(found.name, DONE)
         for extension in self._writes:
             text = FORMATS[extension].write(transcript)
-            beside = str(PurePosixPath(target).with_suffix(f".{extension}"))
-            self._storage.save(beside, ContentFile(text.encode()))
+            # Of the whole name: another file may differ in the last part alone.
+            self._storage.save(f"{target}.{extension}", ContentFile(text.encode()))
         self._move(found.name, DONE)
         self._tell(f"{found.name}: transcribed")
 

@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from django.core.files.storage import storages
+from django.core.files.storage import FileSystemStorage, storages
 from django.core.management import CommandError, call_command
 
+from jobs.audio.keeping import keep
+from jobs.audio.received import ReceivedFile
 from jobs.batches import watching
 from jobs.batches.watching import Watch
+from jobs.ids import uuid7
 from jobs.intake import Order
 from jobs.models import ApiKey, Batch, Recording, Status, TranscriptionJob
 from jobs.transcripts.options import DEFAULTS
@@ -149,8 +152,61 @@ def test_results_are_written_beside_the_file_when_its_job_has_ended(watch, folde
     run_queued()
 
     assert one.look() == 0
-    assert files(folder) == ["done/a.srt", "done/a.txt", "done/a.wav"]
-    assert "hello there" in (folder / "done/a.txt").read_text().lower()
+    assert files(folder) == ["done/a.wav", "done/a.wav.srt", "done/a.wav.txt"]
+    assert "hello there" in (folder / "done/a.wav.txt").read_text().lower()
+
+
+def test_files_that_differ_in_the_last_part_alone_have_results_of_their_own(watch, folder, provider):
+    for name in ("a.wav", "a.mp3"):
+        put(folder, name)
+    one = watch(writes=("txt",))
+    assert [one.look(), one.look()] == [2, 2]
+
+    run_queued()
+
+    assert one.look() == 0
+    assert files(folder) == ["done/a.mp3", "done/a.mp3.txt", "done/a.wav", "done/a.wav.txt"]
+
+
+def test_a_file_that_cannot_be_read_holds_up_no_others_and_is_told_once(watch, folder):
+    class Damaged(FileSystemStorage):
+        def _open(self, name, mode="rb"):
+            if name == "a.wav":
+                raise OSError("a bad sector")
+            return super()._open(name, mode)
+
+    for name in ("a.wav", "b.wav"):
+        put(folder, name)
+    one = watch(storage=Damaged(location=folder))
+
+    assert [one.look(), one.look(), one.look()] == [2, 1, 1]
+
+    assert names() == ["b.wav"]
+    assert one.said.count("a.wav: cannot be taken yet: a bad sector") == 1
+
+
+def test_nothing_is_stored_of_what_no_region_may_take(watch, folder, project):
+    project.residency = ["elsewhere"]
+    put(folder, "a.wav")
+    one = watch()
+
+    assert [one.look(), one.look()] == [1, 0]
+
+    assert "region_outside_residency" in (folder / "refused/a.wav.txt").read_text()
+    assert not Recording.objects.exists()
+
+
+def test_of_two_that_store_a_file_at_once_both_have_one_recording(project):
+    def stored():
+        with ReceivedFile("a.wav") as file:
+            file.receive(WAV)
+            file.complete()
+            return keep(project, file, recording_id)
+
+    recording_id = uuid7()
+
+    assert stored() == stored()
+    assert Recording.objects.get().pk == recording_id
 
 
 def test_a_job_that_fails_puts_its_file_aside(watch, folder):
@@ -285,6 +341,7 @@ def test_many_watchers_that_are_killed_and_started_again_make_one_job_of_each_fi
     for taken in (3, 8):
         watchers = [subprocess.Popen(command, cwd=ROOT, env=environment) for _ in range(2)]
         wait_until(lambda taken=taken: TranscriptionJob.objects.count() > taken, 60)
+        assert [watcher.poll() for watcher in watchers] == [None, None]
         for watcher in watchers:
             watcher.kill()
             watcher.wait()
