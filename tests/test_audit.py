@@ -23,15 +23,16 @@ def osv() -> Iterator[ThreadingHTTPServer]:
             self.server.asked.add(asked)
             found = {"id": "OSV-1", "affected": [], "modified": "2026-01-01T00:00:00Z"}
             body = json.dumps({"vulns": [found]} if asked == self.server.vulnerable else {}).encode()
-            self.send_response(200)
+            status, said = self.server.instead or (200, body)
+            self.send_response(status)
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(said)
 
         def log_message(self, *_: object) -> None:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Database) as server:
-        server.asked, server.vulnerable = set(), ""
+        server.asked, server.vulnerable, server.instead = set(), "", None
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -74,3 +75,19 @@ def test_a_database_that_cannot_be_reached_is_told_and_fails_nothing():
 
     assert result.returncode == 0
     assert result.stdout.startswith("NOT AUDITED, since")
+
+
+def test_a_database_that_is_out_of_order_is_told_and_fails_nothing(osv):
+    osv.instead = (503, b"")
+
+    result = audit(osv.server_port)
+
+    assert result.returncode == 0
+    assert result.stdout.startswith("NOT AUDITED, since")
+
+
+@pytest.mark.parametrize("instead", [(200, b"no JSON"), (404, b"")])
+def test_what_cannot_be_told_fails_the_audit(osv, instead):
+    osv.instead = instead
+
+    assert audit(osv.server_port).returncode != 0
