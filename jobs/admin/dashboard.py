@@ -21,7 +21,6 @@ from jobs.models import (
     Batch,
     BatchArchive,
     Delivery,
-    DeliveryStatus,
     Priority,
     Status,
     TranscriptionJob,
@@ -179,12 +178,6 @@ def _failures() -> list[dict[str, Any]]:
 
 
 def _failing_deliveries(now: datetime) -> list[Delivery]:
-    """The latest of this week, so that a long history without failures need not be searched."""
-    failed = Q(status=DeliveryStatus.FAILED)
-    struggling = Q(status=DeliveryStatus.PENDING, attempts__gt=0)
-    this_week = Q(id__gte=first_id(now - timedelta(days=7)))
-    return list(
-        Delivery.objects.filter(this_week, failed | struggling)
-        .select_related("event")
-        .order_by("-id")[:SHOWN]
-    )
+    """The latest of this week."""
+    this_week = Delivery.objects.in_trouble().filter(id__gte=first_id(now - timedelta(days=7)))
+    return list(this_week.select_related("event").order_by("-id")[:SHOWN])

@@ -31,10 +31,18 @@ class DeliveryStatus(models.TextChoices):
     FAILED = "failed"
 
 
+# Failed, or failing and to be tried again.
+IN_TROUBLE = Q(status=DeliveryStatus.FAILED) | Q(status=DeliveryStatus.PENDING, attempts__gt=0)
+
+
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def pending(self) -> DeliveryQuerySet:
         """To be attempted, now or later."""
         return self.filter(status=DeliveryStatus.PENDING)
+
+    def in_trouble(self) -> DeliveryQuerySet:
+        """Those that failed, and those that have so far."""
+        return self.filter(IN_TROUBLE)
 
     def due(self) -> DeliveryQuerySet:
         """To be attempted now."""
@@ -215,6 +223,8 @@ class Delivery(models.Model):
             ),
             # The API's list, newest first
             models.Index(fields=("endpoint", "-id"), name="delivery_of_endpoint"),
+            # DeliveryQuerySet.in_trouble, newest first: few of many
+            models.Index(fields=("-id",), condition=IN_TROUBLE, name="delivery_in_trouble"),
         )
 
     def __str__(self) -> str:

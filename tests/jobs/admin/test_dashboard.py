@@ -14,7 +14,18 @@ from django.utils import timezone
 from jobs import lifecycle
 from jobs.admin.dashboard import dashboard
 from jobs.lifecycle import CallReport
-from jobs.models import Batch, BatchArchive, Delivery, Priority, Status, TranscriptionJob, WorkerProcess
+from jobs.models import (
+    Batch,
+    BatchArchive,
+    Delivery,
+    DeliveryStatus,
+    Event,
+    EventType,
+    Priority,
+    Status,
+    TranscriptionJob,
+    WorkerProcess,
+)
 from tests.jobs.rows import QUEUE, RESULT, ago, make_job, make_project
 
 pytestmark = pytest.mark.django_db
@@ -157,6 +168,29 @@ def test_a_delivery_that_was_not_attempted_yet_is_not_failing():
     lifecycle.complete(job, RESULT)
 
     assert made()["deliveries"] == []
+
+
+def test_failing_deliveries_are_found_among_many_without_looking_at_all():
+    event = Event.objects.create(project=make_project(), type=EventType.STREAM_ENDED, data={})
+    Delivery.objects.bulk_create(
+        Delivery(event=event, url=f"https://example.com/{number}", status=DeliveryStatus.DELIVERED)
+        for number in range(2000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+
+    with CaptureQueriesContext(connection) as captured:
+        made()
+
+    asked = next(
+        query["sql"]
+        for query in captured
+        if 'FROM "jobs_delivery"' in query["sql"] and "LIMIT" in query["sql"]
+    )
+    with connection.cursor() as cursor:
+        plan = "EXPLAIN" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
+        cursor.execute(f"{plan} {asked}")
+        assert "delivery_in_trouble" in str(cursor.fetchall())
 
 
 def test_it_takes_as_many_queries_for_many_jobs_as_for_one(staff_client):
