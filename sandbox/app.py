@@ -2,6 +2,7 @@
 
 import logging
 import random
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import httpx
@@ -22,6 +23,8 @@ from sandbox.misbehaviour import misbehave
 
 logger = logging.getLogger(__name__)
 
+LIVE_THREADS = 2
+"""In which slow engines recognise live audio, apart from those for recordings."""
 PROJECT = {"project_id": "5a4dbc4e-0000-4000-8000-000000000001", "name": "Sandbox"}
 PREFLIGHT_HEADERS = "authorization, content-type, x-deepgram-session-id, x-fern-language, x-fern-sdk-name"
 
@@ -45,7 +48,8 @@ class Sandbox:
         self._schedule = Schedule()
         self._journal = Journal()
         self._live = Live(
-            engine if isinstance(engine, ScriptedEngine) else None,
+            engine,
+            ThreadPoolExecutor(LIVE_THREADS, thread_name_prefix="live"),
             credentials,
             lambda handshake: self._fault(handshake, live=True),
             max_streams=settings.max_streams,

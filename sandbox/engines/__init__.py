@@ -4,6 +4,7 @@ from typing import Protocol
 
 from sandbox.audio import Audio
 from sandbox.engines.scripted import ScriptedEngine
+from sandbox.live.segments import Ear
 from sandbox.response import ModelInfo
 from sandbox.transcript import Word
 
@@ -14,12 +15,17 @@ class EngineUnavailable(Exception):
 
 class Engine(Protocol):
     model: ModelInfo
+    slow: bool
+    """Whether the ears of listen() are."""
 
     def transcribe(self, audio: Audio, channel: int | None, *, diarize: bool) -> list[Word]:
         """The words of one channel, or of all mixed down when `channel` is None, in order.
 
         Blocks; called from several worker threads at once. Raises CorruptAudio.
         """
+
+    def listen(self, sample_rate: int) -> Ear:
+        """An ear for one channel of a live stream."""
 
 
 def choose(name: str) -> Engine:

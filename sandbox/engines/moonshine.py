@@ -14,10 +14,11 @@ from typing import Any
 import moonshine_voice
 import numpy as np
 from moonshine_voice.transcriber import Transcriber
-from numpy.typing import NDArray
 
 from sandbox.audio import SAMPLE_RATE, Audio
 from sandbox.engines import EngineUnavailable
+from sandbox.engines.listening import ListeningEar
+from sandbox.engines.loudness import Samples, quietest, samples_of, spoken
 from sandbox.response import ModelInfo
 from sandbox.transcript import Word, spread
 
@@ -25,14 +26,6 @@ WINDOW_SECONDS = 28
 CUT_SECONDS = 10
 """A window is cut at the quietest instant of its last seconds."""
 
-FRAME = SAMPLE_RATE // 50
-SOUND_SHARE = 0.05
-"""A frame has sound when its level is so far up between the quiet frames of the window and its loud ones."""
-SILENCE_LEVEL = 0.0005
-PAUSE_FRAMES = 15
-"""Shorter silences lie within speech."""
-CLICK_FRAMES = 2
-"""Sounds no longer than this are no speech."""
 MARGIN_SECONDS = 0.5
 """What is left of the silence around the speech of a window; more of it makes the model invent words."""
 
@@ -42,10 +35,10 @@ DIARIZE_SECONDS = 600
 CONFIDENCE = 0.9
 """The model gives none."""
 
-Samples = NDArray[np.floating[Any]]
-
 
 class MoonshineEngine:
+    slow = True
+
     def __init__(self) -> None:
         """Loads the model, about 0.6 s. Raises EngineUnavailable."""
         try:
@@ -63,6 +56,9 @@ class MoonshineEngine:
         for start, samples in windows(audio.pcm(channel)):
             words += self._recognise(start, samples)
         return self._with_speakers(words, audio, channel) if diarize else words
+
+    def listen(self, sample_rate: int) -> ListeningEar:
+        return ListeningEar(self._recognise, sample_rate)
 
     def _recognise(self, start: float, samples: Samples) -> list[Word]:
         stretches = spoken(samples)
@@ -112,45 +108,14 @@ def windows(blocks: Iterator[bytes], seconds: int = WINDOW_SECONDS) -> Iterator[
     """(start in seconds, samples as floats) of passages no longer than `seconds`, cut where it is quiet."""
     limit, done, held, size = seconds * SAMPLE_RATE, 0, [], 0
     for block in blocks:
-        held.append(np.frombuffer(block, "<i2").astype(np.float32) / 32768)
+        held.append(samples_of(block))
         size += len(held[-1])
         while size >= limit:
             samples = np.concatenate(held)
-            cut = _quietest(samples[:limit])
+            cut = quietest(samples[:limit], CUT_SECONDS)
             yield done / SAMPLE_RATE, samples[:cut]
             done += cut
             held = [samples[cut:]]
             size -= cut
     if size:
         yield done / SAMPLE_RATE, np.concatenate(held)
-
-
-def _quietest(samples: Samples) -> int:
-    """Where the quietest fifth of a second of the last ten seconds has its middle."""
-    first = len(samples) - CUT_SECONDS * SAMPLE_RATE
-    levels = np.convolve(_levels(samples[first:]), np.ones(10), "valid")
-    return int(first + (int(levels.argmin()) + 5) * FRAME)
-
-
-def spoken(samples: Samples) -> list[tuple[float, float]]:
-    """The stretches (start, end in seconds) with sound, more than 0.3 s of quiet apart."""
-    levels = _levels(samples)
-    if not len(levels):
-        return []
-    quiet, loud = np.percentile(levels, (10, 95))
-    threshold = max(quiet + SOUND_SHARE * (loud - quiet), SILENCE_LEVEL)
-    stretches: list[tuple[int, int]] = []
-    for frame in np.flatnonzero(levels > threshold).tolist():
-        if stretches and frame - stretches[-1][1] <= PAUSE_FRAMES:
-            stretches[-1] = (stretches[-1][0], frame + 1)
-        else:
-            stretches.append((frame, frame + 1))
-    seconds = FRAME / SAMPLE_RATE
-    return [(begin * seconds, end * seconds) for begin, end in stretches if end - begin > CLICK_FRAMES]
-
-
-def _levels(samples: Samples) -> Samples:
-    """The level of each whole 20 ms frame (root mean square)."""
-    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
-    levels: Samples = np.sqrt((frames**2).mean(axis=1))
-    return levels

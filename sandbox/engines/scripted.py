@@ -24,6 +24,7 @@ CHANNEL_STRIDE = 5000
 
 class ScriptedEngine:
     model = ModelInfo("scripted (no speech recognition)", "1", "scripted")
+    slow = False
 
     def __init__(self) -> None:
         self.transcript: str | None = None

@@ -36,11 +36,16 @@ QUIET_SECONDS = 0.02
 """Silences shorter than this are part of a sound."""
 CLEAN = 0.3
 """Clear words are off by less, in syllables of length and of pitch."""
+WINDOW_SECONDS = 4.0
 BABBLE_SYLLABLES = 4
 """A sound that goes on longer is cut into words of so many syllables."""
 
 # The high byte of a sample -> quiet (0), positive (1) or negative (2).
 SIGNS = bytes([0, 0] + [1] * 126 + [2] * 126 + [0, 0])
+QUIET_IS_POSITIVE = bytes([1, 1, 2]) + bytes(253)
+UPWARDS = b"\2\1"
+"""Where a tone crosses zero upwards, once in each period."""
+EDGE = 0.1
 
 
 def word_of(number: int) -> str:
@@ -104,6 +109,9 @@ def _tone(syllable: int, sample_rate: int) -> bytes:
 class ToneEar:
     """Listens to one channel of a stream. Times are seconds from the start of the stream."""
 
+    slow = False
+    hangover_seconds = SENTENCE_PAUSE
+
     def __init__(self, sample_rate: int) -> None:
         self._rate = sample_rate
         self._syllable = SYLLABLE_SECONDS * sample_rate
@@ -156,8 +164,11 @@ class ToneEar:
         """Whether most of what was heard is speech of tones, and not babble."""
         return 2 * self._clean > self._sounds
 
-    def cut(self, at: float) -> float:
-        """The last instant up to `at` that lies in no word."""
+    def window_seconds(self, start: float) -> float:
+        return WINDOW_SECONDS
+
+    def cut(self, at: float, within: float) -> float:
+        """The last instant up to `at` that lies in no word, however far: what tests count are whole words."""
         for word in reversed(self._words):
             if word.start < at < word.end:
                 return word.start
@@ -218,6 +229,11 @@ class ToneEar:
 
     def _pitch(self, signs: bytes) -> float:
         """The number of the syllable with this tone, and what it is beside it."""
-        # Each period crosses zero upwards once; what begins with a period lacks its first crossing.
-        periods = (signs.translate(None, b"\0").count(b"\2\1") + 1) * self._syllable / len(signs)
+        # At its edges a codec lets a tone ring into the next.
+        edge = round(len(signs) * EDGE)
+        middle = signs[edge : len(signs) - edge].translate(QUIET_IS_POSITIVE)
+        crossings = middle.count(UPWARDS)
+        if crossings < 2:
+            return 0.0
+        periods = (crossings - 1) / (middle.rfind(UPWARDS) - middle.find(UPWARDS)) * self._syllable
         return (periods - LOWEST) / STEP

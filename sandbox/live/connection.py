@@ -3,23 +3,26 @@
 import asyncio
 import contextlib
 import hashlib
+from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 from sandbox import faults
+from sandbox.audio import CorruptAudio
+from sandbox.engines import Engine
 from sandbox.faults import Fault
+from sandbox.live.channel import Channel
+from sandbox.live.decoding import live_audio
 from sandbox.live.journal import Entry
 from sandbox.live.noise import Noise, NoisyEar
-from sandbox.live.pcm import RawAudio
 from sandbox.live.results import Messages
-from sandbox.live.segments import Ear, Segments, SpeechStarted, UtteranceEnded, Window
+from sandbox.live.segments import Event, Window
 from sandbox.messages import Receive, Send
 from sandbox.misbehaviour import reset
 from sandbox.query import LiveOptions
-from sandbox.response import ModelInfo
 
 MAX_KEYTERMS = 100
 BREAKS = frozenset([faults.DROP, faults.CLOSE, faults.STALL, faults.MUTE])
@@ -36,13 +39,6 @@ REASONS = {
 }
 
 
-class LiveEngine(Protocol):
-    model: ModelInfo
-
-    def listen(self, sample_rate: int) -> Ear:
-        """An ear for one channel."""
-
-
 class Ended(Exception):
     """There is nothing more to be read."""
 
@@ -51,58 +47,14 @@ class Broken(Exception):
     """It is time for the connection's fault."""
 
 
-class Channel:
-    """What is heard on one channel, as messages."""
-
-    def __init__(
-        self, number: int, ear: Ear, options: LiveOptions, messages: Messages, noise: Noise | None
-    ) -> None:
-        if noise is not None:
-            ear = NoisyEar(ear, noise)
-        window = {"window_seconds": noise.window_seconds} if noise is not None else {}
-        self._number = number
-        self._ear = ear
-        self._options = options
-        self._messages = messages
-        self._segments = Segments(ear, options.endpointing, options.utterance_end, **window)
-        self._last_word_end = self._told_word_end = 0.0
-
-    def hear(self, pcm: bytes) -> list[dict[str, Any]]:
-        said = []
-        for event in self._segments.hear(pcm):
-            match event:
-                case Window() if event.is_final or self._options.interim_results:
-                    said.append(self._results(event))
-                case SpeechStarted() if self._options.vad_events:
-                    said.append(self._messages.speech_started(self._number, event.at))
-                case UtteranceEnded() if self._last_word_end > self._told_word_end:
-                    self._told_word_end = self._last_word_end
-                    said.append(self._messages.utterance_end(self._number, self._last_word_end))
-        return said
-
-    def finalize(self) -> dict[str, Any]:
-        return self._results(self._segments.finalize())
-
-    def finish(self) -> dict[str, Any] | None:
-        window = self._segments.finish()
-        return None if window is None else self._results(window)
-
-    def _results(self, window: Window) -> dict[str, Any]:
-        words = self._ear.words(window.end)
-        if words:
-            self._last_word_end = words[-1].end
-        if window.is_final:
-            self._ear.forget(window.end)
-        return self._messages.results(self._number, window, words)
-
-
 class Connection:
     """An accepted one. run() returns when it is closed, by whichever side."""
 
     def __init__(
         self,
         options: LiveOptions,
-        engine: LiveEngine,
+        engine: Engine,
+        threads: Executor,
         entry: Entry,
         fault: Fault | None,
         noise: Noise | None,
@@ -113,8 +65,11 @@ class Connection:
         send: Send,
     ) -> None:
         self._options = options
+        self._engine = engine
+        self._threads = threads
         self._entry = entry
         self._fault = fault or Fault("")
+        self._noise = noise
         self._silence_seconds = silence_seconds
         self._transport = transport
         self._receive = receive
@@ -124,32 +79,45 @@ class Connection:
         self._heard_at = self._loop.time()
         self._sha256 = hashlib.sha256()
         self._samples = 0
+        self._audio = live_audio(options.listen)
+        self._messages = Messages(options.listen, entry.id, engine.model)
+        self._channels: list[Channel] = []
+        """Known once there is audio: a container says how many it has."""
+        self._unrecognised: asyncio.Queue[tuple[Channel, Event]] | None = None
+        """What a slow ear is to be asked for."""
 
-        listen = options.listen
-        self._audio = RawAudio(listen.encoding or "linear16", listen.sample_rate or 16_000, listen.channels)
-        count = listen.channels if listen.multichannel else 1
-        self._messages = Messages(listen, entry.id, engine.model, count)
-        self._channels = [
-            Channel(number, engine.listen(self._audio.sample_rate), options, self._messages, noise)
-            for number in range(count)
-        ]
         self._breaks_after_audio = self._breaks_at = float("inf")
         if self._fault.kind in BREAKS and self._fault.of == "wall":
             self._breaks_at = self._heard_at + self._fault.number
         elif self._fault.kind in BREAKS:
             self._breaks_after_audio = self._fault.number
         self._mute = False
-        self._outbox: asyncio.Queue[tuple[float, dict[str, Any] | None]] | None = None
+        self._outbox: asyncio.Queue[tuple[float, dict[str, Any]]] | None = None
+        """What is to be sent late, and when."""
 
     async def run(self) -> None:
-        postman = None
-        if self._fault.kind == faults.LAG:
-            self._outbox = asyncio.Queue()
-            postman = asyncio.create_task(self._post(self._outbox))
-        try:
+        async with asyncio.TaskGroup() as tasks:
+            helpers = []
+            if self._fault.kind == faults.LAG:
+                self._outbox = asyncio.Queue()
+                helpers.append(tasks.create_task(self._post(self._outbox)))
+            if self._engine.slow:
+                self._unrecognised = asyncio.Queue()
+                helpers.append(tasks.create_task(self._recognise(self._unrecognised)))
+            with contextlib.suppress(OSError):  # The client left while it was told something.
+                await self._converse()
+                if self._outbox is not None:
+                    await self._outbox.join()
+            for helper in helpers:
+                helper.cancel()
+        with contextlib.suppress(CorruptAudio):
+            await self._audio.finish()
+
+    async def _converse(self) -> None:
+        with contextlib.suppress(Ended):
             while True:
                 try:
-                    async with asyncio.timeout_at(min(self._deadline, self._breaks_at)):
+                    async with asyncio.timeout_at(min(self._deadline, self._breaks_at)) as self._timeout:
                         await self._read()
                 except TimeoutError:
                     if self._loop.time() >= self._breaks_at:
@@ -158,12 +126,8 @@ class Connection:
                         await self._give_up()
                 except Broken:
                     await self._break()
-        except (Ended, OSError):  # OSError: the client left while it was told something.
-            pass
-        finally:
-            if self._outbox is not None and postman is not None:
-                self._outbox.put_nowait((0.0, None))
-                await postman
+                except CorruptAudio:
+                    await self._close(1008, REASONS["data0000"])
 
     @property
     def _deadline(self) -> float:
@@ -205,14 +169,50 @@ class Connection:
 
     async def _hear(self, data: bytes) -> None:
         self._sha256.update(data)
-        pcm = self._audio.decode(data)
-        self._samples += len(pcm[0]) // 2
-        self._entry.took(self._samples / self._audio.sample_rate, len(data), self._heard_at)
-        for channel, samples in zip(self._channels, pcm, strict=False):
-            for content in channel.hear(samples):
-                await self._say(content)
+        await self._listen(await self._audio.decode(data))
+        self._entry.took(self._audio_seconds, len(data), self._heard_at)
         if self._entry.audio_seconds >= self._breaks_after_audio:
             raise Broken
+
+    @property
+    def _audio_seconds(self) -> float:
+        return self._samples / self._audio.sample_rate
+
+    async def _listen(self, pcm: list[bytes]) -> None:
+        if not pcm:
+            return
+        if not self._channels:
+            self._open_channels(len(pcm) if self._options.listen.multichannel else 1)
+        self._samples += len(pcm[0]) // 2
+        for channel, samples in zip(self._channels, pcm, strict=False):
+            await self._tell(channel, channel.hear(samples))
+
+    def _open_channels(self, count: int) -> None:
+        self._messages.channels = count
+        for number in range(count):
+            ear = self._engine.listen(self._audio.sample_rate)
+            if self._noise is not None:
+                ear = NoisyEar(ear, self._noise)
+            self._channels.append(Channel(number, ear, self._options, self._messages))
+
+    async def _tell(self, channel: Channel, events: list[Event]) -> None:
+        for event in events:
+            if self._unrecognised is not None:
+                self._unrecognised.put_nowait((channel, event))
+            elif (content := channel.tell(event)) is not None:
+                await self._say(content)
+
+    async def _recognise(self, unrecognised: asyncio.Queue[tuple[Channel, Event]]) -> None:
+        """Asks a slow ear for one thing after the other, and leaves out interims that are late already."""
+        while True:
+            channel, event = await unrecognised.get()
+            interim = isinstance(event, Window) and not event.is_final
+            if not interim or unrecognised.qsize() < len(self._channels):
+                content = await self._loop.run_in_executor(self._threads, channel.tell, event)
+                if content is not None:
+                    with contextlib.suppress(OSError):
+                        await self._say(content)
+            unrecognised.task_done()
 
     async def _obey(self, text: str) -> None:
         try:
@@ -231,7 +231,7 @@ class Connection:
                 wanted = content.get("channel")
                 for number, channel in enumerate(self._channels):
                     if wanted in (None, number):
-                        await self._say(channel.finalize())
+                        await self._tell(channel, channel.finalize())
             case "CloseStream":
                 await self._finish()
             case "Configure":
@@ -254,9 +254,13 @@ class Connection:
 
     async def _finish(self) -> None:
         """The last results, Metadata, and a close without error. Raises Ended."""
+        # However long that takes, the client is not to be blamed for it.
+        self._timeout.reschedule(self._breaks_at if self._breaks_at < float("inf") else None)
+        await self._listen(await self._audio.finish())
         for channel in self._channels:
-            if (content := channel.finish()) is not None:
-                await self._say(content)
+            await self._tell(channel, channel.finish())
+        if self._unrecognised is not None:
+            await self._unrecognised.join()
         await self._metadata(self._sha256.hexdigest())
         await self._close(1000, "")
 
@@ -266,7 +270,7 @@ class Connection:
         await self._close(1011, REASONS["net0001"])
 
     async def _metadata(self, sha256: str) -> None:
-        await self._say(self._messages.metadata(self._created, self._entry.audio_seconds, sha256))
+        await self._say(self._messages.metadata(self._created, self._audio_seconds, sha256))
 
     async def _close(self, code: int, reason: str) -> None:
         self._entry.code = code
@@ -287,12 +291,11 @@ class Connection:
         else:
             self._outbox.put_nowait((self._loop.time() + self._fault.number, message))
 
-    async def _post(self, outbox: asyncio.Queue[tuple[float, dict[str, Any] | None]]) -> None:
+    async def _post(self, outbox: asyncio.Queue[tuple[float, dict[str, Any]]]) -> None:
         """Sends each message when its time has come."""
-        with contextlib.suppress(OSError):
-            while True:
-                due, message = await outbox.get()
-                if message is None:
-                    return
-                await asyncio.sleep(due - self._loop.time())
+        while True:
+            due, message = await outbox.get()
+            await asyncio.sleep(due - self._loop.time())
+            with contextlib.suppress(OSError):
                 await self._send(message)
+            outbox.task_done()

@@ -3,15 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import Executor
 
 from sandbox import errors, faults, query
 from sandbox.credentials import Credentials
+from sandbox.engines import Engine
 from sandbox.errors import DeepgramError
 from sandbox.faults import BadFault, Fault
-from sandbox.live.connection import Connection, LiveEngine
+from sandbox.live.connection import Connection
 from sandbox.live.journal import Entry, StreamJournal
 from sandbox.live.noise import Noise
-from sandbox.live.pcm import WIDTHS
 from sandbox.messages import Answer, Receive, Request, Scope, Send
 from sandbox.misbehaviour import refusal
 
@@ -24,7 +25,8 @@ SILENCE_SECONDS = 10.0
 class Live:
     def __init__(
         self,
-        engine: LiveEngine | None,
+        engine: Engine,
+        threads: Executor,
         credentials: Credentials,
         fault_of: Callable[[Request], Fault | None],
         *,
@@ -35,6 +37,7 @@ class Live:
         self.noise: Noise | None = None
         """For connections opened from now on."""
         self._engine = engine
+        self._threads = threads
         self._credentials = credentials
         self._fault_of = fault_of
         self._max_streams = max_streams
@@ -92,11 +95,10 @@ class Live:
         options = query.parse_live(request.query)
         if 0 < self._max_streams <= self.journal.active:
             raise errors.too_many_requests()
-        if self._engine is None or options.listen.encoding not in WIDTHS:
-            raise errors.unavailable()
         return Connection(
             options,
             self._engine,
+            self._threads,
             entry,
             fault,
             self.noise,

@@ -12,12 +12,13 @@ from typing import Any
 
 from sandbox.engines.tones import SYLLABLES, word_of
 from sandbox.faults import BadFault
-from sandbox.live.segments import WINDOW_SECONDS, Ear
+from sandbox.live.segments import Ear
 from sandbox.transcript import Word
 
 BLOCK_SECONDS = 2.0
 """Words of one block are timed wrongly alike, but for a third of the error."""
-SHORTEST_WINDOW = 1.5
+SHORTEST_WINDOW = 0.4
+"""Of the length that windows have without noise."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,6 @@ class Noise:
     def rng(self, *what: object) -> random.Random:
         return random.Random(f"{self.seed} {what}")  # noqa: S311 - it has to repeat itself
 
-    def window_seconds(self, start: float) -> float:
-        """How long a window that begins there becomes at most."""
-        return self.rng("window", round(start, 2)).uniform(SHORTEST_WINDOW, WINDOW_SECONDS)
-
 
 class NoisyEar:
     """What `ear` hears, with errors. Times stay in order, and within what was heard."""
@@ -57,6 +54,8 @@ class NoisyEar:
     def __init__(self, ear: Ear, noise: Noise) -> None:
         self._ear = ear
         self._noise = noise
+        self.slow = ear.slow
+        self.hangover_seconds = ear.hangover_seconds
         self._forgotten = 0.0
 
     @property
@@ -66,8 +65,12 @@ class NoisyEar:
     def hear(self, pcm: bytes) -> list[tuple[float, bool]]:
         return self._ear.hear(pcm)
 
-    def cut(self, at: float) -> float:
-        return self._ear.cut(at)
+    def window_seconds(self, start: float) -> float:
+        longest = self._ear.window_seconds(start)
+        return self._noise.rng("window", round(start, 2)).uniform(SHORTEST_WINDOW * longest, longest)
+
+    def cut(self, at: float, within: float) -> float:
+        return self._ear.cut(at, within)
 
     def words(self, until: float) -> list[Word]:
         words: list[Word] = []

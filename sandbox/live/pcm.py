@@ -16,7 +16,7 @@ class RawAudio:
         self._frame = self._width * channels
         self._rest = b""
 
-    def decode(self, data: bytes) -> list[bytes]:
+    async def decode(self, data: bytes) -> list[bytes]:
         """The samples of each channel. A frame that is not whole waits for the rest of it."""
         if self._rest:
             data = self._rest + data
@@ -26,6 +26,9 @@ class RawAudio:
         if self.channels == 1 and self._encoding == "linear16":
             return [data]
         return [self._channel(data, number) for number in range(self.channels)]
+
+    async def finish(self) -> list[bytes]:
+        return []
 
     def _channel(self, data: bytes, number: int) -> bytes:
         first = number * self._width

@@ -16,11 +16,12 @@ SPEAKERS = 2
 class Messages:
     """Those of one connection."""
 
-    def __init__(self, options: ListenOptions, request_id: str, model: ModelInfo, channels: int) -> None:
+    def __init__(self, options: ListenOptions, request_id: str, model: ModelInfo) -> None:
         self.options = options
+        self.channels = 0
+        """How many are heard; none before there is audio."""
         self._request_id = request_id
         self._model = model
-        self._channels = channels
         self._metadata: dict[str, Any] = {
             "request_id": request_id,
             "model_info": model.as_json(),
@@ -42,7 +43,7 @@ class Messages:
             alternative["languages"] = ["en"] if words else []
         return {
             "type": "Results",
-            "channel_index": [channel, self._channels],
+            "channel_index": [channel, self.channels],
             "duration": round(window.end - window.start, 6),
             "start": round(window.start, 6),
             "is_final": window.is_final,
@@ -53,12 +54,12 @@ class Messages:
         }
 
     def speech_started(self, channel: int, at: float) -> dict[str, Any]:
-        return {"type": "SpeechStarted", "channel": [channel, self._channels], "timestamp": round(at, 6)}
+        return {"type": "SpeechStarted", "channel": [channel, self.channels], "timestamp": round(at, 6)}
 
     def utterance_end(self, channel: int, last_word_end: float) -> dict[str, Any]:
         return {
             "type": "UtteranceEnd",
-            "channel": [channel, self._channels],
+            "channel": [channel, self.channels],
             "last_word_end": round(last_word_end, 3),
         }
 
@@ -72,7 +73,7 @@ class Messages:
             "sha256": sha256,
             "created": created.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "duration": round(duration, 6),
-            "channels": self._channels if duration else 0,
+            "channels": self.channels,
             "models": models,
             "model_info": {uuid: self._model.as_json() for uuid in models},
         }

@@ -5,7 +5,6 @@ end of speech (endpointing), when it has become long, or because the client asks
 by the audio's time alone, so that the size of the messages that the audio comes in changes nothing.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,24 +12,30 @@ from sandbox.transcript import Word
 
 NEVER = float("inf")
 INTERIM_SECONDS = 1.0
-WINDOW_SECONDS = 4.0
-"""A window that becomes longer is closed between two words."""
-HANGOVER_SECONDS = 0.1
-"""Shorter silences are no end of speech, whatever `endpointing` says."""
+CUT_WITHIN = 3.0
+"""A window that has become long is closed in its last so many seconds."""
 
 
 class Ear(Protocol):
     """What an engine does with one channel of a stream. Times are seconds from the start of the stream."""
 
+    slow: bool
+    """Whether words() takes so long that nobody should wait for it."""
+    hangover_seconds: float
+    """Shorter silences are no end of speech, whatever `endpointing` says."""
+
     @property
     def now(self) -> float:
         """How much was heard."""
 
+    def window_seconds(self, start: float) -> float:
+        """A window that begins there is closed between two words when it becomes longer."""
+
     def hear(self, pcm: bytes) -> list[tuple[float, bool]]:
         """Takes in 16-bit samples. The instants at which sound began (True) or ended (False), in order."""
 
-    def cut(self, at: float) -> float:
-        """The last instant up to `at` that lies in no word."""
+    def cut(self, at: float, within: float) -> float:
+        """Where a window may be closed: at `at`, or at most `within` before it rather than in mid-word."""
 
     def words(self, until: float) -> list[Word]:
         """Those that were heard out by then, since the last forget()."""
@@ -71,18 +76,10 @@ Event = SpeechStarted | Window | UtteranceEnded
 class Segments:
     """One channel. `endpointing` and `utterance_end` are seconds of silence, None for never."""
 
-    def __init__(
-        self,
-        ear: Ear,
-        endpointing: float | None,
-        utterance_end: float | None,
-        window_seconds: Callable[[float], float] = lambda start: WINDOW_SECONDS,
-    ) -> None:
-        """`window_seconds` says how long a window becomes that begins at an instant."""
+    def __init__(self, ear: Ear, endpointing: float | None, utterance_end: float | None) -> None:
         self._ear = ear
-        self._window_seconds = window_seconds
-        self._window_ends = window_seconds(0.0)
-        self._endpointing = NEVER if endpointing is None else max(endpointing, HANGOVER_SECONDS)
+        self._window_ends = ear.window_seconds(0.0)
+        self._endpointing = NEVER if endpointing is None else max(endpointing, ear.hangover_seconds)
         self._utterance_end = NEVER if utterance_end is None else utterance_end
         self._start = 0.0
         self._interim_at = INTERIM_SECONDS
@@ -110,7 +107,7 @@ class Segments:
 
     def finalize(self) -> Window:
         """All that was said, but for a word in the middle of which Finalize came: that one stays whole."""
-        return self._close(max(self._start, self._ear.cut(self._ear.now)), from_finalize=True)
+        return self._close(max(self._start, self._ear.cut(self._ear.now, 0.0)), from_finalize=True)
 
     def finish(self) -> Window | None:
         """The last final, None if there is nothing left to tell."""
@@ -139,7 +136,7 @@ class Segments:
                 events.append(UtteranceEnded())
                 self._uttering = False
             elif due == self._window_ends:
-                events.append(self._close(self._ear.cut(due)))
+                events.append(self._close(self._ear.cut(due, CUT_WITHIN)))
             else:
                 events.append(Window(self._start, due, self._utterances, is_final=False))
                 self._interim_at += INTERIM_SECONDS
@@ -148,5 +145,5 @@ class Segments:
         window = Window(self._start, end, self._utterances, True, speech_final, from_finalize)
         self._start = end
         self._interim_at = end + INTERIM_SECONDS
-        self._window_ends = end + self._window_seconds(end)
+        self._window_ends = end + self._ear.window_seconds(end)
         return window

@@ -1,9 +1,10 @@
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from deepgram.environment import DeepgramClientEnvironment
 
 from tests.sandbox.receiver import Receiver
 from tests.sandbox_process import ROOT, SandboxProcess
@@ -43,3 +44,26 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent")
     return folder
+
+
+@pytest.fixture
+def environment(sandbox: SandboxProcess) -> DeepgramClientEnvironment:
+    return DeepgramClientEnvironment(
+        base=sandbox.url,
+        production=sandbox.websocket_url,
+        agent=sandbox.websocket_url,
+        agent_rest=sandbox.url,
+    )
+
+
+@pytest.fixture
+def http() -> Iterator[httpx.Client]:
+    """Closed in the end, which the SDK does not do with a client of its own."""
+    with httpx.Client(trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+async def async_http() -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(trust_env=False) as client:
+        yield client

@@ -45,11 +45,14 @@ class LiveClient:
 
     async def next(self, kind: str) -> dict[str, Any]:
         """The first message of a type, whether it has come already or not."""
-        async with asyncio.timeout(10):
-            while not (found := self.of(kind)):
-                self._news.clear()
-                await self._news.wait()
+        while not (found := self.of(kind)):
+            await self.news()
         return found[0]
+
+    async def news(self) -> None:
+        """Returns with the next message."""
+        self._news.clear()
+        await asyncio.wait_for(self._news.wait(), 10)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [message for message in self.messages if message["type"] == kind]

@@ -92,37 +92,6 @@ async def test_end_of_utterance_names_the_last_word(sandbox: SandboxProcess) -> 
     assert end["last_word_end"] == pytest.approx(0.65, abs=0.002)
 
 
-@pytest.mark.parametrize("encoding", ["mulaw", "alaw"])
-async def test_companded_audio_is_heard(sandbox: SandboxProcess, encoding: str) -> None:
-    audio = companded(said(TEXT, 8000), encoding)
-
-    client = await transcribed(sandbox, audio, encoding=encoding, sample_rate=8000)
-
-    assert client.text() == SAID
-
-
-def companded(audio: bytes, encoding: str) -> bytes:
-    import av
-    import numpy as np
-
-    frame = av.AudioFrame.from_ndarray(np.frombuffer(audio, "<i2").reshape(1, -1), "s16", "mono")
-    frame.sample_rate = 8000
-    codec = av.CodecContext.create(f"pcm_{encoding}", "w")
-    codec.sample_rate, codec.layout, codec.format = 8000, "mono", "s16"
-    return b"".join(bytes(packet) for packet in codec.encode(frame))
-
-
-async def test_each_channel_is_heard_by_itself(sandbox: SandboxProcess) -> None:
-    left, right = said(TEXT), said(text_of(24, first=100))
-    samples = [audio[n : n + 2] for n in range(0, len(left), 2) for audio in (left, right)]
-
-    client = await transcribed(sandbox, b"".join(samples), channels=2, multichannel="true")
-
-    assert client.text(0) == SAID
-    assert client.text(1) == " ".join(word.bare for word in spoken_words(text_of(24, first=100)))
-    assert client.messages[-1]["channels"] == 2
-
-
 async def test_formatting_is_as_asked(sandbox: SandboxProcess) -> None:
     client = await transcribed(
         sandbox,

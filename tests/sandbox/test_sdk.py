@@ -24,29 +24,6 @@ OPTIONS: dict[str, Any] = {"model": "nova-3", "smart_format": True, "utterances"
 
 
 @pytest.fixture
-def environment(sandbox: SandboxProcess) -> DeepgramClientEnvironment:
-    return DeepgramClientEnvironment(
-        base=sandbox.url,
-        production=sandbox.websocket_url,
-        agent=sandbox.websocket_url,
-        agent_rest=sandbox.url,
-    )
-
-
-@pytest.fixture
-def http() -> Iterator[httpx.Client]:
-    """Closed in the end, which the SDK does not do with a client of its own."""
-    with httpx.Client(trust_env=False) as client:
-        yield client
-
-
-@pytest.fixture
-async def async_http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False) as client:
-        yield client
-
-
-@pytest.fixture
 def sdk(environment: DeepgramClientEnvironment, http: httpx.Client) -> DeepgramClient:
     return DeepgramClient(api_key="a-key", environment=environment, max_retries=0, httpx_client=http)
 

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sandbox.engines.tones import ToneEar, said, text_of
@@ -25,6 +25,7 @@ def silence(seconds: float) -> bytes:
     return bytes(2 * round(seconds * RATE))
 
 
+@settings(deadline=None)
 @given(
     seconds=st.lists(st.floats(0.1, 3), max_size=6),
     endpointing=st.sampled_from([None, 0.01, 0.3, 1.0]),
@@ -41,7 +42,8 @@ def test_finals_touch_each_other_and_cover_everything(
     assert not found or found[-1].end == len(audio) / 2 / RATE
 
 
-@given(st.integers(1, 100_000))
+@settings(deadline=None)
+@given(st.integers(50, 100_000))
 def test_size_of_the_pieces_changes_nothing(samples: int) -> None:
     audio = said(text_of(20)) + silence(2) + said("baba")
 
@@ -93,7 +95,7 @@ def test_long_speech_is_cut_between_words() -> None:
     assert len(windows) >= 4
     for window in windows:
         assert 3 < window.end - window.start <= 4
-        assert ear.cut(window.end) == window.end
+        assert ear.cut(window.end, 1) == window.end
 
 
 def test_start_of_speech_is_told_once_per_utterance() -> None:
