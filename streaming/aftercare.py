@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from jobs.forgetting.deletion import delete_job
 from jobs.models import Delivery, Event, Project
-from streaming import lifecycle, news
+from streaming import lifecycle, news, recorded
 from streaming.models import FinalResult, LiveSession, NotHeld
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ ERASED_AT_A_TIME = 100
 
 
 def sweep(stopping: Callable[[], bool]) -> None:
-    """Interrupt or end the sessions whose relay is gone, or whose client did not come back."""
+    """Interrupt or end the sessions whose relay is gone, or whose client did not come back; then record."""
     for session in LiveSession.objects.lapsed().select_related("project")[:SWEPT_AT_A_TIME]:
         try:
             lifecycle.lapse(session)
@@ -32,6 +32,7 @@ def sweep(stopping: Callable[[], bool]) -> None:
         logger.warning("Nobody looks after live session %s: it is %s now.", session.pk, session.state)
         if stopping():
             return
+    recorded.make_recordings(stopping)
 
 
 def forget(project: Project) -> Counter[str]:
@@ -52,6 +53,8 @@ def end_all(project: Project) -> None:
 def erase(project: Project) -> Iterator[Counter[str]]:
     mine = LiveSession.objects.filter(project=project).order_by()
     while ids := list(mine.values_list("pk", flat=True)[:ERASED_AT_A_TIME]):
+        # Files go before the rows that name them, as those of jobs do.
+        recorded.discard(ids)
         LiveSession.objects.filter(pk__in=ids).delete()
         yield Counter(streams=len(ids))
 
@@ -70,6 +73,7 @@ def delete(session: LiveSession) -> None:
         Delivery.objects.filter(event__in=told).locked()
         told.delete()
         job = locked.job
+        recorded.discard([locked.pk])
         locked.delete()
         if job is not None:
             delete_job(job)

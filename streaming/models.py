@@ -80,6 +80,10 @@ class LiveSessionQuerySet(models.QuerySet["LiveSession"]):
         """Open ones that nobody looks after any more: to be interrupted, or ended."""
         return self.open().filter(lease_until__lte=Now())
 
+    def to_record(self) -> LiveSessionQuerySet:
+        """Those that have ended and whose audio, as far as it was kept, is to become a recording."""
+        return self.filter(record=True, recorded_at=None, state=State.ENDED)
+
     def renew(self, relay: str, lease_seconds: float) -> int:
         """Say that the relays of this process are alive; how many sessions they hold."""
         return self.attended().filter(relay=relay).update(lease_until=seconds_from_now(lease_seconds))
@@ -167,6 +171,7 @@ class LiveSession(models.Model):
     error_code = models.CharField(max_length=60, blank=True)
     error_message = models.TextField(blank=True)
     event = models.OneToOneField(Event, null=True, on_delete=models.SET_NULL, related_name="live_session")
+    recorded_at = models.DateTimeField(null=True, help_text="When its recording was made, or given up.")
     recording = models.ForeignKey(
         Recording, null=True, on_delete=models.SET_NULL, related_name="live_sessions"
     )
@@ -194,6 +199,10 @@ class LiveSession(models.Model):
             models.Index(fields=("lease_until",), condition=~Q(state=State.ENDED), name="session_leased"),
             # LiveSessionQuerySet.renew
             models.Index(fields=("relay",), condition=Q(state__in=ATTENDED), name="session_attended_by"),
+            # LiveSessionQuerySet.to_record
+            models.Index(
+                fields=("id",), condition=Q(record=True, recorded_at=None), name="session_to_record"
+            ),
             # How many a key has open
             models.Index(fields=("key",), condition=~Q(state=State.ENDED), name="session_open_of_key"),
             # The API's and the admin's lists, newest first
@@ -388,6 +397,7 @@ class Happening(models.TextChoices):
     INTERRUPTED = "interrupted"
     RESUMED = "resumed"
     GAP = "gap"
+    NOT_RECORDED = "not_recorded"
 
 
 class TimelineEntry(models.Model):
@@ -400,8 +410,41 @@ class TimelineEntry(models.Model):
     details = models.JSONField(default=dict)
 
     class Meta:
-        ordering = ("id",)
+        # Ids of one millisecond come in any order.
+        ordering = ("at",)
         verbose_name_plural = "timeline entries"
 
     def __str__(self) -> str:
         return f"{self.type} at {self.at}"
+
+
+class AudioPart(models.Model):
+    """Some of the audio of a session that is recorded, stored by itself until the session has ended.
+
+    `offset` counts the bytes of the client's payload. What a relay of a later epoch keeps is in place of all
+    that older ones kept from there on: it was sent again.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    session = models.ForeignKey(
+        LiveSession,
+        on_delete=models.CASCADE,
+        related_name="parts",
+        db_index=False,  # audio_part_once
+    )
+    epoch = models.PositiveIntegerField()
+    offset = models.BigIntegerField()
+    size = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ("epoch", "offset")
+        constraints = (
+            models.UniqueConstraint(fields=("session", "epoch", "offset"), name="audio_part_once"),
+        )
+
+    def __str__(self) -> str:
+        return self.stored_name
+
+    @property
+    def stored_name(self) -> str:
+        return f"live/{self.session_id}/{self.epoch}-{self.offset}"

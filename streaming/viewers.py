@@ -23,12 +23,12 @@ from weakref import WeakKeyDictionary
 
 import orjson
 import redis
-from asgiref.sync import sync_to_async
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from django.db.models import Q
 
 from streaming import news
+from streaming.database import in_database
 from streaming.models import FinalResult, LiveSession, State
 
 logger = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ class Lookout:
             self._asked.clear()
             known = {pk: watched.seq for pk, watched in self._watched.items()}
             try:
-                found = await sync_to_async(_news_of, thread_sensitive=False)(known)
+                found = await in_database(_news_of, known)
             except DatabaseError as error:
                 logger.warning("The database cannot be used (viewers): %s", error)
                 await asyncio.sleep(LOOK_SECONDS)
@@ -205,7 +205,7 @@ async def follow(session_id: UUID, after: int) -> AsyncIterator[bytes]:
             changed, state = watched.changed, watched.state_event()
             if watched.seq >= 0:
                 if seq < watched.floor:
-                    page = await sync_to_async(_page, thread_sensitive=False)(session_id, seq)
+                    page = await in_database(_page, session_id, seq)
                     seq = page[-1].seq if page else watched.floor
                     yield b"".join(event.text for event in page)
                     continue
@@ -235,22 +235,16 @@ def _final_event(final: FinalResult) -> _Event:
 
 
 def _page(session_id: UUID, after: int) -> list[_Event]:
-    try:
-        finals = FinalResult.objects.filter(session=session_id, seq__gt=after).order_by("seq")
-        return [_final_event(final) for final in finals[:PAGE]]
-    finally:
-        connection.close()
+    finals = FinalResult.objects.filter(session=session_id, seq__gt=after).order_by("seq")
+    return [_final_event(final) for final in finals[:PAGE]]
 
 
 def _news_of(known: Mapping[UUID, int]) -> dict[UUID, _News]:
     """What there is beyond what is known, -1 of those of which nothing is."""
     ids = list(known)
     found: dict[UUID, _News] = {}
-    try:
-        for first in range(0, len(ids), SESSIONS_AT_A_TIME):
-            found |= _some_news({pk: known[pk] for pk in ids[first : first + SESSIONS_AT_A_TIME]})
-    finally:
-        connection.close()
+    for first in range(0, len(ids), SESSIONS_AT_A_TIME):
+        found |= _some_news({pk: known[pk] for pk in ids[first : first + SESSIONS_AT_A_TIME]})
     return found
 
 

@@ -104,7 +104,7 @@ class StreamViewSet(ScopedViewSet):
     )
     def timeline(self, request: Request, pk: UUID) -> Response:
         """What happened to the stream's connections, the oldest first."""
-        pages = OldestFirst()
+        pages = _ByTime()
         page: Any = pages.paginate_queryset(self.get_object().timeline.all(), request, self)
         return pages.get_paginated_response(StreamTimelineEntrySerializer(page, many=True).data)
 
@@ -164,3 +164,7 @@ class StreamViewSet(ScopedViewSet):
 
 class _BySeq(OldestFirst):
     ordering = "seq"
+
+
+class _ByTime(OldestFirst):
+    ordering = "at"
