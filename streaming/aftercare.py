@@ -10,8 +10,8 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models.functions import Now
 
-from jobs.forgetting.deletion import delete_job
-from jobs.models import Delivery, Event, Project
+from jobs.forgetting.deletion import delete_events, delete_job
+from jobs.models import Project
 from streaming import lifecycle, news, recorded
 from streaming.models import FinalResult, LiveSession, NotHeld
 
@@ -53,9 +53,9 @@ def end_all(project: Project) -> None:
 def erase(project: Project) -> Iterator[Counter[str]]:
     mine = LiveSession.objects.filter(project=project).order_by()
     while ids := list(mine.values_list("pk", flat=True)[:ERASED_AT_A_TIME]):
-        # Files go before the rows that name them, as those of jobs do.
-        recorded.discard(ids)
-        LiveSession.objects.filter(pk__in=ids).delete()
+        with transaction.atomic():
+            recorded.discard(ids)
+            LiveSession.objects.filter(pk__in=ids).delete()
         yield Counter(streams=len(ids))
 
 
@@ -68,10 +68,8 @@ def delete(session: LiveSession) -> None:
         locked = LiveSession.objects.select_for_update().filter(pk=session.pk).first()
         if locked is None:
             return
-        told = Event.objects.filter(live_session=locked)
-        # Before they are deleted: whoever ends a delivery writes more of it.
-        Delivery.objects.filter(event__in=told).locked()
-        told.delete()
+        if locked.event_id is not None:
+            delete_events([locked.event_id])
         job = locked.job
         recorded.discard([locked.pk])
         locked.delete()

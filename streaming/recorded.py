@@ -26,6 +26,7 @@ from jobs.audio.keeping import keep as keep_recording
 from jobs.audio.probe import ProbeError
 from jobs.audio.received import InsufficientStorage, ReceivedFile, check_disk
 from jobs.forgetting.deletion import delete_if_unused
+from jobs.forgetting.files import remove
 from jobs.models import Chore, Recording, TranscriptionJob
 from jobs.transcripts.options import LIVE_ONLY, OPTIONS, InvalidOptions, validate
 from routing.regions import UnknownRegion
@@ -116,9 +117,10 @@ def keep(part: AudioPart, data: bytes) -> None:
 
 def discard(sessions: Collection[UUID]) -> None:
     """Remove the parts that were kept of these."""
-    for part in AudioPart.objects.filter(session__in=sessions):
-        storages["default"].delete(part.stored_name)
-    AudioPart.objects.filter(session__in=sessions).delete()
+    with transaction.atomic():
+        parts = AudioPart.objects.filter(session__in=sessions)
+        remove([part.stored_name for part in parts])
+        parts.delete()
 
 
 def make_recordings(stopping: Callable[[], bool]) -> None:

@@ -60,7 +60,7 @@ def media(settings, tmp_path) -> Path:
 
 
 @pytest.fixture
-def left_over(media):
+def left_over(media, transactional_db):
     """The names of the parts that are still stored."""
     return lambda: [path for path in (media / "live").rglob("*") if path.is_file()]
 
