@@ -41,16 +41,17 @@ FLAGS = (
 
 
 class Browser:
-    """One process with a profile of its own, ended with the block."""
+    """One process with a profile of its own, ended with the block. `flags` are chromium's."""
 
-    def __init__(self) -> None:
+    def __init__(self, *flags: str) -> None:
+        self._flags = flags
         self._profile = tempfile.mkdtemp(prefix="transcribe-browser-")
         self._sockets = ExitStack()
 
     def __enter__(self) -> Self:
         assert CHROMIUM is not None, "chromium is not installed"
         self._process = subprocess.Popen(
-            [CHROMIUM, *FLAGS, f"--user-data-dir={self._profile}", "about:blank"],
+            [CHROMIUM, *FLAGS, *self._flags, f"--user-data-dir={self._profile}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

@@ -325,6 +325,7 @@ UNFOLD = {
                 "items": [
                     _to("dashboard", "Dashboard", "index"),
                     _to("upload_file", "Upload recordings", "jobs_transcriptionjob_upload"),
+                    {"icon": "subtitles", "title": "Transcribe live", "link": reverse_lazy("live")},
                 ],
             },
             {

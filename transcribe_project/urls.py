@@ -12,6 +12,7 @@ urlpatterns = [
     # Asked for by browsers on pages that name no icon: the API's JSON, a download.
     path("favicon.ico", RedirectView.as_view(url=static("jobs/favicon.svg"))),
     path("admin/", admin.site.urls),
+    path("", include("streaming.urls")),
     path("api/v1/", include("streaming.api.urls")),
     # Which also answers what nobody has.
     path("api/", include("jobs.api.urls")),

@@ -23,6 +23,10 @@ class Role(models.TextChoices):
     OPERATOR = "operator"
 
 
+def _at_least(role: str) -> list[str]:
+    return Role.values[Role.values.index(role) :]
+
+
 class ProjectManager(models.Manager["Project"]):
     def personal(self, user: User) -> Project:
         """The project that everyone has for themselves, made at the first asking."""
@@ -58,8 +62,12 @@ class ProjectManager(models.Manager["Project"]):
 
     def operated_by(self, user: User) -> models.QuerySet[Project]:
         """Those whose operator the user is, as staff are of all."""
-        operates = models.Q(membership__user=user, membership__role=Role.OPERATOR)
-        return self.existing() if user.is_staff else self.existing().filter(operates)
+        return self.allowing(user, Role.OPERATOR)
+
+    def allowing(self, user: User, role: str) -> models.QuerySet[Project]:
+        """Those in which `user` may do what members with `role` may (Project.allows)."""
+        member = models.Q(membership__user=user, membership__role__in=_at_least(role))
+        return self.existing() if user.is_staff else self.existing().filter(member)
 
     def existing(self) -> models.QuerySet[Project]:
         return self.filter(deleted_at=None)
@@ -119,8 +127,7 @@ class Project(Signing):
         """Whether `user` may do what members with `role` may; staff may do everything."""
         if user.is_staff:
             return True
-        enough = Role.values[Role.values.index(role) :]
-        return self.membership_set.filter(user=user, role__in=enough).exists()
+        return self.membership_set.filter(user=user, role__in=_at_least(role)).exists()
 
     def operator_addresses(self) -> set[str]:
         """Where its operators read mail; those who gave no address are not among them."""
