@@ -3,26 +3,31 @@ that are received as they are read (transcribe_project/body.py).
 
 Django adapts each middleware for itself, and a synchronous one costs a change of thread each way. All of ours
 and all of our views are synchronous, so the chain is built synchronous and entered once. Django also makes a
-thread for each request and ends it; here the next request gets it.
+thread for each request and ends it; here the next request gets it, also while the first one's connection is
+held for a job (jobs.gateway.held).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
-from typing import Any, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import django
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 
+from jobs.gateway.held import Held
 from transcribe_project.body import Body, is_large
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 IDLE_THREADS = 32
-VIEW_RUNS = "transcribe_project.view_runs"
+THREAD = "transcribe_project.thread"
 
 
 class Request(ASGIRequest):
@@ -49,7 +54,7 @@ class OneThreadHandler(ASGIHandler):
         super().load_middleware(is_async=False)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        thread = self._idle.pop() if self._idle else ThreadPoolExecutor(1, thread_name_prefix="request")
+        thread = scope[THREAD] = _RequestThread(self._idle)
         if is_large(scope):
             receive = Body(scope, receive)
             send = receive.answering(send)
@@ -57,11 +62,7 @@ class OneThreadHandler(ASGIHandler):
             async with ThreadSensitiveContext(executor=thread):
                 await self.handle(scope, receive, send)
         finally:
-            if scope.get(VIEW_RUNS):
-                # It goes on although its client has left: the thread is free only when it has ended.
-                thread.submit(_nothing).add_done_callback(lambda _: self._free(thread))
-            else:
-                self._free(thread)
+            thread.give_back()
 
     async def read_body(self, receive: Any) -> Any:
         return receive.as_file() if isinstance(receive, Body) else await super().read_body(receive)
@@ -72,22 +73,51 @@ class OneThreadHandler(ASGIHandler):
         else:
             await super().listen_for_disconnect(receive)
 
+    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
+        thread: _RequestThread = cast("dict[str, Any]", cast(ASGIRequest, request).scope)[THREAD]
+        response: HttpResponseBase = await thread.run(partial(self.get_response, request))
+        if isinstance(response, Held):
+            thread.give_back()
+            await response.settle(thread.run)
+        if isinstance(response, StreamingHttpResponse) and not response.is_async:
+            # Django would read all of it before the first byte is sent.
+            response.streaming_content = _in_a_thread(cast(Iterator[bytes], response.streaming_content))
+        return response
+
+
+class _RequestThread(Executor):
+    """One thread for a request: an idle one when it is needed, and another if it was given back meanwhile."""
+
+    def __init__(self, idle: deque[ThreadPoolExecutor]) -> None:
+        self._idle = idle
+        self._thread: ThreadPoolExecutor | None = None
+        self._is_busy = False
+
+    def submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        if self._thread is None:
+            self._thread = self._idle.pop() if self._idle else ThreadPoolExecutor(1, "request")
+        return self._thread.submit(call, *args, **kwargs)
+
+    async def run(self, call: Callable[[], T]) -> T:
+        self._is_busy = True
+        result = await sync_to_async(call, thread_sensitive=True)()
+        # Not reached when the client leaves: the wait is cancelled, the call is not.
+        self._is_busy = False
+        return result
+
+    def give_back(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None and self._is_busy:
+            # It goes on although its client has left: the thread is free only when it has ended.
+            thread.submit(_nothing).add_done_callback(lambda _: self._free(thread))
+        elif thread is not None:
+            self._free(thread)
+
     def _free(self, thread: ThreadPoolExecutor) -> None:
         if len(self._idle) < IDLE_THREADS:
             self._idle.append(thread)
         else:
             thread.shutdown(wait=False)
-
-    async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
-        scope = cast("dict[str, Any]", cast(ASGIRequest, request).scope)
-        scope[VIEW_RUNS] = True
-        response = await sync_to_async(self.get_response, thread_sensitive=True)(request)
-        # Not reached when the client leaves: the wait is cancelled, the view is not.
-        scope[VIEW_RUNS] = False
-        if isinstance(response, StreamingHttpResponse) and not response.is_async:
-            # Django would read all of it before the first byte is sent.
-            response.streaming_content = _in_a_thread(cast(Iterator[bytes], response.streaming_content))
-        return response
 
 
 async def _in_a_thread(parts: Iterator[bytes]) -> AsyncIterator[bytes]:

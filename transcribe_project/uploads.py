@@ -9,7 +9,7 @@ from django.http.response import HttpResponseBase
 from jobs.api.parsers import FORM_BYTES
 
 # They see who asks before they read anything.
-ASK_FIRST = ("/api/",)
+ASK_FIRST = ("/api/", "/v1/")
 
 
 class LargeBodyMiddleware:

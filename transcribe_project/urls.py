@@ -16,6 +16,7 @@ urlpatterns = [
     path("api/v1/", include("streaming.api.urls")),
     # Which also answers what nobody has.
     path("api/", include("jobs.api.urls")),
+    path("", include("jobs.gateway.urls")),
 ]
 
 handler400 = errors.bad_request

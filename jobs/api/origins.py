@@ -18,6 +18,8 @@ from django.utils.cache import patch_vary_headers
 from jobs.api.errors import BELOW, envelope
 from jobs.models import ApiKey
 
+# What pages of other origins may call.
+CALLED = (BELOW, "/v1/")
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 SENT = (
     "Authorization",
@@ -63,7 +65,7 @@ class OriginMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         origin = request.META.get("HTTP_ORIGIN")
-        if origin is None or not request.path_info.startswith(BELOW):
+        if origin is None or not request.path_info.startswith(CALLED):
             return self.get_response(request)
         if request.method == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in request.META:
             response: HttpResponseBase = _preflight(origin)

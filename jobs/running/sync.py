@@ -60,6 +60,11 @@ class Slot:
             _slots().release()
 
 
+def running(job_id: UUID) -> Future[None] | None:
+    """Done when the job's attempt in this process is; None if it does not run here."""
+    return _running.get(job_id)
+
+
 def wait(job: TranscriptionJob, seconds: float, *, through_retries: bool) -> bool:
     """Wait for a job that runs here until it has ended, for `seconds` at most; whether it is known to have.
 
@@ -67,7 +72,7 @@ def wait(job: TranscriptionJob, seconds: float, *, through_retries: bool) -> boo
     has been accepted, so nothing that goes wrong with looking is an error any more.
     """
     deadline = monotonic() + seconds
-    future = _running.get(job.pk)
+    future = running(job.pk)
     # Nobody needs a connection to wait.
     connection.close()
     if future is not None:

@@ -1,43 +1,16 @@
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from django.db import connections
 
 from jobs.models import ApiKey, Project
 from routing.regions import all_regions
-from tests.conditions import wait_until
+from tests.server_thread import ServerThread
 from tests.streaming.loopback import Loopback
-from transcribe_project.server import Server, listen
-
-
-class LiveServer:
-    """Our server, in a thread of this process."""
-
-    def __init__(self) -> None:
-        self._listening = listen("127.0.0.1", 0)
-        self.port = self._listening.getsockname()[1]
-        self.url = f"ws://127.0.0.1:{self.port}"
-        self._server = Server(lambda: None)
-        self._thread = threading.Thread(target=self._run)
-
-    def start(self) -> None:
-        self._thread.start()
-        wait_until(lambda: self._server.started)
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join()
-
-    def _run(self) -> None:
-        asyncio.run(self._server.serve(sockets=[self._listening]))
-        connections.close_all()
 
 
 @pytest.fixture
-def live(transactional_db) -> Iterator[LiveServer]:
-    server = LiveServer()
+def live(transactional_db) -> Iterator[ServerThread]:
+    server = ServerThread()
     server.start()
     yield server
     server.stop()

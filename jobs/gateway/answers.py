@@ -1,0 +1,127 @@
+"""What came of a job, as Deepgram answers it: the provider's own bytes as they are stored, or a refusal."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.core.files.storage import storages
+from django.db import InterfaceError, OperationalError
+
+from jobs.gateway import refusals
+from jobs.gateway.bodies import NOT_ROUTABLE
+from jobs.gateway.refusals import Refused
+from jobs.models import Attempt, Status, Transcript, TranscriptionJob
+
+JOB_HEADER = "Transcription-Job"
+# The codes of jobs.audio.probe that are about the file.
+NOT_AUDIO = ("unsupported_media", "corrupt_media", "media_too_long", "probe_timeout", "probe_crashed")
+# Deepgram's codes for what a provider may have answered, by status.
+CODE_OF_STATUS = {
+    400: "Bad Request",
+    404: "NOT_FOUND",
+    408: "SLOW_UPLOAD",
+    413: "PAYLOAD_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+    500: "INTERNAL_SERVER_ERROR",
+    502: "BAD_GATEWAY",
+    504: "GATEWAY_TIMEOUT",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`is_final`: the job has ended, and this will not change."""
+
+    status: int
+    body: bytes = field(repr=False)
+    headers: dict[str, str]
+    is_final: bool
+
+
+def accepted(job_id: UUID) -> Answer:
+    """For who does not wait: the id that the result will have."""
+    body = json.dumps({"request_id": str(job_id)}).encode()
+    return Answer(200, body, _headers(str(job_id), job_id), is_final=False)
+
+
+def refused(
+    error: Refused, request_id: UUID | str, job_id: UUID | None = None, *, final: bool = True
+) -> Answer:
+    headers = _headers(str(request_id), job_id) | error.headers
+    return Answer(error.status, error.body(request_id), headers, final)
+
+
+def answer_for(job_id: UUID) -> Answer:
+    """What whoever waits for the job is told now."""
+    try:
+        job = TranscriptionJob.objects.get(pk=job_id)
+        if not job.is_ended:
+            goes_on = f"The job takes longer and goes on. Its result will be that of /api/v1/jobs/{job_id}/."
+            return refused(refusals.timed_out(goes_on), job_id, job_id, final=False)
+        attempt = job.history.filter(run=job.run).last()
+        request_id = (attempt and attempt.request_id) or str(job_id)
+        body = result_of(job, attempt)
+    except TranscriptionJob.DoesNotExist:
+        return refused(refusals.cancelled(), job_id, job_id)
+    except Refused as error:
+        return refused(error, request_id, job_id)
+    except (OperationalError, InterfaceError) as error:
+        return refused(refusals.refusal_of(error), job_id, job_id)
+    return Answer(200, body, _headers(request_id, job_id), is_final=True)
+
+
+def result_of(job: TranscriptionJob, attempt: Attempt | None) -> bytes:
+    """The provider's bytes; Refused if there are none. `attempt`: the last of the job's run."""
+    if job.status != Status.COMPLETED:
+        raise _why_not(job, attempt)
+    transcript = job.transcripts.get(run=job.run, corrected_by=None)
+    try:
+        with storages["default"].open(transcript.answer) as file:
+            return bytes(file.read())
+    except (FileNotFoundError, IsADirectoryError):
+        return _written_anew(job, transcript, attempt)
+
+
+def _why_not(job: TranscriptionJob, attempt: Attempt | None) -> Refused:
+    code, message = job.error_code, job.error_message
+    status = attempt.status_code if attempt else None
+    if job.status == Status.CANCELLED:
+        return refusals.cancelled()
+    if code in NOT_ROUTABLE:
+        return refusals.not_routable()
+    if code.startswith("url_"):
+        return refusals.remote_content(message)
+    if code in NOT_AUDIO:
+        return refusals.corrupt_audio()
+    if code in ("provider_timeout", "deadline_exceeded"):
+        return refusals.timed_out(message)
+    if status == 503:
+        return refusals.unavailable()
+    if code.startswith("provider_") and status is not None and status >= 400:
+        return Refused(status, CODE_OF_STATUS.get(status, "Bad Request"), message)
+    return refusals.failed_upstream(message)
+
+
+def _written_anew(job: TranscriptionJob, transcript: Transcript, attempt: Attempt | None) -> bytes:
+    """As much as the transcript has, where the provider's bytes could not be stored or are kept no longer."""
+    channels = [
+        {"alternatives": [{name: channel[told] for name, told in _OF_ALTERNATIVES.items()}]}
+        for channel in transcript.channels
+    ]
+    metadata = {
+        "request_id": (attempt and attempt.request_id) or str(job.pk),
+        "duration": job.duration,
+        "channels": len(channels),
+    }
+    results = {"channels": channels, "utterances": transcript.utterances}
+    return json.dumps({"metadata": metadata, "results": results}).encode()
+
+
+_OF_ALTERNATIVES = {"transcript": "text", "confidence": "confidence", "words": "words"}
+
+
+def _headers(request_id: str, job_id: UUID | None) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "dg-request-id": request_id}
+    return headers if job_id is None else {**headers, JOB_HEADER: str(job_id)}
