@@ -123,10 +123,15 @@ def fit_hole(
 
     `words` were heard in one piece, from somewhat before the hole until somewhat after it.
     """
-    first = _seam(before, words, (), start, words[0].start if words else start, end)
-    mirrored = _mirrored(words[first:])
-    last = _seam(_mirrored(after), mirrored, (), -end, mirrored[0].start if mirrored else -end, -start)
+    first = _beside(before, words, start, end)
+    last = _beside(_mirrored(after), _mirrored(words[first:]), -end, -start)
     return slice(first, len(words) - last)
+
+
+def _beside(known: Sequence[Spoken], heard: Sequence[Spoken], mark: float, end: float) -> int:
+    if not known:  # there is nothing to go by but time
+        return sum(word.middle < mark for word in heard)
+    return _seam(known, heard, (), mark, heard[0].start if heard else mark, end)
 
 
 def _seam(

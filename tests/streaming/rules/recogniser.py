@@ -68,35 +68,26 @@ class Recogniser:
     said: Sequence[Spoken]
     noise: float = 0.0
 
+    def connect(self, chance: random.Random, base: float) -> Hearing:
+        return Hearing(self, chance, base)
+
     def listen(
         self, chance: random.Random, base: float, until: float, *, finalize: float | None = None
     ) -> tuple[list[Window], Window]:
         """The final results of a connection that hears [base, until), and what it would say next.
 
-        Finals end after some seconds, wherever a word ends; and at `finalize`, if told to.
+        It is told to finalize when it has heard the audio up to `finalize`.
         """
-        windows, heard, start, length = list[Window](), list[Heard](), base, chance.uniform(1.0, 5.0)
-        for origin, word in enumerate(self.said):
-            if word.end <= base or word.end > until:
-                continue
-            if finalize is not None and start < finalize <= word.start:
-                windows.append(Window(start, finalize, _in_order(heard)))
-                start, heard = finalize, []
-            if word.start >= base:
-                heard += self._hear(chance, word, origin)
-            elif word.middle > base and chance.random() < 0.5:  # else what is left of it is no word
-                heard.append(Heard(Spoken(word.text[len(word.text) // 2 :], base, word.end), origin))
-            following = self.said[origin + 1].start if origin + 1 < len(self.said) else until
-            ended = word.end + chance.uniform(0.0, following - word.end)
-            if finalize is not None and start < finalize:
-                ended = min(ended, finalize)
-            if (following - word.end > 0.4 or ended - start > length) and ended < until:
-                windows.append(Window(start, ended, _in_order(heard)))
-                start, heard, length = ended, [], chance.uniform(1.0, 5.0)
-        rest = Window(start, until, _in_order(heard))
-        return ([*windows, rest], rest) if until >= self.said[-1].end else (windows, rest)
+        hearing, windows = self.connect(chance, base), list[Window]()
+        if finalize is not None and base < finalize < until:
+            windows += [*hearing.hear(finalize), hearing.finalize()]
+        windows += hearing.hear(until)
+        if until >= self.said[-1].end:
+            windows.append(hearing.finalize())
+            return windows, windows[-1]
+        return windows, hearing.interim()
 
-    def _hear(self, chance: random.Random, word: Spoken, origin: int) -> list[Heard]:
+    def hear(self, chance: random.Random, word: Spoken, origin: int) -> list[Heard]:
         if not self.noise:
             return [Heard(word, origin)]
         start = word.start + self.noise * chance.uniform(-0.3, 0.3)
@@ -113,6 +104,57 @@ class Recogniser:
                 Heard(Spoken(text[cut:], middle, end), origin),
             ]
         return [Heard(Spoken(text, start, end), origin)]
+
+
+class Hearing:
+    """One connection: it began at second `base`, and hears what comes in its order."""
+
+    def __init__(self, recogniser: Recogniser, chance: random.Random, base: float) -> None:
+        self._recogniser = recogniser
+        self._chance = chance
+        self._base = self._start = self._now = base
+        self._length = chance.uniform(1.0, 5.0)
+        self._heard: list[Heard] = []
+        self._ended: float | None = None  # where the window would end by itself
+        self._next = next(
+            (i for i, word in enumerate(recogniser.said) if word.end > base), len(recogniser.said)
+        )
+
+    def hear(self, until: float) -> list[Window]:
+        """Final results, which end after some seconds, wherever a word ends."""
+        windows, said = list[Window](), self._recogniser.said
+        self._now = until
+        while True:
+            if self._ended is not None and self._ended <= until:
+                windows.append(self._window(self._ended))
+            if self._next >= len(said) or said[self._next].end > until:
+                return windows
+            if self._ended is not None:  # later than what comes next
+                return windows
+            word, origin = said[self._next], self._next
+            self._next += 1
+            if word.start >= self._base:
+                self._heard += self._recogniser.hear(self._chance, word, origin)
+            elif word.middle > self._base and self._chance.random() < 0.5:  # else what is left is no word
+                rest = Spoken(word.text[len(word.text) // 2 :], self._base, word.end)
+                self._heard.append(Heard(rest, origin))
+            following = said[self._next].start if self._next < len(said) else word.end + 0.5
+            ended = word.end + self._chance.uniform(0.0, following - word.end)
+            if following - word.end > 0.4 or ended - self._start > self._length:
+                self._ended = ended
+
+    def finalize(self) -> Window:
+        """A result of all that was heard, now."""
+        return self._window(self._now)
+
+    def interim(self) -> Window:
+        return Window(self._start, self._now, _in_order(self._heard))
+
+    def _window(self, end: float) -> Window:
+        window = Window(self._start, end, _in_order(self._heard))
+        self._start, self._heard, self._ended = end, [], None
+        self._length = self._chance.uniform(1.0, 5.0)
+        return window
 
 
 def _in_order(heard: list[Heard]) -> tuple[Heard, ...]:

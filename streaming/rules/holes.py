@@ -1,0 +1,50 @@
+"""Stretches that were not transcribed as they were spoken, and what is put into them late."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from streaming.rules import timeline
+from streaming.rules.merge import Spoken, fit_hole
+from streaming.rules.messages import parse, recognise
+from streaming.rules.timeline import Message
+
+BESIDE = 3.0
+"""Seconds after a hole, of which the words tell where what fills it has to end."""
+
+_EDGE = 0.3  # seconds: of a word that began before the connection did
+
+
+@dataclass(slots=True)
+class Hole:
+    """No transcript from `start` (of the first channel to have none) to `end`.
+
+    `marks` and `before`: for each channel, where its own hole begins and the last final words before.
+    """
+
+    start: float
+    end: float
+    marks: list[float]
+    before: list[list[Spoken]]
+    after: list[list[Spoken]] = field(default_factory=list)
+    results: list[str] | None = None  # what fills it, once that is known
+
+    def beside(self, channel: int, words: Sequence[Spoken]) -> None:
+        """A final result of after the hole."""
+        while len(self.after) <= channel:
+            self.after.append([])
+        self.after[channel] += [word for word in words if word.start < self.end + BESIDE]
+
+    def fitted(self, text: str) -> tuple[int, Message] | None:
+        """What of a result, in the session's time, belongs into the hole; and its channel."""
+        message, channel = parse(text), recognise(text).channel
+        if channel >= len(self.marks):
+            return None
+        start = self.marks[channel]
+        after = self.after[channel] if channel < len(self.after) else []
+        # What the next connection heard at its very beginning was not given out: it belongs to the hole.
+        end = min(after[0].start, self.end + _EDGE) if after else self.end
+        part = fit_hole(self.before[channel], timeline.words(message), after, start, end)
+        timeline.keep(message, part, start, max(start, end))
+        return (channel, message) if timeline.words(message) else None
