@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.conf import settings
+from django.core.cache import cache
 from django.db.models import Sum
 
 from jobs.batches.progress import Tally
-from jobs.intake import Order, region_for
+from jobs.intake import Order, choose, region_for
 from jobs.models import Batch, TranscriptionJob, WorkerProcess
 from jobs.prices import cost_of
-from jobs.speed import recent_speed
-from routing.modes import Conditions, Thresholds, choose_mode
+from jobs.speed import REMEMBERED_SECONDS, recent_speed
 from routing.regions import Region, choose_region
 
 
@@ -85,9 +84,7 @@ def time_for(
     queue already. None if there are no workers, or nothing is known of speed.
     """
     speed = recent_speed(region.name, options)
-    slots = sum(
-        worker.concurrency for worker in WorkerProcess.objects.alive() if region.queue in worker.queues
-    )
+    slots = WorkerProcess.objects.slots(region.queue)
     if speed is None or not slots:
         return None
     ahead = max(0.0, _queued_seconds(region.queue, priority) - of_queued)
@@ -98,26 +95,24 @@ def time_for(
 
 
 def _queued_seconds(queue: str, priority: int) -> float:
-    """Seconds of audio that are open in the queue at this priority or before it, as far as is known."""
+    """Seconds of audio that are open in the queue at this priority or before it, as far as is known.
+
+    Remembered, since every look at a batch asks for it and all that is open is gone through.
+    """
     waiting = TranscriptionJob.objects.open().filter(queue=queue, priority__lte=priority)
-    return waiting.aggregate(seconds=Sum("duration"))["seconds"] or 0.0
+    found: Any = cache.get_or_set(
+        f"queued:{queue}:{priority}",
+        lambda: waiting.aggregate(seconds=Sum("duration", default=0.0))["seconds"],
+        REMEMBERED_SECONDS,
+    )
+    return float(found)
 
 
 def _modes(order: Order, region: Region, durations: Sequence[float]) -> dict[str, int]:
     speed = recent_speed(region.name, order.options)
-    thresholds = Thresholds(settings.SYNC_MAX_SECONDS, settings.ASYNC_MIN_SECONDS)
-    chosen = Counter(
-        choose_mode(
-            Conditions(
-                requested=order.mode,
-                duration=duration,
-                estimate=None if speed is None else duration * speed.typical,
-                patience=order.waits,
-                slot_free=True,
-                respond_async=order.respond_async,
-            ),
-            thresholds,
-        ).mode
-        for duration in durations
-    )
+    chosen: Counter[str] = Counter()
+    for duration in durations:
+        expected = None if speed is None else duration * speed.typical
+        _, choice = choose(order, duration, expected, patience=order.waits, slot_free=True)
+        chosen[choice.mode] += 1
     return {"sync": chosen["sync"], "async": chosen["async"]}

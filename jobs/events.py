@@ -16,7 +16,7 @@ from django.db import transaction
 from jobs.models import Batch, Delivery, Event, EventType, Status, TranscriptionJob, WebhookEndpoint
 from jobs.models.delivery import receiver_of
 from jobs.models.event import as_json
-from jobs.running.queues import WEBHOOK_QUEUE
+from jobs.queues import WEBHOOK_QUEUE
 from jobs.running.wakeups import wake
 
 TYPE_FOR = {

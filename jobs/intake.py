@@ -35,7 +35,7 @@ from jobs.running import sync
 from jobs.running.leases import keeper
 from jobs.running.wakeups import wake
 from jobs.speed import estimated_seconds
-from routing.modes import Conditions, RequestedMode, Thresholds, choose_mode, receipt
+from routing.modes import Choice, Conditions, RequestedMode, Thresholds, choose_mode, receipt
 from routing.regions import Region, UnknownRegion, choose_region
 
 INSERTED_AT_A_TIME = 500
@@ -140,6 +140,25 @@ def check_room(key: ApiKey | None, jobs: int = 1) -> None:
         raise TooManyOpenJobs(limit)
 
 
+def thresholds() -> Thresholds:
+    return Thresholds(settings.SYNC_MAX_SECONDS, settings.ASYNC_MIN_SECONDS)
+
+
+def choose(
+    order: Order, duration: float | None, estimate: float | None, *, patience: float, slot_free: bool
+) -> tuple[Conditions, Choice]:
+    """The mode of a job that is so long and should take so long, and what the choice was made on."""
+    given = Conditions(
+        requested=order.mode,
+        duration=duration,
+        estimate=estimate,
+        patience=round(patience, 1),
+        slot_free=slot_free,
+        respond_async=order.respond_async,
+    )
+    return given, choose_mode(given, thresholds())
+
+
 def submit(order: Order, *, recording: Recording | None = None, url: str = "") -> TranscriptionJob:
     """Make the job. One that runs sync is running when this returns, in a thread of this process.
 
@@ -160,9 +179,9 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
         job.recording, job.url = recording, url
         job.receipt["duplicate_of"] = _duplicate_of(recording)
         # Also of one that runs here: should it go back to the queue, this is its place.
-        job.start_tag = TranscriptionJob.objects.next_start_tag(order.project, job.queue, job.priority)
+        job.start_tag, now = TranscriptionJob.objects.next_place(order.project, job.queue, job.priority)
         if job.mode == Mode.SYNC:
-            job.lease_to(keeper().name, settings.LEASE_SECONDS)
+            job.lease_to(keeper().name, settings.LEASE_SECONDS, now)
             _insert(job, order)
             slot.run(job)
         else:
@@ -235,18 +254,9 @@ def _planned(
     order: Order, region: Region, duration: float | None, patience: float, *, slot_free: bool
 ) -> TranscriptionJob:
     """A job with its mode chosen, neither saved nor given what it is to transcribe."""
-    thresholds = Thresholds(settings.SYNC_MAX_SECONDS, settings.ASYNC_MIN_SECONDS)
-    given = Conditions(
-        requested=order.mode,
-        duration=duration,
-        estimate=estimated_seconds(duration, region.name, order.options)
-        if thresholds.leave_open(duration)
-        else None,
-        patience=round(patience, 1),
-        slot_free=slot_free,
-        respond_async=order.respond_async,
-    )
-    choice = choose_mode(given, thresholds)
+    needed = thresholds().leave_open(duration)
+    estimate = estimated_seconds(duration, region.name, order.options) if needed else None
+    given, choice = choose(order, duration, estimate, patience=patience, slot_free=slot_free)
     return TranscriptionJob(
         project=order.project,
         created_by=order.user,

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from django.core.cache import cache
-from django.db.models import F, QuerySet
+from django.db.models import F
 from django.utils import timezone
 
 from jobs.models import Attempt, AttemptOutcome, Status, TranscriptionJob, WorkerProcess
 from jobs.models.job import MOST_COUNTED, Ahead
 
 SAMPLE = 50
+LOOKED_AT = 2000
 SLOW = 0.9
 REMEMBERED_SECONDS = 10
 TOOK = F("ended_at") - F("started_at")
@@ -25,6 +27,13 @@ class Speed(NamedTuple):
 
     typical: float
     slow: float
+
+
+class _Recent(NamedTuple):
+    """`typical`: seconds that a job takes, whatever its length and model."""
+
+    by_model: dict[str, Speed]
+    typical: float | None
 
 
 def estimated_seconds(duration: float | None, region: str, options: Mapping[str, Any]) -> float | None:
@@ -39,12 +48,11 @@ def estimated_seconds(duration: float | None, region: str, options: Mapping[str,
 
 
 def recent_speed(region: str, options: Mapping[str, Any]) -> Speed | None:
-    """How fast this region was with this model in the last 50 completed attempts; None if there are none."""
-    model = str(options.get("model", ""))
-    speed: Speed | None = cache.get_or_set(
-        f"speed:{region}:{model}", lambda: _speed(region, model), REMEMBERED_SECONDS
-    )
-    return speed
+    """How fast this region was with this model in its last 50 completed attempts; None if there are none.
+
+    Of the region's last 2,000: a model that was not among them counts as unknown.
+    """
+    return _recent(region).by_model.get(str(options.get("model", "")))
 
 
 def expected_end(job: TranscriptionJob, ahead: Ahead | None) -> datetime | None:
@@ -64,12 +72,9 @@ def expected_end(job: TranscriptionJob, ahead: Ahead | None) -> datetime | None:
 
 def _wait(job: TranscriptionJob, ahead: Ahead) -> float | None:
     """Seconds until a queued job is begun; None if that cannot be told."""
-    alive = WorkerProcess.objects.alive()
-    slots: int = sum(worker.concurrency for worker in alive if job.queue in worker.queues)
+    slots = WorkerProcess.objects.slots(job.queue)
     working = estimated_seconds(ahead.audio, job.region, job.options)
-    typical: float | None = cache.get_or_set(
-        f"typical:{job.region}", lambda: _typical(job.region), REMEMBERED_SECONDS
-    )
+    typical = _recent(job.region).typical
     if not slots or working is None or typical is None or ahead.jobs >= MOST_COUNTED:
         return None
     running = TranscriptionJob.objects.filter(status=Status.RUNNING, queue=job.queue).count()
@@ -78,18 +83,26 @@ def _wait(job: TranscriptionJob, ahead: Ahead) -> float | None:
     return (working + (ahead.unknown + running / 2) * typical) / slots
 
 
-def _speed(region: str, model: str) -> Speed | None:
-    timed = _recent(region).filter(job__options__model=model, job__duration__gt=0)
-    recent = timed.values_list(TOOK, "job__duration")[:SAMPLE]
-    speeds = sorted(took.total_seconds() / audio for took, audio in recent)
-    return Speed(median(speeds), speeds[int(len(speeds) * SLOW)]) if speeds else None
+def _recent(region: str) -> _Recent:
+    found: Any = cache.get_or_set(f"speed:{region}", lambda: _read(region), REMEMBERED_SECONDS)
+    return cast(_Recent, found)
 
 
-def _typical(region: str) -> float | None:
-    """Seconds that a job takes, whatever its length."""
-    recent = _recent(region).values_list(TOOK, flat=True)[:SAMPLE]
-    return median(took.total_seconds() for took in recent) if recent else None
+def _read(region: str) -> _Recent:
+    """Of a bounded number of rows, and sorted by model here: whoever asks may name any model."""
+    completed = Attempt.objects.filter(outcome=AttemptOutcome.COMPLETED, region=region).order_by("-id")
+    rows = completed.values_list(TOOK, "job__duration", "job__options__model")[:LOOKED_AT]
+    took: list[float] = []
+    speeds: defaultdict[str, list[float]] = defaultdict(list)
+    for each, audio, model in rows:
+        took.append(each.total_seconds())
+        if audio and audio > 0:
+            speeds[str(model or "")].append(each.total_seconds() / audio)
+    return _Recent(
+        {model: _speed(of_model[:SAMPLE]) for model, of_model in speeds.items()},
+        median(took[:SAMPLE]) if took else None,
+    )
 
 
-def _recent(region: str) -> QuerySet[Attempt]:
-    return Attempt.objects.filter(outcome=AttemptOutcome.COMPLETED, region=region).order_by("-id")
+def _speed(recent: Sequence[float]) -> Speed:
+    return Speed(median(recent), sorted(recent)[int(len(recent) * SLOW)])

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.utils.log import configure_logging
 from kombu import Queue
 
-from jobs.running.queues import BATCH_QUEUE, ISOLATION_QUEUE, WEBHOOK_QUEUE
+from jobs.queues import BATCH_QUEUE, ISOLATION_QUEUE, WEBHOOK_QUEUE
 from routing.regions import all_regions
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcribe_project.settings")

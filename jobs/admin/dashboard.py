@@ -28,7 +28,7 @@ from jobs.models import (
     WorkerProcess,
 )
 from jobs.models.state import OPEN
-from jobs.running.queues import BATCH_QUEUE, WEBHOOK_QUEUE
+from jobs.queues import BATCH_QUEUE, WEBHOOK_QUEUE
 
 SHOWN = 8
 

@@ -23,8 +23,8 @@ from jobs.forgetting import files
 from jobs.ids import uuid7
 from jobs.intake import INSERTED_AT_A_TIME, NotAccepted, Order, Remote
 from jobs.models import Batch, BatchArchive, Priority, RefusedItem
+from jobs.queues import BATCH_QUEUE
 from jobs.refusal import Refusal
-from jobs.running.queues import BATCH_QUEUE
 from jobs.running.wakeups import wake
 
 logger = logging.getLogger(__name__)

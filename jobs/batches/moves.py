@@ -17,7 +17,7 @@ from jobs import lifecycle
 from jobs.batches.completion import seal
 from jobs.forgetting.deletion import close_archives, delete_batch, delete_job
 from jobs.models import Batch, BatchMove, InvalidTransition, Status, TranscriptionJob
-from jobs.running.queues import BATCH_QUEUE
+from jobs.queues import BATCH_QUEUE
 from jobs.running.wakeups import wake
 from routing.regions import UnknownRegion
 

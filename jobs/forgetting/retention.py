@@ -19,19 +19,19 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
+from functools import partial
+from uuid import UUID
 
 from django.core.files.storage import storages
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.db.models.functions import Now
-from django.utils import timezone
 
 from jobs.audit import record
 from jobs.companions import companions
 from jobs.forgetting import erasure
 from jobs.forgetting.deletion import delete_events, delete_if_unused
 from jobs.forgetting.files import remove_due
-from jobs.ids import first_id
 from jobs.models import (
     AuditEntry,
     Chore,
@@ -98,7 +98,7 @@ def _purge(project: Project) -> Iterator[Counter[str]]:
     deleted: Counter[str] = Counter()
     try:
         for what, step in STEPS:
-            while number := step(project):
+            for number in step(project):
                 deleted[what] += number
                 yield Counter({what: number})
         for companion in companions():
@@ -108,6 +108,11 @@ def _purge(project: Project) -> Iterator[Counter[str]]:
     finally:
         if deleted:
             record(Action.DATA_PURGED, about=project, counts=dict(deleted))
+
+
+def _repeated(step: Callable[[Project], int]) -> Callable[[Project], Iterator[int]]:
+    """Until it deletes nothing more."""
+    return lambda project: iter(partial(step, project), 0)
 
 
 def _audio(project: Project) -> int:
@@ -126,17 +131,25 @@ def _audio(project: Project) -> int:
     return len(recordings)
 
 
-def _transcripts(project: Project) -> int:
+def _transcripts(project: Project) -> Iterator[int]:
+    """Job by job, so that those whose transcripts are gone are passed once, and not before every step."""
     if project.transcript_days is None:
-        return 0
+        return
     ended_before = Now() - timedelta(days=project.transcript_days)
     past = Transcript.objects.filter(job__project=project, job__finished_at__lt=ended_before)
-    with transaction.atomic():
-        transcripts = dict(past.order_by().values_list("pk", "answer")[:AT_A_TIME])
-        for answer in filter(None, transcripts.values()):
-            storages["default"].delete(answer)
-        Transcript.objects.filter(pk__in=transcripts).delete()
-    return len(transcripts)
+    come_to = UUID(int=0)
+    while True:
+        with transaction.atomic():
+            found = past.filter(job__gte=come_to).order_by("job").values_list("pk", "answer", "job")
+            transcripts = list(found[:AT_A_TIME])
+            for _, answer, _ in transcripts:
+                if answer:
+                    storages["default"].delete(answer)
+            Transcript.objects.filter(pk__in=[pk for pk, _, _ in transcripts]).delete()
+        if not transcripts:
+            return
+        yield len(transcripts)
+        come_to = transcripts[-1][2]
 
 
 def _events(project: Project) -> int:
@@ -164,14 +177,18 @@ def _answers(project: Project) -> int:
     return len(keys)
 
 
-STEPS = (("audio", _audio), ("transcripts", _transcripts), ("events", _events), ("answers", _answers))
+STEPS = (
+    ("audio", _repeated(_audio)),
+    ("transcripts", _transcripts),
+    ("events", _repeated(_events)),
+    ("answers", _repeated(_answers)),
+)
 
 
 def _delete_unattached() -> int:
-    """Of the last days alone, which the order of ids bounds: the purge before this one did the rest."""
-    now = timezone.now()
+    """Of the last days alone: the purge before this one did the rest."""
     recent = Recording.objects.filter(
-        pk__gte=first_id(now - UNATTACHED_LOOKED_FOR), pk__lt=first_id(now - UNATTACHED_FOR)
+        created_at__gt=Now() - UNATTACHED_LOOKED_FOR, created_at__lt=Now() - UNATTACHED_FOR
     )
     wanted = Exists(TranscriptionJob.objects.filter(recording=OuterRef("pk")))
     begun = Exists(Upload.objects.filter(recording=OuterRef("pk")))

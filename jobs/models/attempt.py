@@ -44,6 +44,12 @@ class Attempt(models.Model):
     class Meta:
         ordering = ("id",)
         constraints = (models.UniqueConstraint(fields=("job", "lease_token"), name="attempt_once"),)
+        indexes = (
+            # jobs.speed: the last completed ones
+            models.Index(
+                fields=("region", "-id"), condition=models.Q(outcome="completed"), name="attempt_completed"
+            ),
+        )
 
     def __str__(self) -> str:
         return f"{self.outcome} in {self.region}"

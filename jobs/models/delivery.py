@@ -149,6 +149,9 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             run_at=Now(),
             delivered_at=None,
             attempts_before_replay=F("attempts"),
+            # Of one who has not come back: what it still writes is of no account.
+            lease_token=None,
+            lease_until=None,
         )
 
     def give_back(self) -> None:

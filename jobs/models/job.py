@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from uuid import uuid4
 
@@ -20,7 +21,7 @@ from jobs.models.project import Project
 from jobs.models.queue import JobQuerySet
 from jobs.models.recording import Recording
 from jobs.models.state import ENDED, ENTERED_FROM, OPEN, InvalidTransition, Mode, NotInLine, Priority, Status
-from jobs.running.queues import ISOLATION_QUEUE
+from jobs.queues import ISOLATION_QUEUE
 from routing.addresses import without_query
 
 CRASHES_TO_ISOLATION = 2
@@ -196,14 +197,13 @@ class TranscriptionJob(models.Model):
         )
         return Ahead(**found)
 
-    def lease_to(self, worker: str, lease_seconds: float) -> None:
-        """Make a job that is not saved yet one that `worker` runs from the start."""
+    def lease_to(self, worker: str, lease_seconds: float, now: datetime) -> None:
+        """Make a job that is not saved yet one that `worker` runs from the start. `now`: the database's."""
         self.status = Status.RUNNING
         self.lease_token = uuid4()
         self.worker = worker
-        self.claimed_at = self.started_at = self.created_at
-        # An expression, until `insert` has had the database evaluate it.
-        vars(self).update(lease_until=seconds_from_now(lease_seconds))
+        self.claimed_at = self.started_at = now
+        self.lease_until = now + timedelta(seconds=lease_seconds)
 
     def insert(self) -> None:
         """Save a new job, and read what the database's clock says when it is asked for."""
@@ -291,7 +291,7 @@ class TranscriptionJob(models.Model):
         """
         self._enter(
             Status.QUEUED,
-            still=Q(lease_until__lt=Now()),
+            still=Q(lease_until__lt=Now(), lease_token=self.lease_token),
             mode=Mode.ASYNC,
             crashes=F("crashes") + 1,
             queue=Case(

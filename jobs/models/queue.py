@@ -60,8 +60,8 @@ _CLAIM_FOR = {
 
 
 # Two reads of an index's end each; the ORM would go through all that is queued.
-_NEXT_START_TAG = """
-SELECT coalesce(max(tag), 0) FROM (
+_NEXT_PLACE = """
+SELECT coalesce(max(tag), 0), {now} FROM (
     SELECT min(start_tag) AS tag FROM jobs_transcriptionjob
     WHERE queue = %s AND priority = %s AND status = 'queued'
     UNION ALL
@@ -167,7 +167,6 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
 
     def claim_one(self, job: TranscriptionJob, worker: str, lease_seconds: float) -> bool:
         """Claim this very job, whatever stands before it; whether that went well."""
-        now = timezone.now()
         return bool(
             self.claimable(job.queue)
             .filter(pk=job.pk)
@@ -177,8 +176,8 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
                 lease_until=seconds_from_now(lease_seconds),
                 worker=worker,
                 run_at=None,
-                claimed_at=now,
-                started_at=Coalesce("started_at", now),
+                claimed_at=Now(),
+                started_at=Coalesce("started_at", Now()),
             )
         )
 
@@ -206,8 +205,16 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
         what the queue serves now. A project with 10,000 files in line so delays another's single file by at
         most one of its own. Two submissions at once may get the same tag, which only makes them equals.
         """
+        return self.next_place(project, queue, priority)[0]
+
+    def next_place(self, project: Project, queue: str, priority: int) -> tuple[int, datetime]:
+        """The same, and what the database's clock shows, for a job that is leased to whoever makes it."""
         connection = connections[self.db]
-        project_id = project.pk if connection.vendor == "postgresql" else project.pk.hex
+        on_postgresql = connection.vendor == "postgresql"
+        project_id = project.pk if on_postgresql else project.pk.hex
         with connection.cursor() as cursor:
-            cursor.execute(_NEXT_START_TAG, [queue, priority, queue, priority, project_id])
-            return int(cursor.fetchone()[0])
+            statement = _NEXT_PLACE.format(now="now()" if on_postgresql else "NULL")
+            cursor.execute(statement, [queue, priority, queue, priority, project_id])
+            tag, now = cursor.fetchone()
+        # SQLite is on our own host.
+        return int(tag), now or timezone.now()

@@ -44,6 +44,8 @@ class Recording(models.Model):
                 condition=models.Q(audio_deleted_at=None),
                 name="recording_with_audio",
             ),
+            # retention: what no job came of
+            models.Index(fields=("created_at",), name="recording_created"),
         )
 
     def __str__(self) -> str:

@@ -19,6 +19,10 @@ class WorkerProcessManager(models.Manager["WorkerProcess"]):
         """Those heard of within the last 15 s, by the database's clock."""
         return self.filter(seen_at__gt=Now() - ALIVE_FOR)
 
+    def slots(self, queue: str) -> int:
+        """How many jobs of this queue those that are alive run at once."""
+        return sum(worker.concurrency for worker in self.alive() if queue in worker.queues)
+
 
 class WorkerProcess(models.Model):
     """A process that claims jobs, as it last reported itself.

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from celery import current_app
 from kombu.exceptions import OperationalError
 
-from jobs.running.queues import BATCH_QUEUE, WEBHOOK_QUEUE
+from jobs.queues import BATCH_QUEUE, WEBHOOK_QUEUE
 
 logger = logging.getLogger(__name__)
 

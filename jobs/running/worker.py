@@ -31,10 +31,10 @@ from jobs.batches import work
 from jobs.companions import companions
 from jobs.forgetting import retention
 from jobs.models import TranscriptionJob, WorkerProcess
+from jobs.queues import BATCH_QUEUE, ISOLATION_QUEUE, WEBHOOK_QUEUE
 from jobs.running import isolation, sweeper
 from jobs.running.execution import execute
 from jobs.running.leases import LeaseKeeper, keeper
-from jobs.running.queues import BATCH_QUEUE, ISOLATION_QUEUE, WEBHOOK_QUEUE
 from jobs.running.wakeups import serve_here
 from jobs.webhooks import deliverer
 from routing.breaker import breaker_of

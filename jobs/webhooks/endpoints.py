@@ -33,8 +33,8 @@ from jobs.models import (
 from jobs.models.audit import Action
 from jobs.models.delivery import receiver_of
 from jobs.models.endpoint import GIVEN_UP
+from jobs.queues import WEBHOOK_QUEUE
 from jobs.refusal import Refusal
-from jobs.running.queues import WEBHOOK_QUEUE
 from jobs.running.wakeups import wake
 
 logger = logging.getLogger(__name__)

@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
@@ -192,3 +193,16 @@ def test_renewing_tells_which_leases_are_lost():
     assert TranscriptionJob.objects.renew([token, lost_token], 600) == {lost_token}
     assert (fresh(held).lease_until - timezone.now()).total_seconds() > 500
     assert fresh(lost).lease_until is None
+
+
+@pytest.mark.postgresql
+@pytest.mark.django_db
+def test_a_clock_of_a_host_that_is_wrong_is_in_no_row(monkeypatch):
+    job = make_job()
+    right = timezone.now()
+    monkeypatch.setattr(timezone, "now", lambda: right + timedelta(hours=1))
+
+    assert TranscriptionJob.objects.claim_one(job, "here:1:1", 60)
+
+    stored = fresh(job)
+    assert stored.claimed_at == stored.started_at < right + timedelta(minutes=30)

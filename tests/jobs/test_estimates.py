@@ -129,3 +129,23 @@ def test_a_minute_costs_what_the_table_says(settings, prices, model, cost):
     found = cost_of(60, model)
 
     assert (None if found is None else str(found)) == cost
+
+
+def test_many_looks_go_through_what_is_queued_once(project_with_speed, django_assert_num_queries):
+    def look():
+        return time_for(60.0, 60.0, region_named("default"), DEFAULTS, 1)
+
+    first = look()
+    make_job(project=project_with_speed, duration=1000.0)
+
+    # Which workers are alive is asked each time.
+    with django_assert_num_queries(1):
+        assert look() == first
+
+
+@pytest.fixture
+def project_with_speed():
+    project = make_project()
+    transcribed_lately(project, speed=0.1)
+    a_worker(slots=1)
+    return project

@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from jobs.models import InvalidTransition, Priority, Status, TranscriptionJob
 from jobs.models.job import Ahead
-from jobs.running.queues import ISOLATION_QUEUE
+from jobs.queues import ISOLATION_QUEUE
 from tests.jobs.rows import QUEUE, ago, fresh, make_job, make_project, row
 
 pytestmark = pytest.mark.django_db
@@ -73,6 +73,16 @@ def test_an_illegal_move_is_refused_and_changes_nothing(move, status):
         MOVES[move](job)
 
     assert row(job) == before
+
+
+def test_a_lease_that_was_lost_before_is_not_lost_by_who_has_the_next():
+    stale = make_job(Status.RUNNING)
+    TranscriptionJob.objects.filter(pk=stale.pk).update(lease_token=uuid4(), lease_until=ago(1))
+
+    with pytest.raises(InvalidTransition):
+        stale.lose_lease()
+
+    assert fresh(stale).crashes == 0
 
 
 @pytest.mark.parametrize("move", HELD_MOVES)

@@ -6,9 +6,10 @@ import pytest
 from django.core.cache import cache
 from django.utils import timezone
 
+from jobs import speed
 from jobs.models import Attempt, AttemptOutcome, Status, WorkerProcess
 from jobs.models import job as job_module
-from jobs.speed import expected_end
+from jobs.speed import expected_end, recent_speed
 from tests.jobs.rows import QUEUE, ago, fresh, make_job, make_project
 
 pytestmark = pytest.mark.django_db
@@ -145,3 +146,20 @@ def test_what_is_not_in_line_has_no_end_to_expect(project, status):
     add_worker()
 
     assert seconds_until_done(make_job(status, project=project, options=MODEL, duration=60.0)) is None
+
+
+def test_whoever_asks_for_many_models_asks_the_database_once(project, django_assert_num_queries):
+    has_run(project)
+
+    with django_assert_num_queries(1):
+        assert recent_speed("default", MODEL) == pytest.approx((0.1, 0.1), rel=0.01)
+        for number in range(20):
+            assert recent_speed("default", {"model": f"guess-{number}"}) is None
+
+
+def test_only_the_last_attempts_are_looked_at(project, monkeypatch):
+    monkeypatch.setattr(speed, "LOOKED_AT", 2)
+    for took in (1000.0, 10.0, 10.0):
+        has_run(project, took=took)
+
+    assert recent_speed("default", MODEL) == pytest.approx((0.1, 0.1), rel=0.01)

@@ -10,9 +10,9 @@ from django.db import connection
 
 from jobs import lifecycle
 from jobs.models import Status, Transcript, TranscriptionJob
+from jobs.queues import ISOLATION_QUEUE
 from jobs.running import isolation
 from jobs.running.leases import LeaseKeeper
-from jobs.running.queues import ISOLATION_QUEUE
 from tests.conditions import wait_until
 from tests.jobs.rows import fresh, make_job, make_project, make_recording
 from tests.sandbox.sounds import wav

@@ -4,8 +4,8 @@ from time import monotonic
 import pytest
 from celery import current_app
 
+from jobs.queues import WEBHOOK_QUEUE
 from jobs.running import wakeups
-from jobs.running.queues import WEBHOOK_QUEUE
 from tests.conditions import wait_until
 from tests.jobs.rows import QUEUE
 

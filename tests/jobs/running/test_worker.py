@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from jobs import lifecycle
 from jobs.models import Status, TranscriptionJob, WorkerProcess
+from jobs.queues import ISOLATION_QUEUE, WEBHOOK_QUEUE
 from jobs.running import isolation, leases
 from jobs.running.leases import LeaseKeeper
-from jobs.running.queues import ISOLATION_QUEUE, WEBHOOK_QUEUE
 from jobs.running.worker import STUCK_EXIT_CODE, Worker
 from jobs.webhooks import deliverer
 from routing.transport import Call

@@ -395,6 +395,17 @@ def test_what_is_under_way_is_not_replayed(project, endpoint):
     assert refused.value.code == "under_way"
 
 
+def test_who_comes_back_too_late_settles_nothing_that_was_replayed(project, endpoint):
+    happen(project)
+    ((claimed,),) = Delivery.objects.claim(1, 60)
+    Delivery.objects.update(lease_until=ago(1))
+
+    endpoints.replay(Delivery.objects.get())
+
+    assert not claimed.give_up()
+    assert Delivery.objects.get().status == DeliveryStatus.PENDING
+
+
 def test_nothing_is_replayed_to_who_is_disabled(project, endpoint, receiver):
     delivery = fail_once(project, receiver, status=410)
     delivery.endpoint.refresh_from_db()
