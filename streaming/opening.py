@@ -16,6 +16,7 @@ from routing.regions import Region, regions_within
 from streaming import lifecycle
 from streaming.authentication import authenticate, check_origin
 from streaming.models import LiveSession
+from streaming.recorded import can_be_recorded
 from streaming.refusals import Refused, bad_request, too_many_requests, unavailable
 from streaming.rules.actions import AudioMark
 from streaming.rules.parameters import BadParameter, Terms, read
@@ -54,6 +55,8 @@ def opened(scope: Any) -> Opening:
 
 
 def _begun(scope: Any, terms: Terms, query: list[tuple[str, str]]) -> Opening:
+    if terms.record and not can_be_recorded(terms.encoding):
+        raise bad_request(f"Audio in {terms.encoding} cannot be recorded: leave record out.")
     caller = authenticate(scope, dict(query).get("project"))
     regions = regions_within(caller.project.residency)
     if not regions:

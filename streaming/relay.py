@@ -30,6 +30,7 @@ from streaming.lifecycle import Final, Moment, Progress
 from streaming.models import EndReason, Happening, NotHeld
 from streaming.opening import Opening
 from streaming.plain import Session
+from streaming.recorded import PART_SECONDS, Tape
 from streaming.refusals import Refused, not_found, too_many_requests, unavailable
 from streaming.rules import actions, events
 from streaming.rules.actions import Action, AudioMark
@@ -73,6 +74,7 @@ class Relay:
         self._moves: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._refused: Refused | None = None
         self._was_connected = False
+        self._tape = Tape(self._row.pk, self._row.epoch, self._mark.byte) if self._row.record else None
         client.report_to(self._from_client)
 
     @property
@@ -88,11 +90,12 @@ class Relay:
                 reading = self._tasks.create_task(self._client.read())
                 writing = self._tasks.create_task(self._client.write())
                 moving = self._tasks.create_task(self._make_moves())
+                taping = self._tasks.create_task(self._keep_audio())
                 self.happened(events.Opened())
                 reason = await self._over
                 with suppress(TimeoutError):
                     await asyncio.wait_for(asyncio.shield(writing), FAREWELL_SECONDS)
-                for task in (reading, writing, *self._connections.values()):
+                for task in (reading, writing, taping, *self._connections.values()):
                     task.cancel()
                 await self._moves.join()
                 moving.cancel()
@@ -150,6 +153,8 @@ class Relay:
         self.happened(event)
         if type(event) is events.ClientAudio:
             self._latency.heard(self._session.audio_seconds, self._loop.time())
+            if self._tape is not None:
+                self._tape.add(event.data)
 
     def _perform(self, action: Action) -> None:
         match action:
@@ -261,9 +266,22 @@ class Relay:
             finally:
                 self._moves.task_done()
 
+    async def _keep_audio(self) -> None:
+        while self._tape is not None:
+            await asyncio.sleep(PART_SECONDS)
+            await self._keep_tape()
+
+    async def _keep_tape(self) -> None:
+        if self._tape is not None:
+            try:
+                await self._tape.keep()
+            except (OSError, OperationalError, InterfaceError) as error:
+                logger.warning("Audio of %s is not kept yet: %s", self.session_id, type(error).__name__)
+
     async def _write_down(self, reason: actions.EndReason | None) -> None:
         """The last of it. What cannot be written is left to the sweeper, which finds nobody attending it."""
         try:
+            await self._keep_tape()
             await _patiently(partial(self._switchboard.write, self))
             if reason is None or reason is actions.EndReason.SUPERSEDED:
                 return

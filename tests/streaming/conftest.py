@@ -4,6 +4,7 @@ import pytest
 
 from jobs.models import ApiKey, Project
 from routing.regions import all_regions
+from tests.sandbox_process import SandboxProcess
 from tests.server_thread import ServerThread
 from tests.streaming.loopback import Loopback
 
@@ -32,6 +33,22 @@ def upstream(settings) -> Iterator[Callable[..., Loopback]]:
     yield start
     for provider in started:
         provider.__exit__()
+    all_regions.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def running_sandbox() -> Iterator[SandboxProcess]:
+    with SandboxProcess() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def sandbox(running_sandbox, settings) -> Iterator[SandboxProcess]:
+    """Scripted, in Deepgram's place, and without a memory of other tests."""
+    running_sandbox.reset()
+    settings.DEEPGRAM_BASE_URL = running_sandbox.url
+    all_regions.cache_clear()
+    yield running_sandbox
     all_regions.cache_clear()
 
 

@@ -4,11 +4,12 @@ import json
 from socket import SHUT_RDWR
 
 import pytest
+from django.core.files.storage import storages
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from jobs.models import ApiKey
-from streaming.models import FinalResult, LiveSession, State
+from streaming.models import AudioPart, FinalResult, LiveSession, State
 from tests.conditions import wait_until
 
 QUERY = "/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000&interim_results=true&tag=a&tag=b"
@@ -170,3 +171,32 @@ def test_what_a_client_has_seen_of_latency_is_kept_and_not_passed_on(live, upstr
 
     wait_until(lambda: LiveSession.objects.get().is_ended)
     assert LiveSession.objects.get().client_latency == figures
+
+
+def test_what_is_to_be_recorded_is_kept(live, upstream, credentials):
+    upstream(recogniser)
+    spoken = [bytes([number]) * 3200 for number in range(15)]
+
+    with connect(f"{live.url}{QUERY}&record=true", **credentials) as socket:
+        for audio in spoken:
+            socket.send(audio)
+        close_stream(socket)
+
+    wait_until(lambda: LiveSession.objects.get().is_ended)
+    kept = b""
+    for part in AudioPart.objects.all():
+        with storages["default"].open(part.stored_name) as stored:
+            kept += stored.read()
+    assert kept == b"".join(spoken)
+
+
+def test_packets_without_a_container_cannot_be_recorded(live, upstream, credentials):
+    upstream(recogniser)
+
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(f"{live.url}/v1/listen?model=nova-3&encoding=opus&record=true", **credentials),
+    ):
+        pass
+
+    assert refused.value.response.status_code == 400
