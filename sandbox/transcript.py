@@ -21,6 +21,8 @@ class Word:
     @property
     def bare(self) -> str:
         """The word as Deepgram gives it without formatting: lower case, no punctuation around it."""
+        if self.text.isalpha():  # Most are, and this costs a tenth.
+            return self.text.lower()
         return re.sub(r"^\W+|\W+$", "", self.text).lower() or self.text.lower()
 
 

@@ -185,7 +185,8 @@ class Connection:
             self._open_channels(len(pcm) if self._options.listen.multichannel else 1)
         self._samples += len(pcm[0]) // 2
         for channel, samples in zip(self._channels, pcm, strict=False):
-            await self._tell(channel, channel.hear(samples))
+            if events := channel.hear(samples):
+                await self._tell(channel, events)
 
     def _open_channels(self, count: int) -> None:
         self._messages.channels = count

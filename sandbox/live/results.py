@@ -1,7 +1,6 @@
 """Deepgram's live messages. Pure. The shapes are those of its AsyncAPI document (ListenV1)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -31,13 +30,11 @@ class Messages:
             self._metadata["extra"] = options.extra
 
     def results(self, channel: int, window: Window, words: Sequence[Word]) -> dict[str, Any]:
-        # Speakers are told apart by their turns, and anew on each connection, as Deepgram counts them.
-        speaker = window.utterance % SPEAKERS
-        words = as_asked([replace(word, speaker=speaker) for word in words], self.options)
+        words = as_asked(words, self.options)
         alternative: dict[str, Any] = {
             "transcript": text(words, self.options),
             "confidence": confidence(words),
-            "words": [self._word(word) for word in words],
+            "words": [self._word(word, window) for word in words],
         }
         if self.options.language == "multi":
             alternative["languages"] = ["en"] if words else []
@@ -93,7 +90,7 @@ class Messages:
             "description": description,
         }
 
-    def _word(self, word: Word) -> dict[str, Any]:
+    def _word(self, word: Word, window: Window) -> dict[str, Any]:
         result: dict[str, Any] = {
             "word": word.bare,
             "start": round(word.start, 3),
@@ -103,7 +100,8 @@ class Messages:
         if self.options.punctuate:
             result["punctuated_word"] = word.text
         if self.options.diarize:
-            result["speaker"] = word.speaker
+            # Speakers are told apart by their turns, and anew on each connection, as Deepgram counts them.
+            result["speaker"] = window.utterance % SPEAKERS
         if self.options.language == "multi":
             result["language"] = "en"
         return result

@@ -96,7 +96,10 @@ class Segments:
         for at, loud in self._ear.hear(pcm):
             self._advance(at, events)
             if loud:
-                if not self._speaking:
+                paused = (
+                    self._quiet_since is not None and at - self._quiet_since >= self._ear.hangover_seconds
+                )
+                if paused or not self._speaking:
                     events.append(SpeechStarted(at))
                 self._quiet_since = None
                 self._speaking = self._uttering = True

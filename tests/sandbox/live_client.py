@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -37,6 +37,12 @@ class LiveClient:
 
     async def tell(self, message: dict[str, Any]) -> None:
         await self.socket.send(json.dumps(message))
+
+    async def keep_alive(self, seconds: float) -> None:
+        """Says so, unless the server has closed, and lets time pass."""
+        with suppress(ConnectionClosed):
+            await self.tell(KEEP_ALIVE)
+        await asyncio.sleep(seconds)
 
     async def closed(self) -> tuple[int | None, str | None]:
         """Code and reason, once the server has closed; 1006 when it did so without a word."""

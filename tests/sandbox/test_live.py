@@ -9,7 +9,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from sandbox.engines.tones import said, spoken_words, text_of
-from tests.sandbox.live_client import CLOSE_STREAM, FINALIZE, KEEP_ALIVE, listening, transcribed
+from tests.sandbox.live_client import CLOSE_STREAM, FINALIZE, listening, transcribed
 from tests.sandbox_process import SandboxProcess
 
 TEXT = text_of(24)
@@ -19,8 +19,8 @@ SAID = " ".join(word.bare for word in spoken_words(TEXT))
 
 @pytest.fixture(scope="module")
 def impatient_sandbox():
-    """Closes silent connections after half a second."""
-    with SandboxProcess("--silence-seconds", "0.5", "--max-streams", "3", keys=["a-key"]) as sandbox:
+    """Closes silent connections soon."""
+    with SandboxProcess("--silence-seconds", "1.5", "--max-streams", "3", keys=["a-key"]) as sandbox:
         yield sandbox
 
 
@@ -157,21 +157,28 @@ async def test_silent_connection_is_closed(impatient_sandbox: SandboxProcess) ->
     assert client.messages[-1]["sha256"] == "incomplete"
 
 
-async def test_keepalive_keeps_only_streams_that_had_audio(impatient_sandbox: SandboxProcess) -> None:
-    async def seconds_open(audio: bytes) -> float:
-        async with listening(impatient_sandbox) as client:
-            begun = asyncio.get_running_loop().time()
-            await client.send(audio)
-            for _ in range(8):
-                await client.tell(KEEP_ALIVE)
-                await asyncio.sleep(0.15)
-                if client.socket.close_code:
-                    break
-            await client.closed()
-            return asyncio.get_running_loop().time() - begun
+async def test_keepalive_does_not_keep_a_stream_that_never_had_audio(
+    impatient_sandbox: SandboxProcess,
+) -> None:
+    async with listening(impatient_sandbox) as client:
+        async with asyncio.TaskGroup() as tasks:
+            closed = tasks.create_task(client.closed())
+            while not closed.done():
+                await client.keep_alive(0.2)
 
-    assert await seconds_open(b"") < 1.2
-    assert await seconds_open(bytes(320)) > 1.2
+        assert closed.result()[0] == 1011
+
+
+async def test_keepalive_keeps_a_stream_that_had_audio(impatient_sandbox: SandboxProcess) -> None:
+    async with listening(impatient_sandbox) as client:
+        await client.send(said("baba"))
+        for _ in range(16):
+            await client.keep_alive(0.2)
+        await client.send(said("bebe"))
+        await client.tell(CLOSE_STREAM)
+
+        assert await client.closed() == (1000, "")
+        assert client.text() == "baba bebe"
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,9 @@ def test_long_speech_is_cut_between_words() -> None:
         assert ear.cut(window.end, 1) == window.end
 
 
-def test_start_of_speech_is_told_once_per_utterance() -> None:
-    found = events(silence(1) + said("baba bebe") + silence(1) + said("bibi") + silence(1))
+@pytest.mark.parametrize("endpointing", [None, 0.01, 3.0])
+def test_start_of_speech_is_told_after_each_silence(endpointing: float | None) -> None:
+    found = events(silence(1) + said("baba bebe") + silence(1) + said("bibi") + silence(1), endpointing)
 
     started = [event.at for event in found if isinstance(event, SpeechStarted)]
     assert [round(at, 2) for at in started] == [1.0, 2.7]
