@@ -45,16 +45,16 @@ class SandboxChild:
         self._process = self._spawn()
         threading.Thread(target=self._keep, name="sandbox", daemon=True).start()
 
-    def wait_until_ready(self) -> bool:
-        """Whether it answers, within a minute. It accepts connections before, since the socket is there."""
+    def wait_until_ready(self) -> None:
+        """Until it answers, for a minute (CommandError). It accepts before, since the socket is there."""
         deadline = monotonic() + START_SECONDS
         while monotonic() < deadline and not self._stopping.wait(0.05):
             asking = HTTPConnection(HOST, settings.SANDBOX_PORT, timeout=START_SECONDS)
             with closing(asking), suppress(OSError, HTTPException):
                 asking.request("GET", "/sandbox/requests")
                 asking.getresponse()
-                return True
-        return False
+                return
+        raise CommandError(f"The sandbox does not answer after {START_SECONDS:.0f} s; its log is above.")
 
     def stop(self) -> None:
         self._stopping.set()

@@ -2,8 +2,12 @@ import os
 import subprocess
 import sys
 
+import pytest
+from django.core.management import CommandError
+
 from tests.environment import ROOT
 from tests.services.process import free_port
+from transcribe_project import sandbox_child
 from transcribe_project.sandbox_child import SandboxChild
 from transcribe_project.server import listen
 
@@ -37,7 +41,18 @@ def test_it_is_ready_when_it_answers(settings):
     settings.SANDBOX_PORT = free_port()
     child = SandboxChild()
     try:
-        assert child.wait_until_ready()
+        child.wait_until_ready()
     finally:
         child.stop()
     listen("127.0.0.1", settings.SANDBOX_PORT).close()
+
+
+def test_one_that_never_answers_is_told(settings, monkeypatch):
+    settings.SANDBOX_PORT = free_port()
+    monkeypatch.setattr(sandbox_child, "START_SECONDS", 0.0)
+    child = SandboxChild()
+    try:
+        with pytest.raises(CommandError, match="does not answer"):
+            child.wait_until_ready()
+    finally:
+        child.stop()

@@ -82,6 +82,17 @@ def test_what_cannot_be_transcribed_is_told_and_the_rest_goes_on(run, recording,
     assert "absent.wav: No such file" in done.stderr.replace("\n", "")
 
 
+def test_names_that_look_like_markup_are_printed_as_they_are(run, tmp_path):
+    letter = tmp_path / "[red]a[bold][" / "].txt"
+    letter.parent.mkdir()
+    letter.write_text("words")
+
+    done = run(str(letter))
+
+    assert done.returncode == 1
+    assert f"{letter}: " in done.stderr
+
+
 def test_an_unknown_option_is_named(run, recording):
     done = run(recording, "--option", "langauge=de")
 

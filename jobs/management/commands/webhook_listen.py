@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
+from rich.markup import escape
 from standardwebhooks import Webhook, WebhookVerificationError
 
 MOST_BYTES = 1 << 20
@@ -61,15 +62,19 @@ class Receiver:
             if self._webhook is not None:
                 self._webhook.verify(body, dict(headers))
         except WebhookVerificationError as error:
-            self._console.print(f"[red]refused[/] {headers.get('webhook-id', 'no webhook-id')}: {error}")
+            named = escape(headers.get("webhook-id", "no webhook-id"))
+            self._console.print(f"[red]refused[/] {named}: {error}")
             return 401
         known = "[green]verified[/]" if self._webhook else "[yellow]unverified[/]"
         try:
             message = json.loads(body)
         except ValueError:
-            self._console.print("[red]refused[/]: the body is not JSON")
+            message = None
+        if not isinstance(message, dict):
+            self._console.print("[red]refused[/]: the body is not a JSON object")
             return 400
-        self._console.print(f"{known} {message.get('type')} {headers.get('webhook-id')}")
+        told = escape(f"{message.get('type')} {headers.get('webhook-id')}")
+        self._console.print(f"{known} {told}")
         self._console.print_json(json.dumps(message))
         return self._pass_on(headers, body) if self._forward else 204
 
@@ -80,7 +85,7 @@ class Receiver:
                 self._forward or "", content=body, headers=passed, timeout=FORWARD_SECONDS, trust_env=False
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            self._console.print(f"[red]not forwarded[/]: {type(error).__name__}: {error}")
+            self._console.print(f"[red]not forwarded[/]: {type(error).__name__}: {escape(str(error))}")
             return 502
         self._console.print(f"forwarded: {answer.status_code}")
         return answer.status_code

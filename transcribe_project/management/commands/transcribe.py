@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.utils import timezone
 from rich.console import Console
+from rich.markup import escape
 
 from jobs import intake
 from jobs.audio.keeping import keep
@@ -77,19 +78,20 @@ class Command(BaseCommand):
             with received(path) as upload:
                 recording = keep(order.project, upload)
         except OSError as error:
-            self.console.print(f"[red]{source}[/]: {error.strerror}")
+            self._fail(source, error.strerror or str(error))
             return None
         except ProbeError as error:
-            self.console.print(f"[red]{source}[/]: {error.message}")
+            self._fail(source, error.message)
             return None
         return intake.submit(order, recording=recording)
 
     def _follow(self, source: str, job: TranscriptionJob, *, here: bool) -> bool:
         """Wait until the job has ended and tell how it goes; whether it has a transcript."""
         began, pause = timezone.now(), threading.Event()
-        with self.console.status(f"{source}: {job.status}") as line:
+        named = escape(source)
+        with self.console.status(f"{named}: {job.status}") as line:
             while not job.is_ended:
-                line.update(f"{source}: {job.status} {(timezone.now() - began).total_seconds():.0f} s")
+                line.update(f"{named}: {job.status} {(timezone.now() - began).total_seconds():.0f} s")
                 pause.wait(LOOK_SECONDS)
                 job.refresh_from_db()
                 if here and TranscriptionJob.objects.claim_one(job, keeper().name, settings.LEASE_SECONDS):
@@ -97,7 +99,11 @@ class Command(BaseCommand):
                     execute(job, keeper())
         took = (timezone.now() - began).total_seconds()
         if job.status == Status.COMPLETED:
-            self.console.print(f"[green]{source}[/]: {job.duration or 0:.1f} s of audio in {took:.1f} s")
+            self.console.print(f"[green]{named}[/]: {job.duration or 0:.1f} s of audio in {took:.1f} s")
             return True
-        self.console.print(f"[red]{source}[/]: {job.status}: {job.error_message} ({job.error_code})")
+        self._fail(source, f"{job.status}: {job.error_message} ({job.error_code})")
         return False
+
+    def _fail(self, source: str, why: str) -> None:
+        """What comes from outside may look like the console's markup."""
+        self.console.print(f"[red]{escape(source)}[/]: {escape(why)}")
