@@ -34,7 +34,7 @@ def _keys() -> list[Fernet]:
 
     The derived one is what there is before ENCRYPTION_KEYS is set; it stays, so that it can be set later.
     """
-    derived = base64.urlsafe_b64encode(hashlib.sha256(settings.SECRET_KEY.encode()).digest())
+    derived = base64.urlsafe_b64encode(hashlib.sha256(settings.SECRET_KEY.encode()).digest()).decode()
     return [Fernet(key) for key in (*settings.ENCRYPTION_KEYS, derived)]
 
 

@@ -14,12 +14,7 @@ def cost_of(seconds: float, model: str | None) -> Decimal | None:
 
     PRICES are per minute, by model; "default" is that of all others.
     """
-    prices = _prices()
-    price = prices.get(model or "", prices.get("default"))
+    price: Decimal | None = settings.PRICES.get(model or "", settings.PRICES.get("default"))
     if price is None:
         return None
     return (price * Decimal(str(seconds)) / 60).quantize(CENT_OF_A_CENT, ROUND_HALF_UP)
-
-
-def _prices() -> dict[str, Decimal]:
-    return {model: Decimal(str(price)) for model, price in settings.PRICES.items()}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
-from cryptography.fernet import Fernet
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.http.request import split_domain_port, validate_host
@@ -51,22 +50,6 @@ def regions_are_described(**_: Any) -> list[CheckMessage]:
 def thresholds_are_in_order(**_: Any) -> list[CheckMessage]:
     if settings.SYNC_MAX_SECONDS > settings.ASYNC_MIN_SECONDS:
         return [Error("SYNC_MAX_SECONDS is more than ASYNC_MIN_SECONDS.", id="transcribe.E005")]
-    return []
-
-
-@register
-def encryption_keys_are_keys(**_: Any) -> list[CheckMessage]:
-    try:
-        for key in settings.ENCRYPTION_KEYS:
-            Fernet(key)
-    except ValueError:
-        return [
-            Error(
-                "ENCRYPTION_KEYS holds something that is no Fernet key.",
-                hint="Make one with: openssl rand -base64 32 | tr +/ -_",
-                id="transcribe.E006",
-            )
-        ]
     return []
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
 import os
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import environ
+from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
-_WANTED = {int: "a whole number", float: "a number", json.loads: "JSON"}
+_WANTED = {int: "a whole number, 0 or more", float: "a number, 0 or more", json.loads: "JSON"}
 
 
 class Environment(environ.Env):  # type: ignore[misc]  # without types
@@ -21,15 +25,27 @@ class Environment(environ.Env):  # type: ignore[misc]  # without types
         self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, parse_default: bool = False
     ) -> Any:
         try:
-            return super().get_value(var, cast, default, parse_default)
+            value = super().get_value(var, cast, default, parse_default)
+            if cast in (int, float) and not 0 <= value < math.inf:
+                raise ValueError
         except ValueError:
             raise ImproperlyConfigured(f"{var} must be {_WANTED.get(cast, 'something else')}.") from None
+        return value
 
     def json_object(self, var: str) -> dict[str, Any]:
         value = self.json(var, default={})
         if not isinstance(value, dict):
             raise ImproperlyConfigured(f"{var} must be a JSON object.")
         return value
+
+    def prices(self, var: str) -> dict[str, Decimal]:
+        try:
+            found = {name: Decimal(str(price)) for name, price in self.json_object(var).items()}
+            if not all(0 <= price < math.inf for price in found.values()):
+                raise ArithmeticError
+        except ArithmeticError:
+            raise ImproperlyConfigured(f"{var} must be a JSON object of numbers, 0 or more.") from None
+        return found
 
     def json_named(self, var: str) -> list[dict[str, Any]]:
         """A list of objects, each with a name."""
@@ -59,3 +75,48 @@ class Environment(environ.Env):  # type: ignore[misc]  # without types
         except ValueError:
             pass
         raise ImproperlyConfigured("DATABASE_URL must look like postgres://user:password@host:5432/name.")
+
+    def redis_at(self, var: str) -> str:
+        """Of a Redis; empty if there is none."""
+        url = str(self.str(var, default=""))
+        if url and not _has_host(url, ("redis", "rediss")):
+            raise ImproperlyConfigured(f"{var} must look like redis://:password@host:6379/0.")
+        return url
+
+    def address(self, var: str, default: str) -> str:
+        """An http or https one, without a slash at its end."""
+        url = str(self.str(var, default=default))
+        if not _has_host(url, ("http", "https")):
+            raise ImproperlyConfigured(f"{var} must look like https://host.")
+        return url.rstrip("/")
+
+    def mail_at(self, var: str) -> dict[str, Any]:
+        """Django's settings for the mail server there; without one mail goes nowhere."""
+        try:
+            return dict(self.email_url(var, default="dummymail://"))
+        except (ValueError, ImproperlyConfigured):
+            raise ImproperlyConfigured(f"{var} must look like smtp+tls://user:password@host:587.") from None
+
+    def log_level(self, var: str) -> str:
+        level = str(self.str(var, default="INFO"))
+        if level not in logging.getLevelNamesMapping():
+            raise ImproperlyConfigured(f"{var} must be DEBUG, INFO, WARNING or ERROR.")
+        return level
+
+    def fernet_keys(self, var: str) -> list[str]:
+        keys = [str(key) for key in self.list(var, default=[])]
+        try:
+            for key in keys:
+                Fernet(key)
+        except ValueError:
+            make = "make one with: openssl rand -base64 32 | tr +/ -_"
+            raise ImproperlyConfigured(f"{var} holds something that is no Fernet key; {make}") from None
+        return keys
+
+
+def _has_host(url: str, schemes: tuple[str, ...]) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

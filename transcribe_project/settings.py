@@ -24,10 +24,10 @@ DATA_DIR = env.directory("DATA_DIR", default=BASE_DIR / "var")
 SECRET_KEY = env.str("SECRET_KEY", default="")
 SECRET_KEY_IS_GENERATED = not SECRET_KEY
 SECRET_KEY = SECRET_KEY or kept_secret(DATA_DIR / "secret_key")
-ENCRYPTION_KEYS = env.list("ENCRYPTION_KEYS", default=[])
+ENCRYPTION_KEYS = env.fernet_keys("ENCRYPTION_KEYS")
 DEBUG = env.bool("DEBUG", default=False)
 PORT = env.int("PORT", default=8000)
-PUBLIC_URL = env.str("PUBLIC_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
+PUBLIC_URL = env.address("PUBLIC_URL", default=f"http://127.0.0.1:{PORT}")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CORS_ALLOWED_ORIGINS = env.list("CORS_ALLOWED_ORIGINS", default=[])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[PUBLIC_URL])
@@ -35,7 +35,7 @@ TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=["127.0.0.1", "::1"])
 
 # Embedded or production
 DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
-REDIS_URL = env.str("REDIS_URL", default="")
+REDIS_URL = env.redis_at("REDIS_URL")
 EMBEDDED = not REDIS_URL
 
 INSTALLED_APPS = [
@@ -151,7 +151,7 @@ MAX_UPLOAD_BYTES = env.int("MAX_UPLOAD_BYTES", default=2 * 1024**3)
 # The provider
 DEEPGRAM_API_KEY = env.str("DEEPGRAM_API_KEY", default="")
 SANDBOX_PORT = env.int("SANDBOX_PORT", default=PORT + 1)
-DEEPGRAM_BASE_URL = env.str(
+DEEPGRAM_BASE_URL = env.address(
     "DEEPGRAM_BASE_URL",
     default="https://api.deepgram.com" if DEEPGRAM_API_KEY else f"http://127.0.0.1:{SANDBOX_PORT}",
 )
@@ -194,7 +194,7 @@ FETCH_DEADLINE_SECONDS = env.float("FETCH_DEADLINE_SECONDS", default=600)
 # Batches
 BATCH_MAX_ITEMS = env.int("BATCH_MAX_ITEMS", default=10_000)
 ARCHIVE_MAX_BYTES = env.int("ARCHIVE_MAX_BYTES", default=20 * 1024**3)
-PRICES = env.json_object("PRICES")
+PRICES = env.prices("PRICES")
 PRICE_CURRENCY = env.str("PRICE_CURRENCY", default="USD")
 
 # Live audio
@@ -206,7 +206,7 @@ WEBHOOK_CONCURRENCY = env.int("WEBHOOK_CONCURRENCY", default=10)
 WEBHOOK_LOG_DAYS = env.int("WEBHOOK_LOG_DAYS", default=30)
 
 # Mail: to operators, of webhook endpoints that were given up
-vars().update(env.email_url("EMAIL_URL", default="dummymail://"))
+vars().update(env.mail_at("EMAIL_URL"))
 EMAIL_TIMEOUT = 10
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="transcription@localhost")
 
@@ -261,7 +261,6 @@ SECURE_HSTS_SECONDS = int(timedelta(days=365).total_seconds()) if _tls else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _tls
 # Django's would name settings that are not ours; transcribe.W008 says what is.
 SILENCED_SYSTEM_CHECKS = [] if _tls else [f"security.W{number:03}" for number in (4, 8, 12, 16)]
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())
 
@@ -278,7 +277,7 @@ LOGGING = {
     },
     "filters": {"without_traceback": {"()": "transcribe_project.redaction.WithoutTraceback"}},
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
-    "root": {"handlers": ["stderr"], "level": env.str("LOG_LEVEL", default="INFO")},
+    "root": {"handlers": ["stderr"], "level": env.log_level("LOG_LEVEL")},
     "loggers": {
         # It logs whole URLs, which may be signed.
         "httpx": {"level": "WARNING"},

@@ -1,6 +1,7 @@
 """What is expected of audio before it is transcribed."""
 
 from datetime import timedelta
+from decimal import Decimal
 from uuid import uuid4
 
 import pytest
@@ -103,7 +104,7 @@ def test_what_is_queued_itself_does_not_go_before_itself():
 
 
 def test_an_estimate_tells_modes_region_and_cost(settings):
-    settings.PRICES = {"nova-3": 0.6}
+    settings.PRICES = {"nova-3": Decimal("0.6")}
 
     found = estimate(order(), [10.0, 59.0, 400.0])
 
@@ -117,14 +118,14 @@ def test_an_estimate_tells_modes_region_and_cost(settings):
     ("prices", "model", "cost"),
     [
         ({}, "nova-3", None),
-        ({"nova-2": 1}, "nova-3", None),
-        ({"nova-2": 1, "default": 2}, "nova-3", "2.0000"),
-        ({"nova-3": 0.0043}, "nova-3", "0.0043"),
-        ({"default": 0.1}, None, "0.1000"),
+        ({"nova-2": "1"}, "nova-3", None),
+        ({"nova-2": "1", "default": "2"}, "nova-3", "2.0000"),
+        ({"nova-3": "0.0043"}, "nova-3", "0.0043"),
+        ({"default": "0.1"}, None, "0.1000"),
     ],
 )
 def test_a_minute_costs_what_the_table_says(settings, prices, model, cost):
-    settings.PRICES = prices
+    settings.PRICES = {name: Decimal(price) for name, price in prices.items()}
 
     found = cost_of(60, model)
 

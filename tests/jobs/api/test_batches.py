@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import zipfile
+from decimal import Decimal
 
 import pytest
 from django.db import OperationalError
@@ -428,7 +429,7 @@ def test_the_estimate_of_what_remains_is_by_recent_speed_and_the_slots_there_are
 
 
 def test_an_estimate_tells_modes_cost_and_region_and_stores_nothing(api, settings):
-    settings.PRICES = {"default": 0.6}
+    settings.PRICES = {"default": Decimal("0.6")}
 
     response = post_json(api, {"durations": [30, 3600]}, "/api/v1/estimates/")
 

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from functools import partial
 
 import pytest
@@ -336,7 +337,7 @@ def test_a_batch_that_is_being_deleted_takes_no_job():
 
 @pytest.mark.django_db
 def test_a_tally_counts_jobs_and_audio(settings):
-    settings.PRICES = {"nova-3": 0.6, "default": 6}
+    settings.PRICES = {"nova-3": Decimal("0.6"), "default": Decimal("6")}
     batch = make_batch()
     add(batch, Status.COMPLETED, duration=60.0, options={"model": "nova-3"})
     add(batch, Status.QUEUED, duration=120.0, options={"model": "nova-2"})
@@ -354,7 +355,7 @@ def test_a_tally_counts_jobs_and_audio(settings):
 
 @pytest.mark.django_db
 def test_each_channel_of_several_is_paid_for(settings):
-    settings.PRICES = {"default": 1}
+    settings.PRICES = {"default": Decimal("1")}
     batch = make_batch()
     recording = make_recording(batch.project)
     type(recording).objects.update(channels=2)
