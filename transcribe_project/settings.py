@@ -335,6 +335,7 @@ UNFOLD = {
                     # The page to upload has an entry of its own.
                     _to("lyrics", "Jobs", "jobs_transcriptionjob_changelist") | {"active": _is_of_jobs},
                     _to("stacks", "Batches", "jobs_batch_changelist"),
+                    _to("cell_tower", "Live sessions", "streaming_livesession_changelist"),
                     _to("mic", "Recordings", "jobs_recording_changelist"),
                     _to("webhook", "Webhook endpoints", "jobs_webhookendpoint_changelist"),
                     _to("outbox", "Webhook deliveries", "jobs_delivery_changelist"),

@@ -1,0 +1,202 @@
+"""Live sessions in the admin: the list, and the page of one with what is being said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+)
+from django.shortcuts import get_object_or_404, render
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.http import content_disposition_header
+
+from jobs.admin.history import HistoryAdmin
+from jobs.admin.look import display
+from jobs.admin.wording import length
+from jobs.audio.downloads import make_harmless
+from jobs.audit import audited, record_read
+from jobs.models.audit import Action
+from jobs.transcripts.exports import FORMATS, to_txt
+from streaming import aftercare
+from streaming.models import Happening, LiveSession, State, TimelineEntry
+from streaming.transcript import transcript_of
+
+STATES: dict[str, str] = {
+    State.CONNECTING: "info",
+    State.LIVE: "success",
+    State.INTERRUPTED: "warning",
+    State.ENDED: "default",
+}
+HAPPENED = {
+    Happening.CONNECTED: "Connected to the provider",
+    Happening.CONNECTION_LOST: "Lost the provider's connection",
+    Happening.INTERRUPTED: "Its client is away",
+    Happening.RESUMED: "Its client came back",
+    Happening.GAP: "Not transcribed",
+    Happening.NOT_RECORDED: "Not recorded",
+}
+TIMELINE_SHOWN = 200
+SHOWN = ("p50", "p95", "p99")
+
+
+@admin.register(LiveSession)
+class LiveSessionAdmin(HistoryAdmin):
+    list_display = (
+        "labelled_state",
+        "begun",
+        "project",
+        "region",
+        "audio",
+        "late",
+        "reconnects",
+        "resumes",
+        "ending",
+    )
+    list_display_links = ("begun",)
+    list_filter = ("state", "reason", "created_at", "project")
+    list_select_related = ("project",)
+    sortable_by = ()
+    when_empty = "There are no live sessions yet: open the live page, or connect a program to /v1/listen."
+
+    # Columns
+
+    @display(description="state", label=STATES)
+    def labelled_state(self, session: LiveSession) -> str:
+        return session.state
+
+    @display(description="begun", ordering="id")
+    def begun(self, session: LiveSession) -> Any:
+        return session.created_at
+
+    @display(description="audio")
+    def audio(self, session: LiveSession) -> str:
+        return length(session.duration)
+
+    @display(description="p95 latency")
+    def late(self, session: LiveSession) -> str:
+        return milliseconds(session.latency.get("p95_ms"))
+
+    @display(description="resumes")
+    def resumes(self, session: LiveSession) -> int:
+        return session.epoch - 1
+
+    @display(description="how it ended")
+    def ending(self, session: LiveSession) -> str:
+        return session.get_reason_display()
+
+    # Pages
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        session = self.get_object(request, object_id)
+        if session is None:
+            messages.error(request, f"There is no live session {object_id} (any more).")
+            return HttpResponseRedirect(reverse("admin:streaming_livesession_changelist"))
+        record_read(Action.TRANSCRIPT_VIEWED, request, session)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"Live session of {session.created_at:%Y-%m-%d %H:%M}",
+            "opts": LiveSession._meta,
+            "may_delete": request.user.is_superuser,
+            "formats": [*FORMATS],
+            **_state(session),
+        }
+        return TemplateResponse(request, "admin/streaming/session.html", context)
+
+    def get_urls(self) -> list[URLPattern]:
+        own: list[tuple[str, str, Callable[..., HttpResponseBase]]] = [
+            ("state/", "state", state_partial),
+            ("transcript.<str:extension>", "transcript", transcript),
+            ("remove/", "remove", partial(_remove, self)),
+        ]
+        return [
+            path(
+                f"<uuid:session_id>/{route}",
+                self.admin_site.admin_view(view),
+                name=f"streaming_livesession_{name}",
+            )
+            for route, name, view in own
+        ] + super().get_urls()
+
+
+def state_partial(request: HttpRequest, session_id: UUID) -> HttpResponse:
+    """What changes while the session is not over; as jobs.admin.job_page has it."""
+    session = _found(session_id)
+    response = render(request, "admin/streaming/_session_state.html", _state(session))
+    response["X-Ended"] = "true" if session.is_ended else "false"
+    return response
+
+
+def transcript(request: HttpRequest, session_id: UUID, extension: str) -> HttpResponse:
+    """What was said so far, as a file."""
+    if extension not in FORMATS:
+        raise Http404
+    session = _found(session_id)
+    record_read(Action.TRANSCRIPT_EXPORTED, request, session, format=extension)
+    export = FORMATS[extension]
+    response = HttpResponse(export.write(transcript_of(session)), content_type=export.media_type)
+    named = f"live-{session.created_at:%Y%m%d-%H%M%S}.{extension}"
+    response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=named)
+    make_harmless(response)
+    return response
+
+
+def milliseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f} ms"
+
+
+def _remove(owner: LiveSessionAdmin, request: HttpRequest, session_id: UUID) -> HttpResponse:
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    if not request.user.is_superuser:
+        raise PermissionDenied
+    session = _found(session_id)
+    with audited(Action.STREAM_DELETED, request, session):
+        aftercare.delete(session)
+    messages.success(request, "Deleted.")
+    return HttpResponseRedirect(reverse("admin:streaming_livesession_changelist"))
+
+
+def _found(session_id: UUID) -> LiveSession:
+    return get_object_or_404(LiveSession.objects.select_related("project"), pk=session_id)
+
+
+def _state(session: LiveSession) -> dict[str, Any]:
+    entries = list(session.timeline.order_by("-at")[:TIMELINE_SHOWN])
+    return {
+        "session": session,
+        "colour": STATES[session.state],
+        "audio": length(session.duration),
+        "resumes": session.epoch - 1,
+        "text": to_txt(transcript_of(session)),
+        "latencies": [
+            (whose, measured["results"], [(name, milliseconds(measured[f"{name}_ms"])) for name in SHOWN])
+            for whose, measured in (("Ours", session.latency), ("In the browser", session.client_latency))
+            if measured
+        ],
+        "entries": [(entry.at, HAPPENED[Happening(entry.type)], _in_words(entry)) for entry in entries[::-1]],
+    }
+
+
+def _in_words(entry: TimelineEntry) -> str:
+    details = entry.details
+    if entry.type == Happening.GAP:
+        return f"{length(details.get('start'))} to {length(details.get('end'))}"
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in details.items() if value != "")
