@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 
 from jobs.forgetting.deletion import delete_events, delete_job
 from jobs.models import Project
-from streaming import lifecycle, news, recorded
+from streaming import holes, lifecycle, news, recorded
 from streaming.models import FinalResult, LiveSession, NotHeld
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ ERASED_AT_A_TIME = 100
 
 
 def sweep(stopping: Callable[[], bool]) -> None:
-    """Interrupt or end the sessions whose relay is gone, or whose client did not come back; then record."""
+    """Interrupt or end the sessions whose relay is gone or whose client stays away; fill holes; record."""
     for session in LiveSession.objects.lapsed().select_related("project")[:SWEPT_AT_A_TIME]:
         try:
             lifecycle.lapse(session)
@@ -32,6 +32,7 @@ def sweep(stopping: Callable[[], bool]) -> None:
         logger.warning("Nobody looks after live session %s: it is %s now.", session.pk, session.state)
         if stopping():
             return
+    holes.fill_those_left(stopping)
     recorded.make_recordings(stopping)
 
 
@@ -55,6 +56,7 @@ def erase(project: Project) -> Iterator[Counter[str]]:
     while ids := list(mine.values_list("pk", flat=True)[:ERASED_AT_A_TIME]):
         with transaction.atomic():
             recorded.discard(ids)
+            holes.discard(ids)
             LiveSession.objects.filter(pk__in=ids).delete()
         yield Counter(streams=len(ids))
 
@@ -72,6 +74,7 @@ def delete(session: LiveSession) -> None:
             delete_events([locked.event_id])
         job = locked.job
         recorded.discard([locked.pk])
+        holes.discard([locked.pk])
         locked.delete()
         if job is not None:
             delete_job(job)

@@ -448,3 +448,52 @@ class AudioPart(models.Model):
     @property
     def stored_name(self) -> str:
         return f"live/{self.session_id}/{self.epoch}-{self.offset}"
+
+
+class HoleQuerySet(models.QuerySet["Hole"]):
+    def due(self) -> HoleQuerySet:
+        """Those that nobody fills while their session is live any more, and that may be tried now."""
+        return self.filter(settled_at=None, run_at__lte=Now(), session__state=State.ENDED)
+
+
+class Hole(models.Model):
+    """A stretch of a session's audio that was left out live, to be transcribed by the batch path.
+
+    Its audio is stored until it is settled: its results are among the session's, or it is given up.
+    `results` are messages of type Results, as the batch path heard the whole of that audio.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    session = models.ForeignKey(LiveSession, on_delete=models.CASCADE, related_name="holes")
+    start = models.FloatField(help_text="seconds")
+    end = models.FloatField(help_text="seconds")
+    heard_from = models.FloatField(help_text="Where its audio begins, in seconds; it goes on after the end.")
+    size = models.PositiveIntegerField(help_text="bytes of audio")
+    attempts = models.PositiveIntegerField(default=0)
+    run_at = models.DateTimeField(db_default=Now())
+    results = models.JSONField(null=True)
+    settled_at = models.DateTimeField(null=True)
+
+    objects: ClassVar[HoleQuerySet] = HoleQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering = ("start",)
+        indexes = (
+            # HoleQuerySet.due
+            models.Index(fields=("run_at",), condition=Q(settled_at=None), name="hole_due"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.start:.3f} to {self.end:.3f} s of {self.session_id}"
+
+    @property
+    def stored_name(self) -> str:
+        return f"live/{self.session_id}/hole-{self.id}"
+
+    def begin(self, lease_seconds: float) -> bool:
+        """Try to fill it, and be the only one who does for so long; whether it was to be had."""
+        free = Hole.objects.filter(pk=self.pk, settled_at=None, run_at__lte=Now())
+        return bool(free.update(run_at=seconds_from_now(lease_seconds), attempts=F("attempts") + 1))
+
+    def put_off(self, seconds: float) -> None:
+        Hole.objects.filter(pk=self.pk).update(run_at=seconds_from_now(seconds))

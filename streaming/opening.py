@@ -14,9 +14,9 @@ from django.conf import settings
 
 from routing.regions import Region, regions_within
 from streaming import lifecycle
+from streaming.as_recording import can_be_recorded
 from streaming.authentication import authenticate, check_origin
 from streaming.models import LiveSession
-from streaming.recorded import can_be_recorded
 from streaming.refusals import Refused, bad_request, too_many_requests, unavailable
 from streaming.rules.actions import AudioMark
 from streaming.rules.parameters import BadParameter, Terms, read

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import logging
 import math
-import struct
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import groupby, repeat
-from typing import Any, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import groupby
+from typing import TypeAlias
 from uuid import UUID
 
 from django.core.files.base import ContentFile
@@ -28,9 +26,9 @@ from jobs.audio.received import InsufficientStorage, ReceivedFile, check_disk
 from jobs.forgetting.deletion import delete_if_unused
 from jobs.forgetting.files import remove
 from jobs.models import Chore, Recording, TranscriptionJob
-from jobs.transcripts.options import LIVE_ONLY, OPTIONS, InvalidOptions, validate
 from routing.regions import UnknownRegion
 from streaming import news
+from streaming.as_recording import header_for, raw_encoding, recording_options, silence_for
 from streaming.database import in_database
 from streaming.models import AudioPart, Happening, LiveSession, TimelineEntry
 
@@ -42,33 +40,6 @@ PART_SECONDS = 5.0
 MOST_KEPT_BACK = 16 * 1024**2
 CHORE = "recordings of live sessions"
 LEASE_SECONDS = 600.0
-SILENCE_BYTES = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """An encoding without a header: WAVE's number for it (RFC 2361), bytes of a sample, and silence."""
-
-    wave_format: int
-    sample_bytes: int
-    silence: bytes
-
-
-RAW = {
-    "linear16": Raw(1, 2, b"\0"),
-    "linear32": Raw(1, 4, b"\0"),
-    "alaw": Raw(6, 1, b"\xd5"),
-    "mulaw": Raw(7, 1, b"\xff"),
-}
-# Their packets come as messages, whose limits are lost where they are put together.
-NOT_RECORDED = frozenset({"opus", "speex", "g729", "amr-nb", "amr-wb"})
-# What the file's own header says, or what has no meaning for a file.
-_OF_THE_SOCKET = LIVE_ONLY | {"encoding", "sample_rate", "channels"}
-
-
-def can_be_recorded(encoding: str | None) -> bool:
-    """Whether `record=true` may be asked for; None is a container, which is kept as it is."""
-    return encoding not in NOT_RECORDED
 
 
 class Tape:
@@ -167,7 +138,7 @@ def _submitted(session: LiveSession) -> TranscriptionJob | None:
         return earlier
     order = intake.Order(
         project=session.project,
-        options=_options(session.options),
+        options=recording_options(session.options),
         mode="async",
         metadata={"stream": str(session.pk)},
         tags=session.tags,
@@ -216,19 +187,16 @@ def _stretches(parts: Iterable[AudioPart]) -> Iterator[Stretch]:
 
 
 def _put_together(session: LiveSession, stretches: list[Stretch]) -> ReceivedFile:
-    raw = RAW.get(str(session.options.get("encoding", "")))
     size = sum(size for _, size in stretches)
     check_disk(size)
-    ending = ".wav" if raw else ""
+    ending = ".wav" if raw_encoding(session.options) else ""
     file = ReceivedFile(f"live-{session.created_at:%Y%m%d-%H%M%S}{ending}")
     try:
-        if raw:
-            file.receive(_wave_header(raw, session.options, size))
+        file.receive(header_for(session.options, size))
         for part, length in stretches:
             stored = b"" if part is None else _read(part)[:length]
             file.receive(stored)
-            # In a container there is no silence: its decoder finds the next packet.
-            for silence in _silence(raw, length - len(stored)) if raw else ():
+            for silence in silence_for(session.options, length - len(stored)):
                 file.receive(silence)
         file.complete()
     except BaseException:
@@ -244,46 +212,3 @@ def _read(part: AudioPart) -> bytes:
     except FileNotFoundError:
         # Whoever kept it was killed between row and file.
         return b""
-
-
-def _silence(raw: Raw, size: int) -> Iterator[bytes]:
-    whole, rest = divmod(size, SILENCE_BYTES)
-    yield from repeat(raw.silence * SILENCE_BYTES, whole)
-    yield raw.silence * rest
-
-
-def _wave_header(raw: Raw, options: Mapping[str, Any], size: int) -> bytes:
-    """RIFF/WAVE; sizes of 4 GiB and more are written as unknown, as recorders do."""
-    channels, rate = _number(options, "channels", 1), _number(options, "sample_rate", 8000)
-    frame = raw.sample_bytes * channels
-    described = struct.pack(
-        "<HHIIHHH", raw.wave_format, channels, rate, rate * frame, frame, 8 * raw.sample_bytes, 0
-    )
-    told = min(size, 0xFFFFFFFF - 46)
-    return b"".join(
-        (
-            b"RIFF" + struct.pack("<I", told + 38) + b"WAVE",
-            b"fmt " + struct.pack("<I", len(described)) + described,
-            b"data" + struct.pack("<I", told),
-        )
-    )
-
-
-def _number(options: Mapping[str, Any], name: str, default: int) -> int:
-    try:
-        return max(1, int(options.get(name, default)))
-    except (TypeError, ValueError):
-        return default
-
-
-def _options(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a socket's parameters a recording's can take."""
-    known = {name: value for name, value in asked.items() if name in OPTIONS and name not in _OF_THE_SOCKET}
-    while True:
-        try:
-            return dict(validate(known))
-        except InvalidOptions as error:
-            # The provider took it live; of a recording it may not be asked.
-            if not known.keys() & error.errors.keys():
-                return dict(validate({}))
-            known = {name: value for name, value in known.items() if name not in error.errors}

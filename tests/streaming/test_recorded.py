@@ -193,7 +193,7 @@ def test_making_it_again_after_a_kill_comes_to_the_same(project, killed_after, m
         raise SystemExit
 
     with monkeypatch.context() as patched:
-        patched.setattr(recorded, "_finish" if killed_after == "job" else "_options", kill)
+        patched.setattr(recorded, "_finish" if killed_after == "job" else "recording_options", kill)
         with pytest.raises(SystemExit):
             recorded.make_recording(session)
     recorded.make_recording(session)
