@@ -72,6 +72,7 @@ class Remote:
 class Order:
     """What is asked for, beside the audio. `options` have been validated.
 
+    `callback_method`: POST or PUT, for a callback as Deepgram makes it (jobs.gateway.callbacks).
     `of_archive`: it comes of an archive that the batch had before it was sealed, and is let in.
     `deadline`: seconds within which it must be begun; JOB_DEADLINE_SECONDS if None.
     `patience`: seconds that the caller waits, from the making of the order; SYNC_DEADLINE_SECONDS at most.
@@ -83,6 +84,7 @@ class Order:
     region: str = ""
     priority: Priority = Priority.NORMAL
     callback_url: str = ""
+    callback_method: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     tags: list[str] = field(default_factory=list)
     deadline: float | None = None
@@ -266,6 +268,7 @@ def _planned(
         metadata=order.metadata,
         tags=order.tags,
         callback_url=order.callback_url,
+        callback_method=order.callback_method,
         mode=Mode.SYNC if choice.mode == "sync" else Mode.ASYNC,
         receipt=receipt(given, choice, region.name, REGION_REASONS[bool(order.region)])
         | {"duplicate_of": None},

@@ -44,6 +44,7 @@ class CallReport:
     request_id: str = ""
     error_code: str = ""
     error_message: str = ""
+    provider_code: str = ""
     outcome_unknown: bool = False
 
 
@@ -227,6 +228,7 @@ class _Held:
             request_id=report.request_id,
             error_code=report.error_code,
             error_message=report.error_message,
+            provider_code=report.provider_code,
             started_at=self.started_at or timezone.now(),
         )
         if self.job.recording_id is None:

@@ -88,6 +88,7 @@ READ_SECONDS = 1260.0
 CHUNK_BYTES = 256 * 1024
 MAX_MESSAGE = 1000
 MAX_REQUEST_ID = 100
+MAX_PROVIDER_CODE = 60
 MAX_ERROR_BYTES = 64 * 1024
 
 
@@ -97,6 +98,8 @@ class ProviderError(Exception):
     kind = ErrorKind.UNAVAILABLE
     retry_after: float | None = None
     outcome_unknown = False
+    # The provider's own name for the error, if it gave one.
+    provider_code = ""
 
     def __init__(
         self, code: str, message: str, *, request_id: str | None = None, status: int | None = None
@@ -415,6 +418,14 @@ _MAY_PASS = frozenset({408, 425, 429, 499})
 
 def _refusal(exchange: _Exchange, api_key: str) -> ProviderError:
     """What an answer other than 2xx means."""
+    error = _refused(exchange, api_key)
+    # The three names that Deepgram's shapes of errors have for it.
+    named = _text(_json_object(exchange.body), "err_code", "category", "error_code") or ""
+    error.provider_code = named.replace("\0", "")[:MAX_PROVIDER_CODE]
+    return error
+
+
+def _refused(exchange: _Exchange, api_key: str) -> ProviderError:
     status = exchange.status
     details = _json_object(exchange.body)
     request_id = exchange.request_id or _text(details, "request_id")

@@ -72,7 +72,7 @@ def fetch(job: TranscriptionJob, call: Call) -> Recording:
         with ReceivedFile() as file:
             with call.part(settings.FETCH_DEADLINE_SECONDS):
                 _download(job, file)
-            return stored(job.project_id, file, stored_as=job.lease_token)
+            return stored(job.project_id, file, stored_as=job.lease_token, options=job.options)
     except FetchFailed as error:
         failure = error
     except (ForbiddenURL, ProbeError, DeadlineExceeded, httpx.HTTPError, httpx.InvalidURL) as error:

@@ -60,8 +60,10 @@ def answer_for(job_id: UUID) -> Answer:
         if not job.is_ended:
             goes_on = f"The job takes longer and goes on. Its result will be that of /api/v1/jobs/{job_id}/."
             return refused(refusals.timed_out(goes_on), job_id, job_id, final=False)
-        attempt = job.history.filter(run=job.run).last()
+        attempt = last_attempt(job, job.run)
         request_id = (attempt and attempt.request_id) or str(job_id)
+        if job.status != Status.COMPLETED:
+            raise why_not(job.status, job.error_code, job.error_message, attempt)
         body = result_of(job, attempt)
     except TranscriptionJob.DoesNotExist:
         return refused(refusals.cancelled(), job_id, job_id)
@@ -72,11 +74,16 @@ def answer_for(job_id: UUID) -> Answer:
     return Answer(200, body, _headers(request_id, job_id), is_final=True)
 
 
+def last_attempt(job: TranscriptionJob, run: int) -> Attempt | None:
+    return job.history.filter(run=run).last()
+
+
 def result_of(job: TranscriptionJob, attempt: Attempt | None) -> bytes:
-    """The provider's bytes; Refused if there are none. `attempt`: the last of the job's run."""
-    if job.status != Status.COMPLETED:
-        raise _why_not(job, attempt)
-    transcript = job.transcripts.get(run=job.run, corrected_by=None)
+    """The provider's bytes of the run that this attempt completed; Refused if they are kept no longer."""
+    run = attempt.run if attempt else job.run
+    transcript = job.transcripts.filter(run=run, corrected_by=None).first()
+    if transcript is None:
+        raise Refused(404, "NOT_FOUND", "The transcript is kept no longer.")
     try:
         with storages["default"].open(transcript.answer) as file:
             return bytes(file.read())
@@ -84,10 +91,10 @@ def result_of(job: TranscriptionJob, attempt: Attempt | None) -> bytes:
         return _written_anew(job, transcript, attempt)
 
 
-def _why_not(job: TranscriptionJob, attempt: Attempt | None) -> Refused:
-    code, message = job.error_code, job.error_message
-    status = attempt.status_code if attempt else None
-    if job.status == Status.CANCELLED:
+def why_not(status: str, code: str, message: str, attempt: Attempt | None) -> Refused:
+    """The refusal that a job's end is, by its status and error. `attempt`: the last of its run."""
+    answered = attempt.status_code if attempt else None
+    if status == Status.CANCELLED:
         return refusals.cancelled()
     if code in NOT_ROUTABLE:
         return refusals.not_routable()
@@ -97,10 +104,11 @@ def _why_not(job: TranscriptionJob, attempt: Attempt | None) -> Refused:
         return refusals.corrupt_audio()
     if code in ("provider_timeout", "deadline_exceeded"):
         return refusals.timed_out(message)
-    if status == 503:
+    if answered == 503:
         return refusals.unavailable()
-    if code.startswith("provider_") and status is not None and status >= 400:
-        return Refused(status, CODE_OF_STATUS.get(status, "Bad Request"), message)
+    if attempt and answered and answered >= 400:
+        named = attempt.provider_code or CODE_OF_STATUS.get(answered, "Bad Request")
+        return Refused(answered, named, message)
     return refusals.failed_upstream(message)
 
 

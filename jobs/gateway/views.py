@@ -50,13 +50,14 @@ def listen(request: HttpRequest) -> HttpResponseBase:
         options=asked.options,
         tags=asked.tags,
         callback_url=asked.callback,
+        callback_method=asked.callback_method,
         respond_async=bool(asked.callback),
     )
     # Asked before anything is received.
     intake.check_room(key)
     intake.region_for(order)
     url = bodies.url_in(request)
-    recording = None if url else keep(key.project, bodies.receive(request))
+    recording = None if url else keep(key.project, bodies.receive(request), options=asked.options)
     job = intake.submit(order, recording=recording, url=url)
     if asked.callback:
         return _response(answers.accepted(job.pk))

@@ -38,6 +38,9 @@ class Attempt(models.Model):
     request_id = models.CharField(max_length=100, blank=True, help_text="The provider's.")
     error_code = models.CharField(max_length=60, blank=True)
     error_message = models.TextField(blank=True)
+    provider_code = models.CharField(
+        max_length=60, blank=True, default="", help_text="The provider's own name for the error."
+    )
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(db_default=Now())
 

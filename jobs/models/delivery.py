@@ -82,7 +82,7 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
             }
             # Whoever settles or deletes one has it locked.
             free = self.due().filter(pk__in=leases).select_for_update(skip_locked=True, of=("self",))
-            found = list(free.select_related("event__project", "endpoint").order_by("run_at"))
+            found = list(free.select_related("event__project", "event__job", "endpoint").order_by("run_at"))
             claimed: dict[UUID, list[Delivery]] = {}
             for delivery in found:
                 delivery.lease_token = leases[delivery.pk]

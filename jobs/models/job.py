@@ -76,6 +76,12 @@ class TranscriptionJob(models.Model):
     metadata = models.JSONField(default=dict, blank=True)
     tags = models.JSONField(default=list, blank=True)
     callback_url = models.URLField(max_length=2000, blank=True)
+    callback_method = models.CharField(
+        max_length=4,
+        blank=True,
+        default="",
+        help_text="Of a callback as Deepgram makes it; empty: the callback is a webhook.",
+    )
 
     # Where and when
     mode = models.CharField(max_length=5, choices=Mode, default=Mode.ASYNC)

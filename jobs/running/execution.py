@@ -230,6 +230,7 @@ def _after(error: ProviderError, job: TranscriptionJob, region: Region) -> Outco
         request_id=error.request_id or "",
         error_code=error.code,
         error_message=error.message,
+        provider_code=error.provider_code,
         outcome_unknown=error.outcome_unknown,
     )
     logger.info("Job %s: %s (%s)", job.pk, error.code, error.status)

@@ -19,6 +19,7 @@ from django.utils import timezone
 from standardwebhooks import Webhook
 
 from jobs.encryption import SecretUnreadable
+from jobs.gateway import callbacks
 from jobs.models import Delivery, DeliveryAttempt, Event, EventType
 from jobs.models.event import as_json
 from jobs.models.signing import Signing
@@ -60,7 +61,10 @@ class Outcome:
 
 
 def post(delivery: Delivery) -> Outcome:
-    """POST a delivery that is leased to the caller, once. Touches no database."""
+    """POST a delivery that is leased to the caller, once.
+
+    Touches no database, unless it is a callback as Deepgram makes it, which carries the result.
+    """
     log = DeliveryAttempt(delivery=delivery, number=delivery.attempts + 1, started_at=timezone.now())
     retry_after: float | None = None
     begun = monotonic()
@@ -68,11 +72,11 @@ def post(delivery: Delivery) -> Outcome:
         log.error, log.duration = "endpoint_disabled: it was disabled while this was on its way", 0.0
         return Outcome(delivery, log, None)
     try:
-        body = payload(delivery.event)
-        headers = signed_headers(delivery.event, body, delivery.signing)
+        method, body, extra = _message(delivery)
+        headers = {**signed_headers(delivery.event, body, delivery.signing), **extra}
         with (
             Call(ATTEMPT_SECONDS),
-            _client().stream("POST", delivery.url, content=body, headers=headers) as response,
+            _client().stream(method, delivery.url, content=body, headers=headers) as response,
         ):
             log.address = peer_address(response) or ""
             retry_after = parse_retry_after(response.headers.get("retry-after"), at_most=MOST_RETRY_AFTER)
@@ -99,6 +103,14 @@ def post(delivery: Delivery) -> Outcome:
 def _is_told_nothing(delivery: Delivery) -> bool:
     endpoint = delivery.endpoint
     return endpoint is not None and not endpoint.is_enabled and delivery.event.type != EventType.TEST
+
+
+def _message(delivery: Delivery) -> tuple[str, bytes, dict[str, str]]:
+    """Method, body, and headers beside the signature's."""
+    job = delivery.event.job
+    if delivery.endpoint_id is None and job is not None and job.callback_method:
+        return job.callback_method, callbacks.body_of(job, delivery.event), callbacks.headers_of(job)
+    return "POST", payload(delivery.event), {}
 
 
 def payload(event: Event) -> bytes:

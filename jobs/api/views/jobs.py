@@ -204,7 +204,7 @@ class JobViewSet(ScopedViewSet):
     def _recording(self, project: Project, asked: dict[str, Any]) -> Recording | None:
         """What is submitted, kept; None if it is still to be fetched."""
         if asked.get("file") is not None:
-            return keep(project, asked["file"])
+            return keep(project, asked["file"], options=asked["options"])
         if asked.get("upload"):
             usable = Upload.objects.usable().select_related("recording")
             return uploads.finish(get_object_or_404(usable, project=project, pk=asked["upload"]))

@@ -58,6 +58,25 @@ def test_audio_of_any_content_type_and_in_chunks_is_taken(client):
     assert len({job.recording.sha256 for job in TranscriptionJob.objects.all()}) == 1
 
 
+def test_raw_audio_is_what_its_options_say(client, worker):
+    samples = wav(3)[44:]
+    raw = "/v1/listen?model=nova-3&encoding={}&sample_rate=16000"
+
+    pcm = client.post(raw.format("linear16"), content=samples)
+    opus = client.post(raw.format("opus"), content=samples)
+
+    assert pcm.json()["metadata"]["duration"] == 3.0
+    # Of which the provider may think as it likes.
+    assert opus.headers["Transcription-Job"]
+    second, first = TranscriptionJob.objects.all()
+    assert (first.mode, first.duration, first.recording.codec) == ("sync", 3.0, "linear16")
+    assert (second.mode, second.recording.duration, second.receipt["rule"]) == (
+        "async",
+        None,
+        "unknown_duration",
+    )
+
+
 def test_a_long_recording_goes_through_the_queue_while_the_connection_is_held(client, worker, settings):
     settings.ASYNC_MIN_SECONDS = 2
 
