@@ -29,12 +29,12 @@ from streaming.latency import REPORT, LatencyMeter, reported
 from streaming.lifecycle import Final, Moment, Progress
 from streaming.models import EndReason, Happening, NotHeld
 from streaming.opening import Opening
-from streaming.plain import Session
 from streaming.recorded import PART_SECONDS, Tape
 from streaming.refusals import Refused, not_found, too_many_requests, unavailable
 from streaming.rules import actions, events
 from streaming.rules.actions import Action, AudioMark
 from streaming.rules.events import Event
+from streaming.rules.session import Session
 from streaming.switchboard import switchboard
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,12 @@ class Relay:
         self._opening = opening
         self._row = opening.row
         self._client = client
-        self._session = Session(opening.terms, identity=opening.identity, resumed=opening.resumed)
+        self._session = Session(
+            opening.terms,
+            identity=opening.identity,
+            resumed=opening.resumed,
+            created_at=opening.row.created_at,
+        )
         self._latency = LatencyMeter()
         self._seen_by_client: dict[str, float] | None = None
         self._switchboard = switchboard()
@@ -64,7 +69,8 @@ class Relay:
         self._alarm: asyncio.TimerHandle | None = None
         self._connections: dict[int, asyncio.Task[None]] = {}
         self._upstream: ClientConnection | None = None
-        self._connection = opening.resumed.connection if opening.resumed else 0
+        # Audio in a container cannot be understood without its header, nor by another relay.
+        self._needs_prelude = bool(opening.identity) and not opening.terms.encoding and not opening.resumed
         # To be stored
         resumed_at = opening.resumed
         self._seq = resumed_at.seq if resumed_at else 0
@@ -131,7 +137,7 @@ class Relay:
             acked_seconds=mark.seconds,
             last_seq=last.seq if last else self._seq,
             duration=self._session.audio_seconds,
-            connections=self._connection,
+            connections=self._session.connection,
             reconnects=self._session.reconnects,
             finals=[final for final, _ in finals],
             moments=list(self._moments),
@@ -155,6 +161,9 @@ class Relay:
             self._latency.heard(self._session.audio_seconds, self._loop.time())
             if self._tape is not None:
                 self._tape.add(event.data)
+            if self._needs_prelude and self._session.prelude:
+                self._needs_prelude = False
+                self._move(lifecycle.keep_prelude, self._row, self._session.prelude)
 
     def _perform(self, action: Action) -> None:
         match action:
@@ -182,7 +191,6 @@ class Relay:
                 self._refused = _refusal(status, message)
                 self._client.refuse(self._refused)
             case actions.Connect(connection, after, failures):
-                self._connection = connection
                 region = self._opening.regions[failures // FAILURES_PER_REGION % len(self._opening.regions)]
                 task = self._tasks.create_task(self._listen(connection, region, after))
                 self._connections[connection] = task

@@ -9,7 +9,9 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.http11 import Response
 from websockets.sync.client import connect
 
-QUERY = "/v1/listen?model=nova-3&interim_results=true"
+from tests.streaming.loopback import echo
+
+QUERY = "/v1/listen?model=nova-3&interim_results=true&encoding=linear16&sample_rate=16000"
 
 
 @pytest.fixture
@@ -22,11 +24,11 @@ def test_messages_pass_as_they_are_in_their_order(live, upstream, credentials):
 
     with connect(live.url + QUERY, **credentials) as socket:
         socket.send(b"\x00\x01")
-        socket.send('{"type": "KeepAlive"}')
-        socket.send(b"\xff" * 3)
+        socket.send('{"type": "Finalize"}')
+        socket.send(b"\xff" * 4)
         received = [socket.recv(timeout=5) for _ in range(3)]
 
-    assert received == ["audio 0001", 'text {"type": "KeepAlive"}', "audio ffffff"]
+    assert received == ["audio 0001", 'text {"type": "Finalize"}', "audio ffffffff"]
 
 
 def test_the_providers_request_id_is_the_sessions(live, upstream, credentials):
@@ -72,14 +74,34 @@ def test_other_addresses_have_no_socket(live, credentials, path):
     assert json.loads(refused.value.response.body)["err_code"] == "NOT_FOUND"
 
 
-@pytest.mark.parametrize(("code", "reason"), [(1011, "NET-0001"), (1008, "DATA-0000")])
-def test_the_provider_closes_with_a_code_and_a_reason(live, upstream, credentials, code, reason):
+def test_audio_that_the_provider_cannot_decode_ends_the_session_as_it_ends_the_providers(
+    live, upstream, credentials
+):
     async def script(socket):
-        await socket.close(code, reason)
+        await socket.recv()
+        await socket.close(1008, "DATA-0000")
 
     upstream(script)
 
     with connect(live.url + QUERY, **credentials) as socket, pytest.raises(ConnectionClosedError) as closed:
+        socket.send(b"\x00\x01")
         socket.recv(timeout=5)
 
-    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (code, reason)
+    assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (1008, "DATA-0000")
+
+
+def test_a_connection_that_the_provider_gives_up_is_replaced_without_a_word(live, upstream, credentials):
+    async def script(socket):
+        if len(provider.requests) == 1:
+            await socket.recv()
+            await socket.close(1011, "NET-0001")
+        else:
+            await echo(socket)
+
+    provider = upstream(script)
+
+    with connect(live.url + QUERY, **credentials) as socket:
+        socket.send(bytes(6400))
+        # The same again, in whatever pieces.
+        assert set(socket.recv(timeout=10).removeprefix("audio ")) == {"0"}
+        assert socket.response.headers["dg-request-id"] == "request-1"
