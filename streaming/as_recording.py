@@ -41,7 +41,7 @@ def can_be_recorded(encoding: str | None) -> bool:
 
 def raw_encoding(options: Mapping[str, Any]) -> Raw | None:
     """None for a container."""
-    return RAW.get(str(options.get("encoding", "")))
+    return RAW.get(str(options.get("encoding", "")).lower())
 
 
 def silence_for(options: Mapping[str, Any], size: int) -> Iterator[bytes]:
