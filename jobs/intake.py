@@ -35,6 +35,7 @@ from jobs.running import sync
 from jobs.running.leases import keeper
 from jobs.running.wakeups import wake
 from jobs.speed import estimated_seconds
+from routing.breaker import breaker_of
 from routing.modes import Choice, Conditions, RequestedMode, Thresholds, choose_mode, receipt
 from routing.regions import Region, UnknownRegion, choose_region
 
@@ -178,6 +179,9 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
     patience = order.waits
     with sync.Slot(wait=patience if order.mode == "sync" else 0.0, wanted=order.mode != "async") as slot:
         job = _planned(order, region, duration, patience, slot_free=slot.is_taken)
+        if job.mode == Mode.SYNC and not breaker_of(region.name).admits():
+            # Workers leave the region alone as well: it waits in the queue until that is over.
+            job = _planned(order, region, duration, patience, slot_free=False)
         job.recording, job.url = recording, url
         job.receipt["duplicate_of"] = _duplicate_of(recording)
         # Also of one that runs here: should it go back to the queue, this is its place.

@@ -24,10 +24,6 @@ class Breaker:
         self._opened_at = 0.0
         self._next_probe_at: float | None = None
 
-    @property
-    def is_closed(self) -> bool:
-        return self._next_probe_at is None
-
     def open(self, seconds: float) -> None:
         """Let nothing through for `seconds`."""
         with self._changed:

@@ -25,8 +25,8 @@ class Conditions:
 
     `duration`: seconds of audio as measured, None if unknown (a remote URL). `estimate`: seconds that
     transcribing it should take, by recent speed. `patience`: seconds that the caller waits at most.
-    `slot_free`: a sync slot of this process is free. `respond_async`: the caller prefers not to wait
-    (RFC 7240, `Prefer: respond-async`).
+    `slot_free`: a sync slot of this process is free, and the region is not left alone. `respond_async`: the
+    caller prefers not to wait (RFC 7240, `Prefer: respond-async`).
     """
 
     requested: RequestedMode
@@ -53,7 +53,7 @@ def choose_mode(given: Conditions, thresholds: Thresholds) -> Choice:
         return Choice(
             "async",
             "no_slot",
-            "Every slot for waiting callers stayed taken, so it went to the queue.",
+            "No call could be made for a waiting caller in time, so it went to the queue.",
             ("sync",),
         )
     if given.requested != "auto":
@@ -68,7 +68,10 @@ def choose_mode(given: Conditions, thresholds: Thresholds) -> Choice:
         return Choice("async", "long", f"{given.duration:.1f} s is over {thresholds.async_min:g} s.")
     if not given.slot_free:
         return Choice(
-            "async", "no_slot", "Every slot for waiting callers is taken, so it goes to the queue.", ("sync",)
+            "async",
+            "no_slot",
+            "No call can be made for a waiting caller now, so it goes to the queue.",
+            ("sync",),
         )
     if given.duration < thresholds.sync_max:
         return Choice(

@@ -160,9 +160,6 @@ def _reading() -> Iterator[None]:
         raise ArchiveRefused("corrupt_archive", f"It is damaged: {error}"[:200]) from None
 
 
-# ZIP: a directory at the end, and entries at any place
-
-
 class _BoundedReads(io.RawIOBase):
     """A file of which `most` bytes can be read at a time, whatever a directory claims to have."""
 
@@ -230,9 +227,6 @@ def _refusal_of_zipped(info: zipfile.ZipInfo, limits: Limits) -> EntryRefused | 
     if info.file_size > RATIO_FROM_BYTES and info.file_size > RATIO * info.compress_size:
         return EntryRefused("suspicious_ratio", SUSPICIOUS)
     return _refusal_of(info.filename, info.file_size, limits)
-
-
-# tar: one entry after the other
 
 
 class _Forward(io.RawIOBase):
@@ -314,9 +308,6 @@ def _refusal_of_tarred(info: tarfile.TarInfo, limits: Limits) -> EntryRefused | 
     if not info.isreg() or info.issparse():
         return _not_a_file()
     return _refusal_of(info.name, info.size, limits)
-
-
-# Both
 
 
 def _counted(content: IO[bytes], limits: Limits) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from jobs import lifecycle
 from jobs.batches.completion import seal
 from jobs.forgetting.deletion import close_archives, delete_batch, delete_job
 from jobs.models import Batch, BatchMove, InvalidTransition, Status, TranscriptionJob
+from jobs.models.state import AudioDeleted
 from jobs.queues import BATCH_QUEUE
 from jobs.running.wakeups import wake
 from routing.regions import UnknownRegion
@@ -88,7 +89,7 @@ def move_some(batch: Batch) -> bool:
 def _try(move: Callable[[TranscriptionJob], object], job: TranscriptionJob) -> None:
     try:
         move(job)
+    except (AudioDeleted, UnknownRegion) as error:
+        logger.warning("Job %s of batch %s cannot be requeued: %s", job.pk, job.batch_id, error)
     except InvalidTransition:
         logger.info("Job %s of batch %s moved by itself meanwhile.", job.pk, job.batch_id)
-    except UnknownRegion as error:
-        logger.warning("Job %s of batch %s cannot be requeued: %s", job.pk, job.batch_id, error)

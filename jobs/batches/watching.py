@@ -153,8 +153,6 @@ class Watch:
                 raise FileNotFoundError(found.name)
             return keep(self._order.project, file, recording_id)
 
-    # The files
-
     def _names(self, below: str = "") -> Iterator[str]:
         directories, files = self._storage.listdir(below)
         for name in sorted(files):

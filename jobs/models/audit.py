@@ -95,7 +95,7 @@ class AuditEntry(models.Model):
         indexes = (
             # The API's list
             models.Index(fields=("project", "-id"), name="audit_of_project"),
-            # audit.record_hourly, and what happened to this
+            # audit.record_read, and what happened to this
             models.Index(fields=("object_id", "-id"), name="audit_of_object"),
             # retention: what is old
             models.Index(fields=("at",), name="audit_at"),

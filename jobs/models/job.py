@@ -231,15 +231,13 @@ class TranscriptionJob(models.Model):
             raise NotInLine(self)
         self.priority, self.start_tag = priority, start_tag
 
-    # Moves of whoever holds the lease
-
     def attach(self, recording: Recording) -> None:
         """Take what was fetched from the job's URL for its recording. It goes on running."""
         held = TranscriptionJob.objects.filter(
             pk=self.pk, status=Status.RUNNING, lease_token=self.lease_token
         )
         if not held.update(recording=recording, duration=recording.duration):
-            raise InvalidTransition(self, Status.RUNNING)
+            raise InvalidTransition.into(self, Status.RUNNING)
         self.recording, self.duration = recording, recording.duration
 
     def complete(self, duration: float | None) -> None:
@@ -286,8 +284,6 @@ class TranscriptionJob(models.Model):
         self._enter_held(
             Status.DEAD, error_code="killed_its_worker", error_message=message, finished_at=Now()
         )
-
-    # Moves of others
 
     def lose_lease(self) -> None:
         """Nobody renewed the lease: queue again, in isolation if that has happened before.
@@ -347,7 +343,7 @@ class TranscriptionJob(models.Model):
         row = TranscriptionJob.objects.filter(still or Q(), pk=self.pk, status__in=ENTERED_FROM[status])
         moved = row.update(status=status, lease_token=None, lease_until=None, worker="", **fields)
         if not moved:
-            raise InvalidTransition(self, status)
+            raise InvalidTransition.into(self, status)
         self.status = status
         for name, value in fields.items():
             if hasattr(value, "resolve_expression"):

@@ -67,13 +67,15 @@ class InvalidTransition(Refusal):
 
     status = 409
 
-    def __init__(self, job: TranscriptionJob, status: Status) -> None:
+    def __init__(self, message: str, code: str = "invalid_transition") -> None:
+        super().__init__(code, message)
+
+    @classmethod
+    def into(cls, job: TranscriptionJob, status: Status) -> InvalidTransition:
         allowed, rule = MOVES_OF_PEOPLE.get(status, (tuple(Status), ""))
         if job.status in allowed:
-            message = f"Job {job.pk} cannot become {status}: it ended or is another's by now."
-        else:
-            message = f"The job is {job.status}; {rule}."
-        super().__init__("invalid_transition", message)
+            return cls(f"Job {job.pk} cannot become {status}: it ended or is another's by now.")
+        return cls(f"The job is {job.status}; {rule}.")
 
 
 class AudioDeleted(InvalidTransition):
@@ -81,7 +83,7 @@ class AudioDeleted(InvalidTransition):
 
     def __init__(self, job: TranscriptionJob) -> None:
         message = f"The audio of job {job.pk} was deleted after its project's audio_days."
-        Refusal.__init__(self, "audio_deleted", message)
+        super().__init__(message, "audio_deleted")
 
 
 class NotInLine(InvalidTransition):
@@ -89,4 +91,4 @@ class NotInLine(InvalidTransition):
 
     def __init__(self, job: TranscriptionJob) -> None:
         rule = "only one that is queued or waits can change its priority"
-        Refusal.__init__(self, "invalid_transition", f"The job is {job.status}; {rule}.")
+        super().__init__(f"The job is {job.status}; {rule}.")

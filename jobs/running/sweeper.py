@@ -49,7 +49,7 @@ def reclaim_from_the_dead() -> None:
 
 
 def _each(jobs: QuerySet[TranscriptionJob], move: Callable[[TranscriptionJob], None]) -> None:
-    for job in jobs.select_related("project")[:AT_A_TIME]:
+    for job in jobs[:AT_A_TIME]:
         try:
             move(job)
         except InvalidTransition:

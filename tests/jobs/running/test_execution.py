@@ -375,8 +375,9 @@ def test_a_region_that_refuses_everybody_is_left_alone(claimed, leases, provider
 
 def test_an_answer_closes_the_breaker_again(claimed, leases, provider):
     job = claimed()
-    breaker_of("default").open(0)
+    breaker = breaker_of("default")
+    breaker.open(0)
 
     execute(job, leases)
 
-    assert breaker_of("default").is_closed
+    assert [breaker.admits(), breaker.admits()] == [True, True]

@@ -12,6 +12,7 @@ from jobs.audio.received import ReceivedFile
 from jobs.models import TranscriptionJob
 from jobs.running import sync
 from jobs.transcripts.options import DEFAULTS
+from routing.breaker import breaker_of
 from tests.conditions import wait_until
 from tests.jobs.rows import make_job, make_project
 from tests.sandbox.sounds import wav
@@ -53,6 +54,24 @@ def test_a_caller_waits_for_a_slot_and_for_the_job_no_longer_than_once(submit, p
 
     assert monotonic() - begun < 3.8
     assert (job.mode, job.receipt["mode"], job.receipt["rule"]) == ("async", "async", "no_slot")
+
+
+@pytest.mark.parametrize("mode", ["auto", "sync"])
+def test_a_region_that_is_left_alone_is_called_for_no_caller_either(submit, provider, mode):
+    breaker_of("default").open(60)
+
+    _, job = submit(mode=mode, patience=2)
+
+    assert (job.status, job.mode, job.receipt["rule"]) == ("queued", "async", "no_slot")
+    assert provider.requests()["total"] == 0
+
+
+def test_what_goes_to_the_queue_anyway_is_no_probe(submit):
+    breaker_of("default").open(0)
+
+    submit(mode="async")
+
+    assert breaker_of("default").admits()
 
 
 def test_no_connection_is_held_while_waiting_for_a_slot(one_slot, monkeypatch):
