@@ -9,6 +9,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
+from tempfile import SpooledTemporaryFile
 
 from django.db import connection
 from django.http import StreamingHttpResponse
@@ -19,6 +20,8 @@ from jobs.models import Batch, Status, TranscriptionJob
 from jobs.transcripts.exports import FORMATS
 
 READ_AT_A_TIME = 200
+READ_CHARACTERS = 1 << 16
+ROWS_IN_MEMORY = 1 << 20
 MANIFEST = "manifest.csv"
 COLUMNS = ("number", "id", "name", "status", "file", "seconds", "error", "tags", "metadata", "created_at")
 _NOT_IN_NAMES = re.compile(r"[^\w-]+")
@@ -59,32 +62,31 @@ class _Pipe(io.RawIOBase):
 
 def _parts(batch: Batch, formats: Sequence[str]) -> Iterator[bytes]:
     pipe = _Pipe()
-    # Not to be sought in: what its entries' sizes are stands behind each of them.
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as bundle:
+    with (
+        SpooledTemporaryFile(ROWS_IN_MEMORY, "w+", encoding="utf-8", newline="") as rows,
+        # Not to be sought in: what its entries' sizes are stands behind each of them.
+        zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as bundle,
+    ):
+        # For spreadsheets, which would else take it for some other encoding.
+        rows.write("\N{ZERO WIDTH NO-BREAK SPACE}")
+        write = csv.writer(rows).writerow
+        write(COLUMNS)
         for number, job in _numbered(batch):
-            if job.status != Status.COMPLETED:
-                continue
-            transcript = job.transcripts.last()
+            transcript = job.transcripts.last() if job.status == Status.COMPLETED else None
             # Whoever reads slowly has no connection of the database's meanwhile.
             connection.close()
+            # With the job as it is in the bundle, whatever becomes of it while that is read.
+            write(_row(number, job, has_file=transcript is not None))
             if transcript is None:
                 continue
             for extension in formats:
                 bundle.writestr(f"{_stem(number, job)}.{extension}", FORMATS[extension].write(transcript))
                 yield pipe.take()
+        rows.seek(0)
         with bundle.open(MANIFEST, "w") as manifest:
-            rows = io.StringIO()
-            # For spreadsheets, which would else take it for some other encoding.
-            rows.write("\N{ZERO WIDTH NO-BREAK SPACE}")
-            write = csv.writer(rows).writerow
-            write(COLUMNS)
-            for number, job in _numbered(batch):
-                write(_row(number, job))
-                manifest.write(rows.getvalue().encode())
-                rows.seek(0)
-                rows.truncate()
+            while part := rows.read(READ_CHARACTERS):
+                manifest.write(part.encode())
                 yield pipe.take()
-    connection.close()
     yield pipe.take()
 
 
@@ -102,13 +104,13 @@ def _numbered(batch: Batch) -> Iterator[tuple[int, TranscriptionJob]]:
         after = page[-1].pk
 
 
-def _row(number: int, job: TranscriptionJob) -> tuple[str, ...]:
+def _row(number: int, job: TranscriptionJob, *, has_file: bool) -> tuple[str, ...]:
     return (
         str(number),
         str(job.pk),
         _cell(job.recording.filename if job.recording and job.recording.filename else job.url),
         job.status,
-        _stem(number, job) if job.status == Status.COMPLETED else "",
+        _stem(number, job) if has_file else "",
         "" if job.duration is None else f"{job.duration:.3f}",
         _cell(f"{job.error_code}: {job.error_message}" if job.error_code else ""),
         _cell(", ".join(map(str, job.tags))),

@@ -1,5 +1,6 @@
 """The ZIP of a batch: whole, and no larger in memory than one transcript."""
 
+import csv
 import io
 import tracemalloc
 import zipfile
@@ -91,3 +92,18 @@ def test_who_goes_away_leaves_nothing_open():
     response.close()
 
     assert not list(response)
+
+
+def test_the_manifest_tells_what_is_in_the_bundle_whatever_happens_while_it_is_read():
+    batch = make_batch(3, words=WORDS[:2])
+    without = batch.jobs.order_by("pk").last()
+    without.transcripts.all().delete()
+
+    parts = iter(export(batch, ["txt"]))
+    sent = next(parts)
+    batch.jobs.order_by("pk").first().delete()
+    bundle = zipfile.ZipFile(io.BytesIO(sent + b"".join(parts)))
+
+    manifest = csv.DictReader(io.StringIO(bundle.read("manifest.csv").decode("utf-8-sig")))
+    assert [row["file"] for row in manifest] == ["00001-call", "00002-call", ""]
+    assert bundle.namelist() == ["00001-call.txt", "00002-call.txt", "manifest.csv"]
