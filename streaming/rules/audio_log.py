@@ -20,12 +20,11 @@ from typing import Protocol
 
 from streaming.rules.actions import AudioMark
 from streaming.rules.containers import ContainerReader, Unit
+from streaming.rules.opus import opus_seconds
 
 _SAMPLE_BYTES = {"linear16": 2, "linear32": 4, "mulaw": 1, "alaw": 1}
 _G729_BYTES_PER_SECOND = 1000
-_OPUS_SILK = (0.010, 0.020, 0.040, 0.060)
-_OPUS_HYBRID = (0.010, 0.020)
-_OPUS_CELT = (0.0025, 0.005, 0.010, 0.020)
+_IN_CONTAINERS = (None, "ogg-opus")
 
 
 class AudioLog(Protocol):
@@ -93,7 +92,7 @@ def open_log(
         return PcmLog(_G729_BYTES_PER_SECOND, 10, origin)
     if encoding == "opus":
         return UnitLog(OpusPackets(origin), origin)
-    reader = ContainerReader(origin.byte, origin.seconds, prelude)
+    reader = ContainerReader(origin.byte, origin.seconds, prelude, is_container=encoding in _IN_CONTAINERS)
     return UnitLog(reader, origin)
 
 
@@ -165,13 +164,13 @@ class PcmLog:
 class UnitReader(Protocol):
     """Cuts a stream of bytes into pieces that decode alone, given the prelude."""
 
-    prelude: bytes
-    is_exact: bool | None
+    @property
+    def prelude(self) -> bytes: ...
+
+    @property
+    def is_exact(self) -> bool | None: ...
 
     def feed(self, data: bytes, now: float) -> list[Unit]: ...
-
-    def opening(self, unit: Unit) -> bytes:
-        """What has to precede a unit when nothing but the prelude does."""
 
 
 class OpusPackets:
@@ -190,25 +189,6 @@ class OpusPackets:
         self._byte += len(data)
         return [Unit(start, self._seconds, byte, data)]
 
-    def opening(self, unit: Unit) -> bytes:
-        return b""
-
-
-def opus_seconds(packet: bytes) -> float:
-    """How long an Opus packet lasts, by its first bytes (RFC 6716, 3.1); 0.0 for what is none."""
-    if not packet:
-        return 0.0
-    configuration, code = packet[0] >> 3, packet[0] & 3
-    if configuration < 12:
-        frame = _OPUS_SILK[configuration & 3]
-    elif configuration < 16:
-        frame = _OPUS_HYBRID[configuration & 1]
-    else:
-        frame = _OPUS_CELT[configuration & 3]
-    if code == 3:
-        return frame * (packet[1] & 0x3F) if len(packet) > 1 else 0.0
-    return frame * (1, 2, 2)[code]
-
 
 class UnitLog:
     """Audio that can only be cut at certain places: between packets, blocks, pages."""
@@ -222,6 +202,7 @@ class UnitLog:
         self._taken = self._came = origin.seconds
         self._held = 0
         self._is_new_decoder = True
+        self._opening = origin  # the last of what is not held any more
 
     @property
     def end(self) -> float:
@@ -267,7 +248,7 @@ class UnitLog:
         pieces = [unit.data for unit in self._units[first : self._next]]
         if pieces and self._is_new_decoder:
             self._is_new_decoder = False
-            pieces.insert(0, self._reader.prelude + self._reader.opening(self._units[first]))
+            pieces.insert(0, self._reader.prelude + self._units[first].opening)
         return b"".join(pieces)
 
     def rewind(self, to: float) -> float:
@@ -279,15 +260,21 @@ class UnitLog:
     def forget(self, before: float) -> None:
         count = min(bisect_right(self._units, before, key=lambda unit: unit.end), self._next)
         if count:
+            self._opening = self._opened(self._units[:count])
             self._held -= sum(len(unit.data) for unit in self._units[:count])
             del self._units[:count]
             self._next -= count
 
     def mark(self, seconds: float) -> AudioMark:
-        index = bisect_right(self._units, seconds, key=lambda unit: unit.start) - 1
-        if index < 0:
-            return AudioMark(self.received, self._came) if not self._units else _beginning(self._units[0])
-        return _beginning(self._units[index])
+        index = bisect_right(self._units, seconds, key=lambda unit: unit.start)
+        return self._opened(self._units[:index])
+
+    def _opened(self, units: list[Unit]) -> AudioMark:
+        """The last place in them where whoever comes with the prelude alone can begin."""
+        for unit in reversed(units):
+            if not unit.opening:
+                return AudioMark(unit.byte, unit.start)
+        return self._opening
 
     def between(self, start: float, end: float) -> tuple[float, bytes]:
         first = max(0, bisect_right(self._units, start, key=lambda unit: unit.start) - 1)
@@ -295,8 +282,4 @@ class UnitLog:
         if not units:
             return start, b""
         audio = b"".join(unit.data for unit in units)
-        return units[0].start, self._reader.prelude + self._reader.opening(units[0]) + audio
-
-
-def _beginning(unit: Unit) -> AudioMark:
-    return AudioMark(unit.byte, unit.start)
+        return units[0].start, self._reader.prelude + units[0].opening + audio

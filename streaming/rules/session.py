@@ -370,7 +370,7 @@ class Session:
             case Control.OTHER:
                 pass  # for the provider to refuse
         if self._link is Link.CONNECTED:
-            self._controls.append(asked)
+            self._ask(asked)
             yield from self._pump(now)
 
     def _client_gone(self, now: float, reason: EndReason = EndReason.CLIENT_GONE) -> Iterator[Action]:
@@ -397,9 +397,10 @@ class Session:
         self._away_until = self._drain_at = float("inf")
         behind = self._log.end - min(self._log.cursor, self._mark)
         self._close_by = now + min(_CLOSING + 4 * behind, _MOST_CLOSING)
-        self._asked.append(_Asked(self._log.end, CLOSE_STREAM))
+        asked = _Asked(self._log.end, CLOSE_STREAM)
+        self._asked.append(asked)
         if self._link is Link.CONNECTED:
-            self._controls.append(self._asked[-1])
+            self._ask(asked)
             yield from self._pump(now)
         elif self._link is Link.IDLE:
             yield from self._finish(now)  # nothing was said, or all of it is final
@@ -433,15 +434,21 @@ class Session:
         start = min(channel.replay_from() for channel in self._channels)
         self._base = self._log.rewind(start)
         self._pace.hold_back(now)
-        self._controls = list(self._asked)
+        self._controls = []
+        if self._configure is not None:
+            self._ask(_Asked(0.0, self._configure))
+        for asked in self._asked:
+            self._ask(asked)
         for channel in self._channels:
             channel.begin_again(self._base)
             if channel.mark > self._base:
                 # A result that ends where the last one did tells old words from new ones (see merge).
-                self._controls.append(_Asked(channel.mark + _AFTER_MARK, self._finalize(channel)))
-        if self._configure is not None:
-            self._controls.append(_Asked(0.0, self._configure))
-        self._controls.sort(key=lambda asked: asked.at)
+                self._ask(_Asked(channel.mark + _AFTER_MARK, self._finalize(channel)))
+
+    def _ask(self, asked: _Asked) -> None:
+        """Have it sent when the audio before it is."""
+        self._controls.append(asked)
+        self._controls.sort(key=lambda each: each.at)
 
     def _refused(self, refusal: ProviderRefused, now: float) -> Iterator[Action]:
         self._link = Link.IDLE
@@ -491,8 +498,11 @@ class Session:
             return
         log, controls = self._log, self._controls
         while True:
-            if controls and (log.is_taken or controls[0].at <= log.cursor + 1e-3):
-                yield SendText(controls.pop(0).text)
+            if controls and controls[0].at <= log.cursor + 1e-3:
+                control = controls.pop(0)
+                if control.text == CLOSE_STREAM:
+                    controls.clear()
+                yield SendText(control.text)
                 self._sent_at = now
                 continue
             if log.is_taken or self._pace.wait(now) > 0:

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming.rules.actions import AudioMark
-from streaming.rules.audio_log import open_log, opus_seconds
+from streaming.rules.audio_log import open_log
+from streaming.rules.opus import opus_seconds
 
 BEGINNING = AudioMark(0, 0.0)
 

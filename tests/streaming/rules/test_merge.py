@@ -195,7 +195,8 @@ class Cuts:
         for connection, moment in enumerate([*moments, end]):
             windows, rest = recogniser.listen(chance, base, max(moment, base), finalize=finalize)
             # The last results are on their way when the socket is lost.
-            arrived = [each for each in windows if moment == end or each.end <= moment - chance.random() / 2]
+            told_until = end if moment == end else moment - chance.random() / 2
+            arrived = [each for each in windows if each.end <= told_until]
             coming = [*windows, rest][len(arrived)]
             for window in arrived:
                 count = overlap.repeated(window.words, window.start, window.end, is_final=True)

@@ -340,7 +340,7 @@ class TestAfterALostConnection:
 
     def test_each_channel_has_its_own_mark(self):
         relay = Relay("multichannel=true&channels=2").opened()
-        relay.speak(4.0)
+        relay.speak(4.9)  # half as long: two channels
         relay.says(0.0, 2.0, "left one", channel_index=[0, 2])
         relay.says(0.0, 1.0, "right", channel_index=[1, 2])
         asked = relay.loses_its_connection()
@@ -510,10 +510,11 @@ class TestResumable:
         assert of(actions.Accept, asked) == [actions.Accept("request-1")]
         [session] = delivered(asked, "Session")
         assert (session["audio_offset"], session["seq"]) == (first.resume_from.byte, 2)
-        relay.tell(events.ProviderConnected(2, "request-2"))
-        relay.speak(4.5)
+        assert not of(actions.SendText, relay.tell(events.ProviderConnected(2, "request-2")))
+        asked = relay.speak(4.5)
+        assert not of(actions.SendText, asked)  # the end of what was final is not reached yet
         relay.says(0.0, 4.0, "four five six seven", is_final=False, connection=2)
-        relay.speak(4.0)
+        assert of(actions.SendText, relay.speak(4.0)) == [actions.SendText('{"type":"Finalize"}')]
         asked = relay.says(0.0, 8.0, "four five six seven eight nine ten eleven", connection=2)
         [message] = delivered(asked)
         assert text(message).split()[-2:] == ["ten", "eleven"]
