@@ -10,23 +10,19 @@ from django.utils.datastructures import MultiValueDict
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from jobs.api.filters import PRIORITIES
-from jobs.api.serializers import PRIORITY_LABELS, JobErrorSerializer
+from jobs.api.serializers import JobErrorSerializer
 from jobs.api.submissions import (
     TAGS,
     CallableURLField,
     MetadataField,
-    ModeField,
-    OptionsSerializer,
+    RoutedSerializer,
     TagsField,
     UploadField,
-    known_region,
 )
 from jobs.batches.progress import Tally
 from jobs.estimates import Span
 from jobs.intake import Remote
-from jobs.models import Batch, BatchMove, RefusedItem, RequestedMode
-from jobs.transcripts.options import validate
+from jobs.models import Batch, BatchMove, Priority, RefusedItem, RequestedMode
 
 MOST_FILES = 100
 MOST_DURATION = 24 * 3600.0
@@ -79,7 +75,7 @@ class BatchSerializer(serializers.Serializer[Batch]):
     options = serializers.DictField(help_text="Of jobs that give none of their own; so are the next three.")
     mode = serializers.ChoiceField(choices=RequestedMode.choices)
     region = serializers.CharField(allow_null=True)
-    priority = serializers.ChoiceField(choices=[(label, label) for label in PRIORITY_LABELS.values()])
+    priority = serializers.ChoiceField(choices=Priority.labels)
     run = serializers.IntegerField(help_text="1, and one more each time that a requeue opens it again.")
     moving = serializers.ChoiceField(
         choices=BatchMove.choices, allow_null=True, help_text="What is being done to all its jobs."
@@ -105,7 +101,7 @@ class BatchSerializer(serializers.Serializer[Batch]):
             "options": batch.options,
             "mode": batch.mode,
             "region": batch.region or None,
-            "priority": PRIORITY_LABELS[batch.priority],
+            "priority": Priority(batch.priority).label,
             "run": batch.run,
             "moving": batch.move or None,
             "counts": tally.counts,
@@ -221,7 +217,7 @@ def _first(detail: Any) -> str:
     return str(detail)
 
 
-class NewBatchSerializer(OptionsSerializer):
+class NewBatchSerializer(RoutedSerializer):
     """A batch, and what it is made of: `urls`, `files` or an `archive`, or none of them yet.
 
     `options`, `mode`, `region` and `priority` are those of its jobs. Sealed, it takes no more jobs: so it is
@@ -237,33 +233,15 @@ class NewBatchSerializer(OptionsSerializer):
         allow_blank=True,
         help_text="Told when the batch is finished.",
     )
-    project = serializers.UUIDField(
-        required=False, allow_null=True, help_text="For sessions; their own if not given. A key has one."
-    )
-    mode = ModeField(
-        required=False, allow_null=True, help_text="Of jobs submitted into it; auto if not given"
-    )
-    region = serializers.CharField(required=False, allow_null=True, allow_blank=True, help_text="Binding.")
-    priority = serializers.ChoiceField(
-        choices=list(PRIORITIES), required=False, allow_null=True, help_text="normal if not given"
-    )
     sealed = serializers.BooleanField(required=False, allow_null=True, default=None)
     files = ManyFilesField(required=False, max_length=MOST_FILES)
     archive = UploadField(required=False, help_text="A ZIP, tar or tar.gz.")
-
-    def validate_region(self, name: str | None) -> str | None:
-        return known_region(name)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         made_of = [name for name in ("urls", "files", "archive") if name in attrs]
         if len(made_of) > 1:
             raise serializers.ValidationError(f"Give one of {' and '.join(made_of)}.")
-        sealed = attrs.get("sealed")
-        return {
-            **attrs,
-            "options": validate(attrs.get("options") or {}),
-            "sealed": bool(made_of) if sealed is None else sealed,
-        }
+        return {"sealed": bool(made_of), **super().validate(attrs)}
 
 
 class NewBatchOfURLsSerializer(NewBatchSerializer):
@@ -274,7 +252,7 @@ class NewBatchOfURLsSerializer(NewBatchSerializer):
     urls = RemotesField(required=False, help_text="Of the recordings, or objects {url, metadata, tags}.")
 
 
-class EstimateRequestSerializer(OptionsSerializer):
+class EstimateRequestSerializer(RoutedSerializer):
     """What recordings of these lengths would take."""
 
     durations = serializers.ListField(
@@ -282,18 +260,8 @@ class EstimateRequestSerializer(OptionsSerializer):
         min_length=1,
         help_text="Seconds of audio, one for each recording.",
     )
-    project = serializers.UUIDField(required=False, allow_null=True)
-    mode = ModeField(required=False, allow_null=True, help_text="auto if not given")
-    region = serializers.CharField(required=False, allow_null=True, allow_blank=True)
-    priority = serializers.ChoiceField(choices=list(PRIORITIES), required=False, allow_null=True)
 
     def validate_durations(self, durations: list[float]) -> list[float]:
         if len(durations) > settings.BATCH_MAX_ITEMS:
             raise serializers.ValidationError(f"This may have {settings.BATCH_MAX_ITEMS} entries.")
         return durations
-
-    def validate_region(self, name: str | None) -> str | None:
-        return known_region(name)
-
-    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        return {**attrs, "options": validate(attrs.get("options") or {})}

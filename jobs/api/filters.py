@@ -27,8 +27,6 @@ from jobs.models.audit import Action
 from jobs.models.queue import JobQuerySet
 from routing.regions import UnknownRegion, region_named
 
-PRIORITIES = {priority.label: priority for priority in Priority}
-
 
 def check_parameters(asked: Iterable[str], known: Collection[str]) -> None:
     """ValidationError for those that are not known: whoever misspells one would take all for the few."""
@@ -60,7 +58,9 @@ class JobFilter(filters.FilterSet):  # type: ignore[misc]
     status = filters.MultipleChoiceFilter(choices=Status.choices, help_text="May be repeated.")
     mode = filters.ChoiceFilter(choices=Mode.choices)
     region = filters.CharFilter(method="in_region")
-    priority = filters.ChoiceFilter(choices=[(label, label) for label in PRIORITIES], method="of_priority")
+    priority = filters.ChoiceFilter(
+        choices=[(label, label) for label in Priority.labels], method="of_priority"
+    )
     batch = filters.UUIDFilter()
     tag = filters.CharFilter(method="with_tag")
     created_after = InstantFilter(method="made_after")
@@ -100,7 +100,7 @@ class JobFilter(filters.FilterSet):  # type: ignore[misc]
         return jobs.made_before(value)
 
     def of_priority(self, jobs: JobQuerySet, name: str, value: str) -> Any:
-        return jobs.filter(priority=PRIORITIES[value])
+        return jobs.filter(priority=Priority.named(value))
 
     def with_tag(self, jobs: JobQuerySet, name: str, value: str) -> Any:
         return jobs.tagged(value)

@@ -5,6 +5,7 @@ The fields of JobSerializer are what the OpenAPI document says of it; a test hol
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -43,7 +44,9 @@ KINDS = {
     "transcriptionjob": "job",
     "webhookendpoint": "webhook",
 }
-PRIORITY_LABELS = {int(priority): str(priority.label) for priority in Priority}
+# Up to what every database's integers hold.
+Days = partial(serializers.IntegerField, min_value=0, max_value=18_250, allow_null=True, required=False)
+Limit = partial(serializers.IntegerField, min_value=1, max_value=1_000_000, allow_null=True, default=None)
 
 
 class RecordingSerializer(serializers.Serializer[Recording]):
@@ -151,7 +154,7 @@ class JobSerializer(serializers.Serializer[TranscriptionJob]):
     options = serializers.DictField()
     metadata = serializers.DictField()
     tags = serializers.ListField(child=serializers.CharField())
-    priority = serializers.ChoiceField(choices=[(label, label) for label in PRIORITY_LABELS.values()])
+    priority = serializers.ChoiceField(choices=Priority.labels)
     batch = serializers.UUIDField(allow_null=True)
     attempts = serializers.IntegerField(help_text="Counted ones, in this run.")
     run_at = serializers.DateTimeField(allow_null=True, help_text="Until when it waits.")
@@ -183,7 +186,7 @@ class JobSerializer(serializers.Serializer[TranscriptionJob]):
             "options": job.options,
             "metadata": job.metadata,
             "tags": job.tags,
-            "priority": PRIORITY_LABELS[job.priority],
+            "priority": Priority(job.priority).label,
             "batch": job.batch_id,
             "attempts": job.attempts,
             "run_at": job.run_at,
@@ -265,19 +268,9 @@ class ProjectSerializer(BodySerializer, serializers.ModelSerializer[Project]):
         help_text="Regions that its audio may go to; none named means any.",
     )
 
-    audio_days = serializers.IntegerField(
-        min_value=0,
-        max_value=18_250,
-        allow_null=True,
-        required=False,
-        help_text="Days that audio is kept after it came; null: always.",
-    )
-    transcript_days = serializers.IntegerField(
-        min_value=0,
-        max_value=18_250,
-        allow_null=True,
-        required=False,
-        help_text="Days that transcripts, answers and events are kept after their job ended; null: always.",
+    audio_days = Days(help_text="Days that audio is kept after it came; null: always.")
+    transcript_days = Days(
+        help_text="Days that transcripts, answers and events are kept after their job ended; null: always."
     )
 
     class Meta:
@@ -341,21 +334,8 @@ class KeySerializer(BodySerializer, serializers.ModelSerializer[ApiKey]):
         default=list,
         help_text="Whose pages may use the key in a browser.",
     )
-    # Up to what every database's integers hold.
-    requests_per_minute = serializers.IntegerField(
-        min_value=1,
-        max_value=1_000_000,
-        allow_null=True,
-        default=None,
-        help_text="Null: the setting KEY_REQUESTS_PER_MINUTE holds.",
-    )
-    max_open_jobs = serializers.IntegerField(
-        min_value=1,
-        max_value=1_000_000,
-        allow_null=True,
-        default=None,
-        help_text="Null: the setting KEY_OPEN_JOBS holds.",
-    )
+    requests_per_minute = Limit(help_text="Null: the setting KEY_REQUESTS_PER_MINUTE holds.")
+    max_open_jobs = Limit(help_text="Null: the setting KEY_OPEN_JOBS holds.")
     expires_at = serializers.DateTimeField(allow_null=True, default=None)
 
     class Meta:

@@ -10,7 +10,6 @@ from rest_framework import serializers
 from rest_framework.utils import html
 
 from jobs.api.bodies import BodySerializer
-from jobs.api.filters import PRIORITIES
 from jobs.api.parsers import too_large
 from jobs.audio.received import ReceivedFile
 from jobs.models import Priority, RequestedMode
@@ -22,6 +21,7 @@ METADATA_BYTES = 10 * 1024
 METADATA_DEPTH = 32
 TAGS, TAG_LENGTH = 50, 100
 LONGEST_DEADLINE = 30 * 86400
+AS_USUAL = {"mode": "auto", "region": "", "priority": Priority.NORMAL}
 
 
 class UploadField(serializers.FileField):
@@ -140,22 +140,50 @@ class RequeueSerializer(OptionsSerializer):
 class JobChangesSerializer(BodySerializer):
     """What is not given stays as it is."""
 
-    priority = serializers.ChoiceField(choices=list(PRIORITIES), required=False)
+    priority = serializers.ChoiceField(choices=Priority.labels, required=False)
     metadata = MetadataField(required=False, help_text="An object of up to 10 kB, in place of the other.")
     tags = TagsField(required=False, max_length=TAGS, help_text="In place of the others.")
 
     def validate_priority(self, name: str) -> Priority:
-        return PRIORITIES[name]
+        return Priority.named(name)
 
 
-def known_region(name: str | None) -> str | None:
-    try:
-        return name and region_named(name).name
-    except UnknownRegion as error:
-        raise serializers.ValidationError(str(error)) from None
+class RoutedSerializer(OptionsSerializer):
+    """Who asks for it, and how, where and how soon it is to be done.
+
+    What is null, or empty in a form, is as if it had not been given.
+    """
+
+    project = serializers.UUIDField(
+        required=False, allow_null=True, help_text="For sessions; their own if not given. A key has one."
+    )
+    mode = ModeField(required=False, allow_null=True, help_text="auto if not given")
+    region = serializers.CharField(
+        required=False, allow_null=True, allow_blank=True, help_text="Binding: a job never leaves it."
+    )
+    priority = serializers.ChoiceField(
+        choices=Priority.labels, required=False, allow_null=True, help_text="normal if not given"
+    )
+
+    def validate_region(self, name: str | None) -> str | None:
+        try:
+            return name and region_named(name).name
+        except UnknownRegion as error:
+            raise serializers.ValidationError(str(error)) from None
+
+    def validate_priority(self, name: str | None) -> Priority | None:
+        return None if name is None else Priority.named(name)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        given = given_of(attrs)
+        return {**AS_USUAL, **given, "options": validate(given.get("options") or {})}
 
 
-class SubmissionSerializer(OptionsSerializer):
+def given_of(attrs: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in attrs.items() if value not in (None, "")}
+
+
+class SubmissionSerializer(RoutedSerializer):
     """A recording (`file`, or an `upload` made before) or the address of one (`url`), and what to do with it.
 
     What is null, or empty in a form, is as if it had not been given.
@@ -168,21 +196,11 @@ class SubmissionSerializer(OptionsSerializer):
     upload = serializers.UUIDField(
         required=False, allow_null=True, help_text="One of `uploads/`, all of which has arrived."
     )
-    project = serializers.UUIDField(
-        required=False, allow_null=True, help_text="For sessions; their own if not given. A key has one."
-    )
-    mode = ModeField(required=False, allow_null=True, help_text="auto if not given")
-    region = serializers.CharField(
-        required=False, allow_null=True, allow_blank=True, help_text="Binding: the job never leaves it."
-    )
     callback_url = CallableURLField(
         private="WEBHOOK_ALLOW_PRIVATE", required=False, allow_null=True, allow_blank=True
     )
     metadata = MetadataField(required=False, allow_null=True, help_text="An object of up to 10 kB.")
     tags = TagsField(required=False, allow_null=True, max_length=TAGS)
-    priority = serializers.ChoiceField(
-        choices=list(PRIORITIES), required=False, allow_null=True, help_text="normal if not given"
-    )
     deadline = serializers.IntegerField(
         required=False,
         allow_null=True,
@@ -196,15 +214,14 @@ class SubmissionSerializer(OptionsSerializer):
         help_text="That it belongs to; what the job does not say itself is as the batch has it.",
     )
 
-    def validate_region(self, name: str | None) -> str | None:
-        return known_region(name)
-
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        if sum(attrs.get(source) not in (None, "") for source in ("file", "url", "upload")) != 1:
+        given = given_of(attrs)
+        if len(given.keys() & {"file", "url", "upload"}) != 1:
             raise serializers.ValidationError("Give a file, a url or an upload, and only one of them.")
-        # Without options of its own, a job has those of its batch.
-        asked = attrs.get("options")
-        return {**attrs, "options": validate(asked or {}) if asked or not attrs.get("batch") else None}
+        # What a job of a batch does not say itself is as the batch has it.
+        if options := given.pop("options", {}):
+            given["options"] = validate(options)
+        return given if "batch" in given else {**AS_USUAL, "options": validate({}), **given}
 
 
 class JSONSubmissionSerializer(SubmissionSerializer):

@@ -108,13 +108,13 @@ class Batch(models.Model):
         return self.name or f"batch {self.pk.hex[-8:]}"
 
     def defaults(self) -> dict[str, Any]:
-        """What a job that says nothing of it is submitted with, in the words of a submission."""
+        """What a job that says nothing of it is submitted with."""
         return {
             "project": self.project_id,
             "options": self.options,
             "mode": self.mode,
             "region": self.region,
-            "priority": str(Priority(self.priority).label),
+            "priority": Priority(self.priority),
         }
 
     def admit(self) -> None:

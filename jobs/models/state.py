@@ -34,11 +34,16 @@ class RequestedMode(models.TextChoices):
 
 
 class Priority(models.IntegerChoices):
-    """Lower goes first."""
+    """Lower goes first. People and the API name them by their labels."""
 
     HIGH = 0, "high"
     NORMAL = 1, "normal"
     LOW = 2, "low"
+
+    @classmethod
+    def named(cls, label: str) -> Priority:
+        """ValueError if there is none."""
+        return cls(cls.values[cls.labels.index(label)])
 
 
 OPEN = (Status.QUEUED, Status.RUNNING, Status.WAITING)

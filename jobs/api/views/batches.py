@@ -26,7 +26,6 @@ from jobs.api.batches import (
     cost_as_json,
     span_as_json,
 )
-from jobs.api.filters import PRIORITIES
 from jobs.api.pagination import OldestFirst
 from jobs.api.parsers import FormParser, ListsParser
 from jobs.api.permissions import OPERATING, READING, SUBMITTING
@@ -37,7 +36,7 @@ from jobs.batches.completion import seal
 from jobs.batches.export import export
 from jobs.batches.progress import tallies_of
 from jobs.estimates import estimate, remaining
-from jobs.models import ApiKey, Batch, Priority, RefusedItem
+from jobs.models import ApiKey, Batch, RefusedItem
 from jobs.models.audit import Action
 from jobs.transcripts.exports import FORMATS
 
@@ -94,13 +93,13 @@ class BatchViewSet(ScopedViewSet):
             project=self.project_to_act_in(asked.get("project")),
             created_by=None if key else request.user,  # type: ignore[misc]
             key=key,
-            name=asked.get("name") or "",
-            metadata=asked.get("metadata") or {},
-            callback_url=asked.get("callback_url") or "",
+            name=asked.get("name", ""),
+            metadata=asked.get("metadata", {}),
+            callback_url=asked.get("callback_url", ""),
             options=asked["options"],
-            mode=asked.get("mode") or "auto",
-            region=asked.get("region") or "",
-            priority=PRIORITIES[asked.get("priority") or Priority.NORMAL.label],
+            mode=asked["mode"],
+            region=asked["region"],
+            priority=asked["priority"],
         )
         if "archive" in asked:
             making.make_of_archive(batch, asked["archive"], sealed=asked["sealed"])
@@ -202,9 +201,9 @@ class EstimateViewSet(ScopedViewSet):
         order = intake.Order(
             project=self.project_to_act_in(asked.get("project")),
             options=asked["options"],
-            mode=asked.get("mode") or "auto",
-            region=asked.get("region") or "",
-            priority=PRIORITIES[asked.get("priority") or Priority.NORMAL.label],
+            mode=asked["mode"],
+            region=asked["region"],
+            priority=asked["priority"],
         )
         found = estimate(order, asked["durations"])
         return Response(

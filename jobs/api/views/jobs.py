@@ -22,7 +22,7 @@ from rest_framework.response import Response
 from jobs import intake, lifecycle
 from jobs.api import idempotency
 from jobs.api.errors import BadRequest
-from jobs.api.filters import PRIORITIES, JobFilter
+from jobs.api.filters import JobFilter
 from jobs.api.pagination import OldestFirst, one_page
 from jobs.api.parsers import (
     AudioParser,
@@ -58,7 +58,6 @@ from jobs.models import (
     Attempt,
     Batch,
     IdempotencyKey,
-    Priority,
     Project,
     Recording,
     Status,
@@ -155,10 +154,9 @@ class JobViewSet(ScopedViewSet):
         submission.is_valid(raise_exception=True)
         given: dict[str, Any] = submission.validated_data
         batch = self._batch_named(given.get("batch"))
-        defaults = batch.defaults() if batch else {}
         if batch and given.get("project") not in (None, batch.project_id):
             raise ValidationError({"batch": "The batch is another project's."})
-        asked = defaults | {name: value for name, value in given.items() if value not in (None, "")}
+        asked = {**(batch.defaults() if batch else {}), **given}
         prefers = parse_prefer(request.headers.get("Prefer", ""))
         key = request.auth if isinstance(request.auth, ApiKey) else None
         project = self.project_to_act_in(asked.get("project"))
@@ -168,12 +166,12 @@ class JobViewSet(ScopedViewSet):
         order = intake.Order(
             project=project,
             options=asked["options"],
-            mode=asked.get("mode") or "auto",
-            region=asked.get("region") or "",
-            priority=PRIORITIES[asked.get("priority") or Priority.NORMAL.label],
-            callback_url=asked.get("callback_url") or "",
-            metadata=asked.get("metadata") or {},
-            tags=asked.get("tags") or [],
+            mode=asked["mode"],
+            region=asked["region"],
+            priority=asked["priority"],
+            callback_url=asked.get("callback_url", ""),
+            metadata=asked.get("metadata", {}),
+            tags=asked.get("tags", []),
             deadline=asked.get("deadline"),
             batch=batch,
             user=None if key else request.user,  # type: ignore[arg-type]
@@ -189,7 +187,7 @@ class JobViewSet(ScopedViewSet):
         recording = self._recording(project, asked)
         try:
             # A copy: to the other, a thread of this process may write while this one is shown.
-            job = copy(intake.submit(order, recording=recording, url=asked.get("url") or ""))
+            job = copy(intake.submit(order, recording=recording, url=asked.get("url", "")))
         except intake.AlreadyAccepted as error:
             return self._again(error.earlier)
         # It runs in this process then, or has by now.
@@ -203,9 +201,9 @@ class JobViewSet(ScopedViewSet):
 
     def _recording(self, project: Project, asked: dict[str, Any]) -> Recording | None:
         """What is submitted, kept; None if it is still to be fetched."""
-        if asked.get("file") is not None:
+        if "file" in asked:
             return keep(project, asked["file"], options=asked["options"])
-        if asked.get("upload"):
+        if "upload" in asked:
             usable = Upload.objects.usable().select_related("recording")
             return uploads.finish(get_object_or_404(usable, project=project, pk=asked["upload"]))
         return None

@@ -21,8 +21,6 @@ from jobs.models import Batch, BatchSealed, Priority, Project, WorkerProcess
 from jobs.transcripts.exports import FORMATS
 from transcribe_project.storage_url import storage_at
 
-PRIORITIES = {str(priority.label): priority for priority in Priority}
-
 
 class Command(BaseCommand):
     help = "Makes a job of each file that comes into a folder or a bucket, and moves it to done/ or refused/."
@@ -35,7 +33,7 @@ class Command(BaseCommand):
             "--project", default="Watched folders", help="Made if there is none of this name."
         )
         parser.add_argument("--batch", metavar="NAME", help="That they go into; made if none of it is open.")
-        parser.add_argument("--priority", choices=list(PRIORITIES), default="normal")
+        parser.add_argument("--priority", choices=Priority.labels, default="normal")
         parser.add_argument("--write", metavar="FORMATS", default="", help="of results beside them: txt,srt")
         parser.add_argument(
             "--once", action="store_true", help="End when nothing is left, and seal the batch."
@@ -48,7 +46,7 @@ class Command(BaseCommand):
         chosen = options_of(options["option"])
         project = Project.objects.shared(options["project"])
         batch = _batch(project, options["batch"], chosen) if options["batch"] else None
-        priority = PRIORITIES[options["priority"]]
+        priority = Priority.named(options["priority"])
         watch = Watch(
             _storage(options["place"]),
             options["place"],
