@@ -83,6 +83,13 @@ class Environment(environ.Env):  # type: ignore[misc]  # without types
             raise ImproperlyConfigured(f"{var} must look like redis://:password@host:6379/0.")
         return url
 
+    def redis_nodes(self, var: str) -> list[str]:
+        """Some of a Redis Cluster's; none if there is none."""
+        urls = [str(url) for url in self.list(var, default=[])]
+        if not all(_has_host(url, ("redis", "rediss")) for url in urls):
+            raise ImproperlyConfigured(f"{var} must look like redis://:password@host:6379,redis://….")
+        return urls
+
     def address(self, var: str, default: str) -> str:
         """An http or https one, without a slash at its end."""
         url = str(self.str(var, default=default))

@@ -72,9 +72,8 @@ def _bare(url: re.Match[str]) -> str:
 @lru_cache(maxsize=1)
 def _known_secrets() -> tuple[str, ...]:
     """Those of the settings, the longest first, since one may be a part of another."""
-    passwords = [
-        urlsplit(url).password or "" for url in (settings.DATABASE_URL, settings.REDIS_URL) if "@" in url
-    ]
+    urls = settings.DATABASE_URL, settings.REDIS_URL, *settings.REDIS_CLUSTER_URL
+    passwords = [urlsplit(url).password or "" for url in urls if "@" in url]
     candidates = {
         settings.SECRET_KEY,
         settings.DEEPGRAM_API_KEY,

@@ -36,6 +36,7 @@ TRUSTED_PROXIES = env.list("TRUSTED_PROXIES", default=["127.0.0.1", "::1"])
 # Embedded or production
 DATABASE_URL = env.str("DATABASE_URL", default=f"sqlite:///{DATA_DIR / 'db.sqlite3'}")
 REDIS_URL = env.redis_at("REDIS_URL")
+REDIS_CLUSTER_URL = env.redis_nodes("REDIS_CLUSTER_URL")
 EMBEDDED = not REDIS_URL
 
 INSTALLED_APPS = [

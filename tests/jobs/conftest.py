@@ -3,6 +3,7 @@ from collections.abc import Iterator
 import pytest
 from django.core.files.storage import storages
 
+from routing import coordination
 from routing.breaker import breaker_of
 from routing.regions import all_regions
 from tests.sandbox_process import SandboxProcess
@@ -25,11 +26,11 @@ def provider(running_provider: SandboxProcess, settings) -> Iterator[SandboxProc
         running_provider.start()
     running_provider.reset()
     settings.DEEPGRAM_BASE_URL = running_provider.url
-    all_regions.cache_clear()
-    breaker_of.cache_clear()
+    for remembered in (all_regions, breaker_of, coordination.store):
+        remembered.cache_clear()
     yield running_provider
-    all_regions.cache_clear()
-    breaker_of.cache_clear()
+    for remembered in (all_regions, breaker_of, coordination.store):
+        remembered.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 import pytest
 
 from routing.breaker import Breaker
+from routing.coordination import Memory
 
 
 class Clock:
@@ -17,7 +18,7 @@ def clock():
 
 @pytest.fixture
 def breaker(clock):
-    return Breaker(clock)
+    return Breaker("one", Memory(clock), clock)
 
 
 def test_closed_it_admits_everybody(breaker):

@@ -26,6 +26,7 @@ def known(settings):
     settings.REGIONS = [{"name": "eu", "api_key": "european-key-of-no-shape"}]
     settings.DATABASE_URL = "postgres://user:pass%2Fword-1@database/name"
     settings.REDIS_URL = "redis://:redis-password@redis/0"
+    settings.REDIS_CLUSTER_URL = ["redis://:cluster-password@redis-1", "redis://:cluster-password@redis-2"]
     settings.EMAIL_HOST_PASSWORD = "mail-password"
     settings.ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
     redaction._known_secrets.cache_clear()
@@ -81,6 +82,7 @@ def test_the_secrets_of_the_settings_are_known_whatever_they_look_like(known):
         "pass%2Fword-1",
         "pass/word-1",
         "redis-password",
+        "cluster-password",
         "mail-password",
         *known.ENCRYPTION_KEYS,
     ]
