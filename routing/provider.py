@@ -210,6 +210,7 @@ class Provider:
         http = sdk._client_wrapper.httpx_client
         http.base_headers = http.base_headers().copy
         self._media = sdk.listen.v1.media.with_raw_response
+        self._models = sdk.manage.v1.models.with_raw_response
         self._tokens = sdk.auth.v1.tokens.with_raw_response
 
     def transcribe(
@@ -248,6 +249,10 @@ class Provider:
             request_id=answer.request_id,
             status=answer.status,
         )
+
+    def models(self, *, include_outdated: bool, call: Call) -> Answer:
+        """The models that there are, as Deepgram lists them. Raises `ProviderError`, `CallAborted`."""
+        return self._ask(call, lambda: self._models.list(include_outdated=include_outdated))
 
     def close(self) -> None:
         """Close the kept connections."""

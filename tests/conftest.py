@@ -103,12 +103,21 @@ def redis_url(redis_server: RedisServer) -> str:
 @pytest.fixture(scope="session")
 def node_modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory in which programs for Node.js find the reference library of Standard Webhooks."""
-    directory = tmp_path_factory.mktemp("node")
+    return with_package("standardwebhooks@1.1.1", tmp_path_factory.mktemp("node"))
+
+
+@pytest.fixture(scope="session")
+def javascript(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, in which they find Deepgram's SDK."""
+    return with_package("@deepgram/sdk@5.13.0", tmp_path_factory.mktemp("deepgram-javascript"))
+
+
+def with_package(package: str, directory: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
-        pytest.skip("npm is missing: nothing is checked with JavaScript's library")
-    command = [npm, "install", "--silent", "--no-audit", "--no-fund", "standardwebhooks@1.1.1"]
-    installed = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=60)
+        pytest.skip(f"npm is missing: nothing is checked with {package}")
+    command = [npm, "install", "--silent", "--no-audit", "--no-fund", package]
+    installed = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=100)
     if installed.returncode:
-        pytest.skip(f"npm cannot install standardwebhooks: {installed.stderr[-200:]}")
+        pytest.skip(f"npm cannot install {package}: {installed.stderr[-200:]}")
     return directory

@@ -13,8 +13,8 @@ from jobs.gateway.refusals import insufficient_permissions, invalid_credentials
 from jobs.models import ApiKey, Scope
 
 
-def authenticate(request: HttpRequest, *, by_grant: bool = True) -> ApiKey:
-    """The key that may submit, itself or by a grant of it; the request is counted.
+def authenticate(request: HttpRequest, scope: Scope = Scope.WRITE, *, by_grant: bool = True) -> ApiKey:
+    """The key, itself or by a grant of it, if it may do this; the request is counted.
 
     Raises Refused, and what jobs.api.authentication.admit does.
     """
@@ -31,6 +31,6 @@ def authenticate(request: HttpRequest, *, by_grant: bool = True) -> ApiKey:
     if key is None:
         raise invalid_credentials()
     admit(request, key)
-    if not key.covers(Scope.WRITE):
+    if not key.covers(scope):
         raise insufficient_permissions()
     return key

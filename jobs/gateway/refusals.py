@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 Shape: TypeAlias = Literal["legacy", "modern", "unavailable"]
 LONGEST_HEADER = 500
+OF_MODEL = {"model", "version", "tier", "language"}
 
 
 class Refused(Exception):
@@ -65,6 +66,10 @@ def corrupt_audio() -> Refused:
 
 def bad_query(detail: str) -> Refused:
     return Refused(400, "INVALID_QUERY_PARAMETER", f"Failed to deserialize query parameters: {detail}")
+
+
+def no_such_model(why: str) -> Refused:
+    return Refused(400, "Bad Request", f"No such model/language/tier combination found. {why}")
 
 
 def bad_callback(why: str) -> Refused:
@@ -152,6 +157,8 @@ def refusal_of(error: Exception) -> Refused:
     match error:
         case Refused():
             return error
+        case InvalidOptions() if error.errors.keys() <= OF_MODEL:
+            return no_such_model(str(error))
         case InvalidOptions():
             return bad_query(str(error))
         case ProbeError(code="probe_unavailable"):

@@ -7,5 +7,6 @@ from jobs.gateway import views
 urlpatterns = [
     path("v1/listen", views.listen),
     path("v1/auth/grant", views.grant),
+    path("v1/models", views.models),
     re_path("^v[12]/", views.nothing),
 ]

@@ -7,14 +7,16 @@ from functools import wraps
 from uuid import uuid4
 
 from django.conf import settings
+from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
 from jobs import grants, intake
 from jobs.audio.keeping import keep
-from jobs.gateway import answers, bodies, query, refusals
+from jobs.gateway import answers, bodies, catalogue, query, refusals
 from jobs.gateway.authentication import authenticate
 from jobs.gateway.waiting import ResultOf
+from jobs.models import Scope
 
 ANY = "any"
 View = Callable[[HttpRequest], HttpResponseBase]
@@ -69,7 +71,20 @@ def grant(request: HttpRequest) -> HttpResponseBase:
     """A token that speaks for the key for `ttl_seconds`, 30 if nothing is said."""
     key = authenticate(request, by_grant=False)
     seconds = _ttl(bodies.json_in(request))
-    return JsonResponse({"access_token": grants.grant(key, seconds), "expires_in": seconds})
+    token = grants.grant(key, seconds)
+    return JsonResponse({"access_token": token, "expires_in": seconds}, headers=_with_id())
+
+
+@deepgrams("GET")
+def models(request: HttpRequest) -> HttpResponseBase:
+    """The models that may be asked for."""
+    key = authenticate(request, Scope.READ, by_grant=False)
+    region = intake.region_for(intake.Order(project=key.project, options={}))
+    # Nobody needs a connection to ask the provider.
+    connection.close()
+    outdated = request.GET.get("include_outdated", "").lower() == "true"
+    listed = catalogue.models(region, include_outdated=outdated)
+    return HttpResponse(listed, content_type="application/json", headers=_with_id())
 
 
 @deepgrams(ANY)
@@ -85,6 +100,10 @@ def _ttl(body: object) -> float:
     if not 0 < seconds <= grants.MAX_TTL_SECONDS:
         raise refusals.bad_json()
     return seconds
+
+
+def _with_id() -> dict[str, str]:
+    return {"dg-request-id": str(uuid4())}
 
 
 def _response(answer: answers.Answer) -> HttpResponse:

@@ -92,20 +92,6 @@ async def test_the_asynchronous_client_streams(environment, key):
     check(messages)
 
 
-@pytest.fixture(scope="session")
-def javascript(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory in which programs for Node.js find Deepgram's SDK."""
-    directory = tmp_path_factory.mktemp("deepgram-javascript")
-    npm = shutil.which("npm")
-    if npm is None:
-        pytest.skip("npm is missing: Deepgram's SDK for JavaScript is not tried")
-    command = [npm, "install", "--silent", "--no-audit", "--no-fund", "@deepgram/sdk@5.13.0"]
-    installed = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=100)
-    if installed.returncode:
-        pytest.skip(f"npm cannot install @deepgram/sdk: {installed.stderr[-200:]}")
-    return directory
-
-
 def test_the_client_for_javascript_streams(live, sandbox, key, javascript):
     program = shutil.copy(Path(__file__).with_name("live_sdk.js"), javascript)
     audio = javascript / "audio.raw"
