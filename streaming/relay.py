@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
@@ -25,6 +25,7 @@ from routing.regions import Region
 from streaming import lifecycle, provider
 from streaming.client import Client
 from streaming.database import in_database
+from streaming.holes import filled
 from streaming.latency import REPORT, LatencyMeter, reported
 from streaming.lifecycle import Final, Moment, Progress
 from streaming.models import EndReason, Happening, NotHeld
@@ -67,7 +68,8 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[actions.EndReason] = self._loop.create_future()
         self._alarm: asyncio.TimerHandle | None = None
-        self._connections: dict[int, asyncio.Task[None]] = {}
+        self._running: set[asyncio.Task[None]] = set()
+        self._listening: asyncio.Task[None] | None = None
         self._upstream: ClientConnection | None = None
         # Audio in a container cannot be understood without its header, nor by another relay.
         self._needs_prelude = bool(opening.identity) and not opening.terms.encoding and not opening.resumed
@@ -93,15 +95,15 @@ class Relay:
         reason: actions.EndReason | None = None
         try:
             async with asyncio.TaskGroup() as self._tasks:
-                reading = self._tasks.create_task(self._client.read())
+                self._spawn(self._client.read())
+                self._spawn(self._keep_audio())
                 writing = self._tasks.create_task(self._client.write())
                 moving = self._tasks.create_task(self._make_moves())
-                taping = self._tasks.create_task(self._keep_audio())
                 self.happened(events.Opened())
                 reason = await self._over
                 with suppress(TimeoutError):
                     await asyncio.wait_for(asyncio.shield(writing), FAREWELL_SECONDS)
-                for task in (reading, writing, taping, *self._connections.values()):
+                for task in (writing, *self._running):
                     task.cancel()
                 await self._moves.join()
                 moving.cancel()
@@ -192,12 +194,11 @@ class Relay:
                 self._client.refuse(self._refused)
             case actions.Connect(connection, after, failures):
                 region = self._opening.regions[failures // FAILURES_PER_REGION % len(self._opening.regions)]
-                task = self._tasks.create_task(self._listen(connection, region, after))
-                self._connections[connection] = task
-                task.add_done_callback(lambda _: self._connections.pop(connection, None))
-            case actions.Disconnect(connection):
-                if connection in self._connections:
-                    self._connections[connection].cancel()
+                self._listening = self._spawn(self._listen(connection, region, after))
+            case actions.Disconnect():
+                self._upstream = None
+                if self._listening is not None:
+                    self._listening.cancel()
             case actions.CloseClient(code, reason):
                 self._client.close(code, reason)
             case actions.PauseClient():
@@ -210,10 +211,17 @@ class Relay:
                 self._remember(Happening.GAP, start=start, end=end)
             case actions.Report(state):
                 logger.info("Live session %s: %s", self.session_id, state)
-            case actions.FillLate(start, end):
-                self._loop.call_soon(self.happened, events.HoleFilled(start, end, [], failed=True))
+            case actions.FillLate(start, end, heard_from, audio):
+                self._spawn(self._fill(start, end, heard_from, audio))
             case actions.End(reason):
                 self._over.set_result(reason)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Have it done beside, until it or the session is over."""
+        task = self._tasks.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
 
     def _send(self, data: bytes | str) -> None:
         if self._upstream is not None:
@@ -246,6 +254,13 @@ class Relay:
         if code != 1000:
             self._remember(Happening.CONNECTION_LOST, code=code, connection=connection)
         self.happened(events.ProviderClosed(connection, code, reason))
+
+    async def _fill(self, start: float, end: float, heard_from: float, audio: bytes) -> None:
+        try:
+            self.happened(await filled(self._row, start, end, heard_from, audio))
+        except (OSError, DatabaseError) as error:
+            logger.warning("A hole of %s cannot be kept: %s", self.session_id, type(error).__name__)
+            self.happened(events.HoleFilled(start, end, [], failed=True))
 
     def _note_connected(self, region: Region, request_id: str, connection: int) -> None:
         if self._was_connected:

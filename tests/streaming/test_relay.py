@@ -33,15 +33,17 @@ def result(start, duration, *, final, text="hello"):
 
 async def recogniser(socket):
     """An interim for each tenth of a second, a final for each tenth of them; then Metadata."""
-    tenths = 0
+    heard = told = 0
     async for message in socket:
         if message == '{"type":"CloseStream"}':
             await socket.send('{"type":"Metadata","request_id":"r"}')
             return
         if isinstance(message, bytes):
-            tenths += 1
-            start = (tenths - 1) // 10
-            await socket.send(result(start, tenths / 10 - start, final=tenths % 10 == 0))
+            heard += len(message)
+        for tenth in range(told + 1, heard // len(TENTH) + 1):
+            start = (tenth - 1) // 10
+            await socket.send(result(start, tenth / 10 - start, final=tenth % 10 == 0))
+            told = tenth
 
 
 @pytest.fixture
