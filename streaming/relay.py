@@ -89,9 +89,12 @@ class Relay:
     def session_id(self) -> UUID:
         return self._row.pk
 
+    @property
+    def epoch(self) -> int:
+        return self._row.epoch
+
     async def serve(self) -> None:
         """Returns when all has been said, closed and stored."""
-        self._switchboard.join(self)
         reason: actions.EndReason | None = None
         try:
             async with asyncio.TaskGroup() as self._tasks:
@@ -100,6 +103,7 @@ class Relay:
                 writing = self._tasks.create_task(self._client.write())
                 moving = self._tasks.create_task(self._make_moves())
                 self.happened(events.Opened())
+                self._switchboard.join(self)
                 reason = await self._over
                 with suppress(TimeoutError):
                     await asyncio.wait_for(asyncio.shield(writing), FAREWELL_SECONDS)

@@ -54,10 +54,10 @@ class Switchboard:
             raise too_many_requests(RETRY_SECONDS)
 
     def join(self, relay: Relay) -> None:
-        """If another relay here has the session, that one is over at once."""
-        for other in self.relays:
+        """Of two relays here that have the same session, the one that had it first is over at once."""
+        for other in list(self.relays):
             if other.session_id == relay.session_id:
-                other.happened(Superseded())
+                min(other, relay, key=lambda each: each.epoch).happened(Superseded())
         self.relays.add(relay)
         self._everybody_left.clear()
         if not self._tasks:
