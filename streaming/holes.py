@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 from uuid import UUID
 
 from django.core.files.base import ContentFile
@@ -24,7 +22,7 @@ from django.utils import timezone
 
 from jobs.forgetting.files import remove
 from jobs.transcripts.options import to_query
-from jobs.transcripts.results import MalformedAnswer, Word, parse
+from jobs.transcripts.results import Channel, MalformedAnswer, parse
 from routing.provider import (
     AudioFile,
     ProviderEndpoint,
@@ -38,9 +36,14 @@ from routing.transport import Call
 from streaming import news
 from streaming.as_recording import NOT_RECORDED, header_for, recording_options
 from streaming.database import in_database
-from streaming.models import FinalResult, Happening, Hole, LiveSession, TimelineEntry, heard
+from streaming.models import FinalResult, Happening, Hole, LiveSession, TimelineEntry
+from streaming.rules import holes as rules
+from streaming.rules import timeline
 from streaming.rules.events import HoleFilled
-from streaming.rules.merge import Spoken, fit_hole
+from streaming.rules.merge import Spoken
+from streaming.rules.messages import parse as parse_message
+from streaming.rules.messages import write
+from streaming.rules.timeline import Message
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +55,8 @@ MOST_ATTEMPTS = 12
 PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 900.0
 FILLED_AT_A_TIME = 100
-# Seconds of results beside a hole that tell where what fills it begins and ends; how much earlier a word may
-# have begun of which the connection after the hole heard the rest; and what counts as the same instant.
-BESIDE = 3.0
-BEGUN_BEFORE = 0.3
+# The last results before a hole, and what counts as the same instant, in seconds.
+LAST = 5
 _EDGE = 0.01
 
 # The provider takes its time, which others must not wait for.
@@ -109,13 +110,7 @@ def transcribe(hole: Hole) -> list[str]:
             channels = parse(answer.body).channels
         except MalformedAnswer as error:
             raise ProviderUnavailable(error.code, error.message) from None
-        hole.results = [
-            json.dumps(
-                _message(hole, channel["index"], len(channels), words, hole.heard_from, words[-1]["end"])
-            )
-            for channel in channels
-            if (words := _in_session(hole, channel["words"]))
-        ]
+        hole.results = [_message(hole, heard, len(channels)) for heard in channels if heard["words"]]
         hole.save(update_fields=["results"])
     return list(hole.results)
 
@@ -183,32 +178,41 @@ def _add(hole: Hole, results: list[str]) -> None:
     with transaction.atomic():
         # Two holes of one session are settled one after the other.
         session = LiveSession.objects.select_for_update().get(pk=hole.session_id)
-        seq = session.finals.aggregate(last=Max("seq"))["last"] or 0
-        for message in map(json.loads, results):
-            start, end, words = _fitted(hole, message)
-            if words:
-                seq += 1
-                index, count = message["channel_index"]
-                late = _message(hole, index, count, words, start, end) | {"seq": seq, "late": True}
-                FinalResult.parsed(
-                    session.pk, seq, json.dumps(late), late=True, connection=session.connections + 1
-                ).save(force_insert=True)
-        LiveSession.objects.filter(pk=session.pk).update(last_seq=seq)
+        last = session.finals.aggregate(last=Max("seq"))["last"] or 0
+        late = list(_fitted(hole, results))
+        for seq, message in enumerate(late, last + 1):
+            extended = {**message, "seq": seq, "connection": session.connections + 1, "late": True}
+            FinalResult.parsed(
+                session.pk, seq, write(extended), late=True, connection=session.connections + 1
+            ).save(force_insert=True)
+        LiveSession.objects.filter(pk=session.pk).update(last_seq=last + len(late))
         _end(hole)
         news.tell([session.pk])
 
 
-def _fitted(hole: Hole, message: dict[str, Any]) -> tuple[float, float, list[Word]]:
-    """Of the words that were heard around the hole, those that no result beside it has; and its span."""
-    words = heard(message).words
-    finals = list(hole.session.finals.filter(channel=message["channel_index"][0], late=False))
-    before = [final for final in finals if final.end <= hole.start + _EDGE]
-    after = [word for final in finals if final.start >= hole.end - _EDGE for word in _spoken(final.words)]
-    start = max((final.end for final in before), default=hole.start)
-    end = max(start, min(after[0].start, hole.end + BEGUN_BEFORE) if after else hole.end)
-    known = [word for final in before for word in _spoken(final.words) if word.end > start - BESIDE]
-    coming = [word for word in after if word.start < end + BESIDE]
-    return start, end, words[fit_hole(known, _spoken(words), coming, start, end)]
+def _fitted(hole: Hole, results: list[str]) -> Iterator[Message]:
+    """Of what was heard around the hole, that which no result beside it has."""
+    finals = list(hole.session.finals.filter(late=False).order_by("start"))
+    channels = range(1 + max((final.channel for final in finals), default=0))
+    before = [
+        [each for each in finals if each.channel == n and each.end <= hole.start + _EDGE] for n in channels
+    ]
+    fitting = rules.Hole(
+        hole.start,
+        hole.end,
+        [max((final.end for final in heard), default=hole.start) for heard in before],
+        [[word for final in heard[-LAST:] for word in _spoken(final)] for heard in before],
+    )
+    for final in finals:
+        if final.start >= hole.end - _EDGE:
+            fitting.beside(final.channel, _spoken(final))
+    for text in results:
+        if (fitted := fitting.fitted(text)) is not None:
+            yield fitted[1]
+
+
+def _spoken(final: FinalResult) -> list[Spoken]:
+    return timeline.words(parse_message(final.raw))
 
 
 def _end(hole: Hole) -> None:
@@ -217,36 +221,23 @@ def _end(hole: Hole) -> None:
         remove([hole.stored_name])
 
 
-def _spoken(words: list[Word]) -> list[Spoken]:
-    return [Spoken(word.get("punctuated_word", word["word"]), word["start"], word["end"]) for word in words]
-
-
-def _message(
-    hole: Hole, channel: int, channels: int, words: list[Word], start: float, end: float
-) -> dict[str, Any]:
-    """As the live socket would have said it."""
-    confidences = [word["confidence"] for word in words if word["confidence"] is not None]
-    said = " ".join(word.get("punctuated_word", word["word"]) for word in words)
-    confidence = round(sum(confidences) / len(confidences), 4) if confidences else 0.0
-    return {
+def _message(hole: Hole, channel: Channel, channels: int) -> str:
+    """As the live socket would have said it, in the session's time."""
+    words = [dict(word) for word in channel["words"]]
+    said = {"transcript": channel["text"], "confidence": channel["confidence"] or 0.0, "words": words}
+    message: Message = {
         "type": "Results",
-        "channel_index": [channel, channels],
-        "duration": round(end - start, 6),
-        "start": start,
+        "channel_index": [channel["index"], channels],
+        "duration": words[-1]["end"],
+        "start": 0.0,
         "is_final": True,
         "speech_final": True,
-        "channel": {"alternatives": [{"transcript": said, "confidence": confidence, "words": words}]},
+        "channel": {"alternatives": [said]},
         "metadata": {"request_id": hole.session.request_id},
         "from_finalize": False,
     }
-
-
-def _in_session(hole: Hole, words: list[Word]) -> list[Word]:
-    """In the session's time."""
-    return [
-        {**word, "start": word["start"] + hole.heard_from, "end": word["end"] + hole.heard_from}
-        for word in words
-    ]
+    timeline.shift(message, hole.heard_from)
+    return write(message)
 
 
 def _region_of(session: LiveSession) -> Region:

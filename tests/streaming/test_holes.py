@@ -89,7 +89,7 @@ def test_what_a_session_left_open_is_filled_once_it_has_ended(project, provider)
 
     assert texts(session) == ["Baba bebo. Dudu fafe.", "Gogi jiju.", "Kaku lelo."]
     late = session.finals.get(late=True)
-    assert (late.seq, late.raw.count('"late": true')) == (3, 1)
+    assert (late.seq, late.raw.count('"late":true')) == (3, 1)
     assert [word["start"] for word in late.words] == pytest.approx([WORDS[4].start, WORDS[5].start], abs=0.05)
     assert LiveSession.objects.get().last_seq == 3
 
