@@ -18,6 +18,7 @@ from sandbox.callbacks import RETRY_SECONDS
 from sandbox.credentials import Credentials
 from sandbox.engines import EngineUnavailable, choose
 from sandbox.live.handshake import SILENCE_SECONDS
+from sandbox.live.socket import AudioSocket
 
 
 class ProtocolShowingTransport(HttpToolsProtocol):
@@ -90,7 +91,7 @@ def main() -> int:
         host=arguments.host,
         port=arguments.port,
         http=ProtocolShowingTransport,
-        ws="websockets-sansio",
+        ws=AudioSocket,
         # Deepgram's server does not ping, nor compress.
         ws_ping_interval=None,
         ws_per_message_deflate=False,

@@ -21,8 +21,8 @@ class Channel:
     def hear(self, pcm: bytes) -> list[Event]:
         return self._segments.hear(pcm)
 
-    def finalize(self) -> list[Event]:
-        return [self._segments.finalize()]
+    def finalize(self) -> Event:
+        return self._segments.finalize()
 
     def finish(self) -> list[Event]:
         window = self._segments.finish()

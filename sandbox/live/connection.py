@@ -6,6 +6,7 @@ import hashlib
 from concurrent.futures import Executor
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -18,12 +19,16 @@ from sandbox.live.channel import Channel
 from sandbox.live.decoding import live_audio
 from sandbox.live.journal import Entry
 from sandbox.live.noise import Noise, NoisyEar
+from sandbox.live.pcm import RawAudio
 from sandbox.live.results import Messages
 from sandbox.live.segments import Event, Window
+from sandbox.live.socket import AudioSocket
 from sandbox.messages import Receive, Send
 from sandbox.misbehaviour import reset
 from sandbox.query import LiveOptions
 
+OVERHEARD = "sandbox.overheard"
+"""Type of the message in which the socket's own reading tells run() that there is something to say."""
 MAX_KEYTERMS = 100
 BREAKS = frozenset([faults.DROP, faults.CLOSE, faults.STALL, faults.MUTE])
 """Faults that begin at a moment of the connection."""
@@ -37,6 +42,8 @@ REASONS = {
     ),
     "data0000": "The payload cannot be decoded as audio. See https://dpgr.am/data0000",
 }
+
+Told = tuple[Channel, Event]
 
 
 class Ended(Exception):
@@ -60,7 +67,7 @@ class Connection:
         noise: Noise | None,
         *,
         silence_seconds: float,
-        transport: asyncio.Transport,
+        connected: AudioSocket,
         receive: Receive,
         send: Send,
     ) -> None:
@@ -71,7 +78,7 @@ class Connection:
         self._fault = fault or Fault("")
         self._noise = noise
         self._silence_seconds = silence_seconds
-        self._transport = transport
+        self._socket = connected
         self._receive = receive
         self._send = send
         self._created = datetime.now(UTC)
@@ -83,7 +90,7 @@ class Connection:
         self._messages = Messages(options.listen, entry.id, engine.model)
         self._channels: list[Channel] = []
         """Known once there is audio: a container says how many it has."""
-        self._unrecognised: asyncio.Queue[tuple[Channel, Event]] | None = None
+        self._unrecognised: asyncio.Queue[Told] | None = None
         """What a slow ear is to be asked for."""
 
         self._breaks_after_audio = self._breaks_at = float("inf")
@@ -96,6 +103,8 @@ class Connection:
         """What is to be sent late, and when."""
 
     async def run(self) -> None:
+        if isinstance(self._audio, RawAudio) and not self._engine.slow:
+            self._socket.on_audio = partial(self._overhear, self._audio)
         async with asyncio.TaskGroup() as tasks:
             helpers = []
             if self._fault.kind == faults.LAG:
@@ -146,10 +155,10 @@ class Connection:
                 await self._close(self._fault.status, REASONS.get(self._fault.body or "", ""))
             case faults.STALL:
                 # Nothing is read any more, so not even the client's farewell is noticed.
-                self._transport.pause_reading()
+                self._socket.transport.pause_reading()
                 await asyncio.sleep(faults.MAX_SECONDS)
         self._entry.code = 1006
-        reset(self._transport)
+        reset(self._socket.transport)
         raise Ended
 
     async def _read(self) -> None:
@@ -158,35 +167,51 @@ class Connection:
             if message["type"] == "websocket.disconnect":
                 self._entry.code = message["code"]
                 raise Ended
+            if message["type"] == OVERHEARD:
+                await self._tell(message["events"])
+                self._break_in_time()
+                continue
             data = message.get("bytes")
             if data:
-                self._heard_at = self._loop.time()
-                await self._hear(data)
+                await self._tell(self._hear(data, await self._audio.decode(data)))
+                self._break_in_time()
             elif data is not None:  # An empty frame ends the stream, as CloseStream does.
                 await self._finish()
             else:
                 await self._obey(message["text"])
 
-    async def _hear(self, data: bytes) -> None:
+    def _overhear(self, audio: RawAudio, data: bytes) -> None:
+        """Called by the socket itself. Most messages end here: they bring nothing to tell."""
+        events = self._hear(data, audio.samples(data))
+        if events or self._audio_seconds >= self._breaks_after_audio:
+            self._socket.tell({"type": OVERHEARD, "events": events})
+
+    def _hear(self, data: bytes, pcm: list[bytes]) -> list[Told]:
+        self._heard_at = self._loop.time()
         self._sha256.update(data)
-        await self._listen(await self._audio.decode(data))
+        events = self._listen(pcm)
         self._entry.took(self._audio_seconds, len(data), self._heard_at)
-        if self._entry.audio_seconds >= self._breaks_after_audio:
-            raise Broken
+        return events
+
+    def _listen(self, pcm: list[bytes]) -> list[Told]:
+        if not pcm:
+            return []
+        if not self._channels:
+            self._open_channels(len(pcm) if self._options.listen.multichannel else 1)
+        self._samples += len(pcm[0]) // 2
+        return [
+            (channel, event)
+            for channel, samples in zip(self._channels, pcm, strict=False)
+            for event in channel.hear(samples)
+        ]
 
     @property
     def _audio_seconds(self) -> float:
         return self._samples / self._audio.sample_rate
 
-    async def _listen(self, pcm: list[bytes]) -> None:
-        if not pcm:
-            return
-        if not self._channels:
-            self._open_channels(len(pcm) if self._options.listen.multichannel else 1)
-        self._samples += len(pcm[0]) // 2
-        for channel, samples in zip(self._channels, pcm, strict=False):
-            if events := channel.hear(samples):
-                await self._tell(channel, events)
+    def _break_in_time(self) -> None:
+        if self._audio_seconds >= self._breaks_after_audio:
+            raise Broken
 
     def _open_channels(self, count: int) -> None:
         self._messages.channels = count
@@ -196,14 +221,14 @@ class Connection:
                 ear = NoisyEar(ear, self._noise)
             self._channels.append(Channel(number, ear, self._options, self._messages))
 
-    async def _tell(self, channel: Channel, events: list[Event]) -> None:
-        for event in events:
+    async def _tell(self, events: list[Told]) -> None:
+        for channel, event in events:
             if self._unrecognised is not None:
                 self._unrecognised.put_nowait((channel, event))
             elif (content := channel.tell(event)) is not None:
                 await self._say(content)
 
-    async def _recognise(self, unrecognised: asyncio.Queue[tuple[Channel, Event]]) -> None:
+    async def _recognise(self, unrecognised: asyncio.Queue[Told]) -> None:
         """Asks a slow ear for one thing after the other, and leaves out interims that are late already."""
         while True:
             channel, event = await unrecognised.get()
@@ -232,7 +257,7 @@ class Connection:
                 wanted = content.get("channel")
                 for number, channel in enumerate(self._channels):
                     if wanted in (None, number):
-                        await self._tell(channel, channel.finalize())
+                        await self._tell([(channel, channel.finalize())])
             case "CloseStream":
                 await self._finish()
             case "Configure":
@@ -257,9 +282,10 @@ class Connection:
         """The last results, Metadata, and a close without error. Raises Ended."""
         # However long that takes, the client is not to be blamed for it.
         self._timeout.reschedule(self._breaks_at if self._breaks_at < float("inf") else None)
-        await self._listen(await self._audio.finish())
+        self._socket.on_audio = None
+        await self._tell(self._listen(await self._audio.finish()))
         for channel in self._channels:
-            await self._tell(channel, channel.finish())
+            await self._tell([(channel, event) for event in channel.finish()])
         if self._unrecognised is not None:
             await self._unrecognised.join()
         await self._metadata(self._sha256.hexdigest())

@@ -49,7 +49,7 @@ class Live:
         request = Request(scope, receive)
         entry = Entry(request.id, request.query, asyncio.get_running_loop().time())
         try:
-            connection = await self._admit(request, entry, scope["subprotocols"], send)
+            connection = await self._admit(request, entry, scope, send)
         except DeepgramError as error:
             await self._refuse(Answer.error(error, request.id), request, entry, send)
             return
@@ -71,9 +71,7 @@ class Live:
             self.journal.closed(entry)
             logger.info("%s closed with %s after %.1f s", request.id, entry.code, entry.seconds)
 
-    async def _admit(
-        self, request: Request, entry: Entry, subprotocols: list[str], send: Send
-    ) -> Connection | None:
+    async def _admit(self, request: Request, entry: Entry, scope: Scope, send: Send) -> Connection | None:
         """None when a fault has refused it. Raises DeepgramError."""
         try:
             fault = self._fault_of(request)
@@ -91,7 +89,7 @@ class Live:
 
         if request.path != "/v1/listen":
             raise errors.not_found()
-        self._credentials.key_or_token_id(_authorization(request, subprotocols))
+        self._credentials.key_or_token_id(_authorization(request, scope["subprotocols"]))
         options = query.parse_live(request.query)
         if 0 < self._max_streams <= self.journal.active:
             raise errors.too_many_requests()
@@ -103,7 +101,7 @@ class Live:
             fault,
             self.noise,
             silence_seconds=self._silence_seconds,
-            transport=request.transport,
+            connected=scope["state"]["socket"],
             receive=request.receive,
             send=send,
         )

@@ -17,6 +17,9 @@ class RawAudio:
         self._rest = b""
 
     async def decode(self, data: bytes) -> list[bytes]:
+        return self.samples(data)
+
+    def samples(self, data: bytes) -> list[bytes]:
         """The samples of each channel. A frame that is not whole waits for the rest of it."""
         if self._rest:
             data = self._rest + data
