@@ -549,7 +549,7 @@ class TestDraining:
         assert relay.tell(events.ProviderClosed(1, 1000)) == [actions.End(EndReason.CLIENT_GONE)]
 
 
-def streams(number, *, noise, obeys_finalize, cuts, query="", hangs=0.0):
+def streams(number, *, noise, obeys_finalize, cuts, query="", hangs=0.0, clients=0):
     """Speeches of 40 s through sessions that are cut at random."""
     for seed in range(number):
         chance = random.Random(seed)  # noqa: S311  (the same cuts each time)
@@ -565,6 +565,9 @@ def streams(number, *, noise, obeys_finalize, cuts, query="", hangs=0.0):
             code = chance.choice([1000, 1006, 1011, 1012])
             cut = world.hang if chance.random() < hangs else partial(world.drop, code)
             world.after(chance.uniform(0.3, world.seconds), cut)
+        for _ in range(clients):
+            lose = partial(world.lose_client, chance.uniform(0.1, 2.0), with_server=chance.random() < 0.4)
+            world.after(chance.uniform(0.3, world.seconds), lose)
         yield world.run()
 
 
@@ -574,9 +577,10 @@ def tally(worlds):
         words = world.check()
         assert world.ended is EndReason.FINISHED
         assert words.is_in_order
-        assert world.client[-1]["type"] == "Metadata"
-        assert world.client[-1]["duration"] == pytest.approx(world.seconds, abs=0.02)
-        assert world.client[-1]["request_id"] == "session-of-1"
+        if not world.resumes:
+            assert world.client[-1]["type"] == "Metadata"
+            assert world.client[-1]["duration"] == pytest.approx(world.seconds, abs=0.02)
+            assert world.client[-1]["request_id"] == "session-of-1"
         lost += len(words.lost)
         repeated += len(words.repeated)
     return lost, repeated
@@ -586,6 +590,15 @@ def tally(worlds):
 @pytest.mark.parametrize("noise", [0.0, 1.0])
 def test_cuts_lose_nothing_and_repeat_nothing(noise, query):
     assert tally(streams(20, noise=noise, obeys_finalize=True, cuts=3, query=query)) == (0, 0)
+
+
+@pytest.mark.parametrize("cuts", [0, 1])
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_clients_that_come_back_lose_nothing_and_repeat_nothing(noise, cuts):
+    """Also after the server was killed."""
+    worlds = list(streams(20, noise=noise, obeys_finalize=True, cuts=cuts, clients=2, query="resumable=true"))
+    assert sum(world.resumes for world in worlds) > 20
+    assert tally(worlds) == (0, 0)
 
 
 @pytest.mark.parametrize("obeys_finalize", [True, False])
@@ -610,5 +623,8 @@ def test_after_a_cut_audio_is_never_sent_faster_than_deepgram_allows():
 @pytest.mark.full_load
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("noise", [0.0, 1.0])
-def test_a_thousand_cuts_lose_nothing_and_repeat_nothing(noise):
-    assert tally(streams(250, noise=noise, obeys_finalize=True, cuts=4)) == (0, 0)
+@pytest.mark.parametrize(("cuts", "clients"), [(2, 0), (0, 2)], ids=["provider", "client"])
+def test_a_thousand_cuts_lose_nothing_and_repeat_nothing(noise, cuts, clients):
+    query = "resumable=true" if clients else ""
+    worlds = streams(500, noise=noise, obeys_finalize=True, cuts=cuts, clients=clients, query=query)
+    assert tally(worlds) == (0, 0)

@@ -13,9 +13,11 @@ import random
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-from streaming.rules import actions, events
+from streaming.rules import actions, events, timeline
+from streaming.rules.merge import Spoken, fit_hole
 from streaming.rules.parameters import read
 from streaming.rules.session import Identity, Limits, ResumePoint, Session
 from tests.streaming.rules.recogniser import Hearing, Recogniser, Window
@@ -24,6 +26,7 @@ RATE = 100  # samples per second
 CHUNK = 0.1  # seconds
 LATENCY = 0.15  # seconds: the provider's
 HANDSHAKE = 0.05
+STORING = 0.05
 REQUEST_ID = "session-of-{}"
 
 
@@ -79,6 +82,8 @@ class World:
         self.refusals: list[int | None] = []  # answers to the next handshakes: a status, None for no answer
         self.done: list[actions.Action] = []
         self.stored: list[actions.StoreFinal] = []
+        self._unstored: list[actions.StoreFinal] = []
+        self._open_holes: list[actions.FillLate] = []
         self.client: list[dict[str, Any]] = []
         self.fills_holes = True
         self.ended: actions.EndReason | None = None
@@ -86,6 +91,9 @@ class World:
         self.sent_bytes = 0
         self.paused = False
         self.client_gone = False
+        self.acknowledged = 0
+        self.resumes = 0
+        self._speaks_since = self.now
         self._wake: int | None = None
         self.session = self._new_session(None)
 
@@ -133,12 +141,20 @@ class World:
                 self._told(self._current(), json.loads(text))
             case actions.Deliver(text):
                 assert not self.client_gone
-                self.client.append(json.loads(text))
+                self.client.append(message := json.loads(text))
+                if message["type"] == "Ack":
+                    assert message["audio_bytes"] >= self.acknowledged
+                    self.acknowledged = message["audio_bytes"]
+                if message["type"] == "Session":
+                    assert message["audio_offset"] >= self.acknowledged, "the client has forgotten that audio"
+                    self.sent_bytes = message["audio_offset"]
+                    self.after(0.01, partial(self._speak, self.session))
             case actions.StoreFinal():
-                self.stored.append(action)
-                self.after(0.05, lambda: self.tell(events.FinalsStored(action.seq)))
+                self._unstored.append(action)
+                self.after(STORING, partial(self._store, action))
             case actions.FillLate():
-                self.after(2.0, lambda: self._fill(action))
+                self._open_holes.append(action)
+                self.after(2.0, partial(self._fill, action, self.session))
             case actions.Wake(instant):
                 self._wake = next(self._count)
                 heapq.heappush(self._queue, (instant, self._wake, self._ticker(self._wake)))
@@ -150,22 +166,64 @@ class World:
                 self.client_gone = True
             case actions.End(reason):
                 self.ended, self.ended_at = reason, self.now
+                self.stored += self._unstored
+                self._fill_orphans()
 
     def _ticker(self, number: int) -> Callable[[], None]:
         return lambda: self.tell(events.Ticked()) if self._wake == number else None
+
+    def _store(self, final: actions.StoreFinal) -> None:
+        if final in self._unstored:  # else another has taken over
+            self._unstored.remove(final)
+            self.stored.append(final)
+            self.tell(events.FinalsStored(final.seq))
 
     # The client
 
     def start(self) -> World:
         self.at(self.now, lambda: self.tell(events.Opened()))
-        self.at(self.now + 2 * HANDSHAKE, self._speak)
+        if not self.terms.resumable:
+            self.at(self.now + 2 * HANDSHAKE, partial(self._speak, self.session))
+        self._speaks_since = self.now + 2 * HANDSHAKE
         return self
 
-    def _speak(self) -> None:
+    def lose_client(self, away: float, *, with_server: bool = False) -> None:
+        """The client's network breaks, or the server is killed; it comes back and resumes elsewhere."""
         if self.client_gone or self.ended is not None:
             return
+        self.client_gone = True
+        if with_server:
+            self._resume()
+        else:
+            self.tell(events.ClientGone())
+            self.after(away, self._resume)
+
+    def _resume(self) -> None:
+        if self.ended is not None:
+            return
+        if self.upstream is not None:
+            self.upstream.is_open = False
+        self._unstored.clear()
+        last = self.stored[-1] if self.stored else None
+        self._wake = None
+        self.session = self._new_session(
+            ResumePoint(
+                seq=last.seq if last else 0,
+                tail=tuple(final.text for final in self.stored if final.end > self.stored[-1].end - 15.0),
+                audio=last.resume_from if last else actions.AudioMark(0, 0.0),
+                request_id=self.session.request_id,
+                connection=self.session.connection,
+            )
+        )
+        self.resumes += 1
+        self.client_gone = self.paused = False
+        self.tell(events.Opened())
+
+    def _speak(self, session: Session) -> None:
+        if self.client_gone or self.ended is not None or session is not self.session:
+            return
         if self.paused:
-            self.after(CHUNK, self._speak)
+            self.after(CHUNK, partial(self._speak, session))
             return
         start = self.sent_bytes / 2 / RATE
         if start >= self.seconds:
@@ -174,7 +232,8 @@ class World:
         data = audio(start, min(start + CHUNK, self.seconds))
         self.sent_bytes += len(data)
         self.tell(events.ClientAudio(data))
-        self.after(CHUNK / self.speed, self._speak)
+        spoken_at = self._speaks_since + self.sent_bytes / 2 / RATE / self.speed
+        self.at(max(self.now + 0.001, spoken_at), partial(self._speak, session))
 
     # The provider
 
@@ -251,19 +310,41 @@ class World:
 
         self.after(LATENCY, arrive)
 
-    def _fill(self, wanted: actions.FillLate) -> None:
-        if not self.fills_holes:
-            self.tell(events.HoleFilled(wanted.start, wanted.end, [], failed=True))
+    def _fill(self, wanted: actions.FillLate, session: Session) -> None:
+        if session is not self.session:
             return
+        if self.fills_holes:
+            text = json.dumps(result(self._heard_late(wanted), 0.0, is_final=True))
+            self.tell(events.HoleFilled(wanted.start, wanted.end, [text]))
+        else:
+            self.tell(events.HoleFilled(wanted.start, wanted.end, [], failed=True))
+
+    def _heard_late(self, wanted: actions.FillLate) -> Window:
         numbers = struct.unpack(f"<{len(wanted.audio) // 2}H", wanted.audio)
         assert numbers == tuple(range(numbers[0], numbers[0] + len(numbers))), "samples are missing"
         assert round(wanted.heard_from * RATE) == numbers[0]
         hearing = self.recogniser.connect(self.chance, numbers[0] / RATE)
         end = (numbers[-1] + 1) / RATE
         windows = [*hearing.hear(end), hearing.finalize()]
-        whole = Window(numbers[0] / RATE, end, tuple(heard for window in windows for heard in window.heard))
-        text = json.dumps(result(whole, 0.0, is_final=True))
-        self.tell(events.HoleFilled(wanted.start, wanted.end, [text]))
+        return Window(numbers[0] / RATE, end, tuple(heard for window in windows for heard in window.heard))
+
+    def _fill_orphans(self) -> None:
+        """Holes whose relay is gone are filled after the end, by whoever finds them in the database."""
+        filled = {final.start for final in self.stored if final.late}
+        for wanted in self._open_holes:
+            if wanted.start in filled or not self.fills_holes:
+                continue
+            heard = self._heard_late(wanted)
+            before = [word for final in self._live() if final.end <= wanted.start for word in _words(final)]
+            after = [word for final in self._live() if final.start >= wanted.end for word in _words(final)]
+            part = fit_hole(before[-20:], heard.words, after[:20], wanted.start, wanted.end)
+            window = Window(wanted.start, wanted.end, heard.heard[part])
+            text = json.dumps(result(window, 0.0, is_final=True))
+            mark = actions.AudioMark(0, 0.0)
+            self.stored.append(actions.StoreFinal(0, 0, wanted.start, wanted.end, text, mark, 0, late=True))
+
+    def _live(self) -> list[actions.StoreFinal]:
+        return [final for final in self.stored if not final.late]
 
     # What came of it
 
@@ -275,6 +356,10 @@ class World:
     def check(self) -> Tally:
         stored = [(json.loads(final.text), final.late) for final in self.stored]
         return Tally.of(stored, len(self.recogniser.said))
+
+
+def _words(final: actions.StoreFinal) -> list[Spoken]:
+    return timeline.words(json.loads(final.text))
 
 
 def result(window: Window, shift: float, *, is_final: bool, from_finalize: bool = False) -> dict[str, Any]:
