@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 from django import forms
 from django.contrib.auth.decorators import login_required
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from jobs.admin.options_form import DETECT, LANGUAGES, MODELS
@@ -45,4 +46,12 @@ class LiveForm(forms.Form):
 @require_safe
 def live(request: HttpRequest) -> HttpResponse:
     form = LiveForm(cast(User, request.user))
-    return TemplateResponse(request, "streaming/live.html", {"form": form, "downloads": _DOWNLOADS})
+    context = {"form": form, "downloads": _DOWNLOADS, "stream_page": _stream_page(request.user)}
+    return TemplateResponse(request, "streaming/live.html", context)
+
+
+def _stream_page(user: Any) -> str:
+    """Where a stream is shown, its id left out as ID: to staff in the admin, to others by the API."""
+    if user.is_staff:
+        return reverse("admin:streaming_livesession_change", args=("ID",))
+    return f"{reverse('streams')}ID/"

@@ -30,6 +30,8 @@ const STALLED_MS = 15_000;
 const CHUNKS_MS = [100, 200, 250];
 const BETTER_AFTER_MS = 30_000;
 const REPORT_MS = 10_000;
+// At the end, of a server that is there: what told that all was said has been lost.
+const LAST_ATTEMPTS = 3;
 
 const MOVED = 4000;
 // Close codes after which there is no use in coming back.
@@ -97,7 +99,7 @@ export class LiveTranscription extends EventTarget {
 
   /**
    * url        of the socket; this module's own server by default
-   * options    Deepgram's parameters, and `record`, `tag`, `project`; encoding and rate are the microphone's
+   * options    Deepgram's parameters, `model` at least, and `record`, `tag`, `project`
    * grant      a function that returns (a promise of) a grant's token; without one the session cookie counts
    * interimMs  at most one interim result in this time
    */
@@ -328,9 +330,9 @@ export class LiveTranscription extends EventTarget {
 
   #lose(code) {
     this.#drop();
-    const now = performance.now();
-    this.#lostAt ??= now;
-    if (this.#token ? now - this.#lostAt > RESUME_MS : this.#attempts >= FIRST_ATTEMPTS) {
+    // Not performance.now(), which stands still while a machine sleeps.
+    this.#lostAt ??= Date.now();
+    if (this.#token ? Date.now() - this.#lostAt > RESUME_MS : this.#attempts >= FIRST_ATTEMPTS) {
       const unreachable = ["unreachable", "The server cannot be reached, or it refused the session."];
       const expired = ["expired", "The connection was lost for too long, and the session has ended."];
       this.#end(...(this.#token ? expired : unreachable));
@@ -343,7 +345,27 @@ export class LiveTranscription extends EventTarget {
     this.#enter("connecting");
     const delay = DELAYS_MS[Math.min(this.#attempts, DELAYS_MS.length - 1)];
     this.#attempts += 1;
-    this.#timers.retry = setTimeout(() => this.#connect(), delay * (0.5 + Math.random()));
+    this.#timers.retry = setTimeout(() => this.#retry(), delay * (0.5 + Math.random()));
+  }
+
+  async #retry() {
+    if (this.#microphone.isClosed && this.#attempts > LAST_ATTEMPTS && (await this.#isServed())) {
+      this.#end("closed", "The connection was lost at the end. All that was said is in the session's transcript.");
+    } else if (this.state === "connecting" && !this.#socket) {
+      this.#connect();
+    }
+  }
+
+  // Sockets tell the same of a session that is over and of a network that is.
+  async #isServed() {
+    const address = new URL(this.#url);
+    address.protocol = address.protocol.replace("ws", "http");
+    try {
+      const { type, status } = await fetch(address, { mode: "no-cors" });
+      return type === "opaque" || status < 500;
+    } catch {
+      return false;
+    }
   }
 
   #drop() {
@@ -376,9 +398,9 @@ export class LiveTranscription extends EventTarget {
   }
 
   #online = () => {
+    clearTimeout(this.#timers.retry);
     if (this.state === "connecting" && !this.#socket) {
-      clearTimeout(this.#timers.retry);
-      this.#connect();
+      this.#retry();
     }
   };
 
@@ -415,6 +437,7 @@ export class LiveTranscription extends EventTarget {
       end: message.start + message.duration,
       speechFinal: message.speech_final,
       late: message.late === true,
+      connection: message.connection,
     };
     if (!message.is_final) {
       this.#throttle(result);

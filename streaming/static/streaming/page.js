@@ -124,7 +124,7 @@ const showOutcome = ({ sessionId, results }) => {
   for (const link of document.querySelectorAll("[data-form]")) {
     link.href = `${stream}transcript.${link.dataset.form}`;
   }
-  document.querySelector("[data-stream]").href = stream;
+  document.querySelector("[data-stream]").href = main.dataset.streamPage.replace("ID", sessionId);
   find("outcome").hidden = false;
 };
 
@@ -157,6 +157,9 @@ const asked = () => {
   };
 };
 
+// Not disabled, by which it would lose the focus.
+const busy = (isBusy) => toggle.setAttribute("aria-disabled", isBusy);
+
 const running = (isRunning) => {
   settings.querySelector("fieldset").disabled = isRunning;
   toggle.toggleAttribute("data-running", isRunning);
@@ -164,7 +167,7 @@ const running = (isRunning) => {
 };
 
 const over = async ({ code, message }) => {
-  toggle.disabled = false;
+  busy(false);
   running(false);
   showLevel(0);
   wakeLock?.release();
@@ -185,7 +188,7 @@ const start = async () => {
   find("said").replaceChildren();
   find("latency").textContent = "–";
   find("elapsed").textContent = "0:00";
-  toggle.disabled = true;
+  busy(true);
   tell("connecting", "Asking for the microphone…");
   live = new LiveTranscription({ options: asked() });
   const on = (type, handle) => live.addEventListener(type, ({ detail }) => handle(detail));
@@ -203,13 +206,13 @@ const start = async () => {
   try {
     await live.start({ deviceId: settings.elements.microphone.value });
   } catch (error) {
-    toggle.disabled = false;
+    busy(false);
     tell("failed", "No microphone");
     complain(error instanceof MicrophoneError ? error.message : `It did not start: ${error.message}`);
     return;
   }
   startedAt = soundAt = performance.now();
-  toggle.disabled = false;
+  busy(false);
   running(true);
   listMicrophones();
   // A screen that goes dark takes the microphone along.
@@ -217,14 +220,18 @@ const start = async () => {
 };
 
 const stop = () => {
-  toggle.disabled = true;
+  busy(true);
   tell("ending", "Finishing what was said…");
   live.stop();
 };
 
 const isRunning = () => live?.state === "connecting" || live?.state === "connected";
 
-toggle.addEventListener("click", () => (isRunning() ? stop() : start()));
+toggle.addEventListener("click", () => {
+  if (toggle.getAttribute("aria-disabled") !== "true") {
+    isRunning() ? stop() : start();
+  }
+});
 settings.addEventListener("submit", (event) => event.preventDefault());
 navigator.mediaDevices?.addEventListener("devicechange", listMicrophones);
 window.addEventListener("beforeunload", (event) => {

@@ -1,71 +1,20 @@
-"""The page /live/ and its module, in a real browser whose microphone speaks a file."""
+"""The module that pages transcribe with, against a server that a test scripts."""
 
 import json
-import wave
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Awaitable, Callable
 
 import pytest
-from django.contrib.auth.models import User
-from django.test import Client
-from django.urls import reverse
 from websockets.asyncio.server import ServerConnection
 
-from sandbox.engines.tones import ToneEar, said, silence, text_of
-from tests.browser import CHROMIUM, Browser, Page
+from sandbox.engines.tones import ToneEar
+from tests.browser import Page
 from tests.conditions import wait_until
+from tests.streaming.browser.conftest import RATE, SPOKEN
 from tests.streaming.loopback import Loopback
 
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
-]
-# What browsers without a sound card have.
-RATE = 44_100
-SPEECH = text_of(12)
-PERMITTED = "--use-fake-ui-for-media-stream"
-PRETENDED = "--use-fake-device-for-media-stream"
+pytestmark = pytest.mark.django_db(transaction=True)
 
 Turn = Callable[[ServerConnection], Awaitable[None]]
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory) -> Iterator[Browser]:
-    """It may use the microphone, which says SPEECH, and nothing after it."""
-    path = tmp_path_factory.mktemp("speech") / "speech.wav"
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", ""))
-        file.writeframes(silence(1, RATE) + said(SPEECH, RATE) + silence(1, RATE))
-    with Browser(PERMITTED, PRETENDED, f"--use-file-for-fake-audio-capture={path}%noloop") as browser:
-        yield browser
-
-
-@pytest.fixture
-def launch() -> Iterator[Callable[..., Browser]]:
-    """Starts further browsers."""
-    with ExitStack() as browsers:
-        yield lambda *flags: browsers.enter_context(Browser(*flags))
-
-
-@pytest.fixture
-def open_page(live, launch) -> Iterator[Callable[..., Page]]:
-    """Opens /live/ in a browser, signed in."""
-    pages = []
-    client = Client()
-    client.force_login(User.objects.create_superuser("root"))
-    url = f"http://127.0.0.1:{live.port}"
-
-    def make(browser: Browser, **size) -> Page:
-        page = browser.page(**size)
-        pages.append(page)
-        page.set_cookie(url, "sessionid", client.cookies["sessionid"].value)
-        page.open(url + reverse("live"))
-        return page
-
-    yield make
-    for page in pages:
-        page.call("Page.navigate", url="about:blank")
-        page.close()
 
 
 class Scripted:
@@ -147,9 +96,6 @@ def words_in(audio: bytes) -> list[str]:
     return [word.bare for word in ear.words(1e6)]
 
 
-SPOKEN = [word.strip(".").lower() for word in SPEECH.split()]
-
-
 def test_after_a_break_the_audio_goes_on_from_the_byte_that_the_server_names(module):
     stored = []
 
@@ -171,7 +117,9 @@ def test_after_a_break_the_audio_goes_on_from_the_byte_that_the_server_names(mod
         wait_until(lambda: len(script.heard) == 2 and len(script.heard[1]) > 40)
         stop(module)
 
-    assert words_in(b"".join(stored + script.heard[1])) == SPOKEN
+    *heard, _ = words_in(b"".join(stored + script.heard[1]))
+    assert heard == SPOKEN[: len(heard)]
+    assert len(heard) > 10
     assert "resumable=true" in script.paths[0]
     assert f"sample_rate={RATE}" in script.paths[0]
     assert "resume=the-token&last_seq=7" in script.paths[1]
@@ -296,6 +244,24 @@ def test_the_end_is_waited_for_over_a_break(module):
     assert b"".join(script.heard[1]) == b"".join(script.heard[0])
 
 
+def test_a_session_that_ended_while_its_client_was_away_is_not_waited_for(module):
+    async def only(socket):
+        await begin(socket)
+        await script.hear(socket)
+        socket.transport.abort()
+
+    def answer(socket, request):
+        return socket.respond(410, "The session ended.") if script.paths else None
+
+    script = Scripted(only)
+    with Loopback(script, answer) as server:
+        start(module, server.url)
+        wait_until(lambda: script.heard and len(script.heard[0]) > 5)
+        outcome = module.evaluate("live.stop()")
+
+    assert outcome["code"] == "closed"
+
+
 def test_a_server_that_is_not_there_is_given_up_after_a_few_attempts(module):
     with Loopback() as server:
         gone = server.url
@@ -358,56 +324,3 @@ def test_latency_is_from_the_end_of_the_last_chunk_that_a_result_covers(module):
     assert measured[1]["p50_ms"] == pytest.approx(50, rel=0.05)
     assert measured[1]["p95_ms"] == pytest.approx(95, rel=0.05)
     assert measured[1]["p99_ms"] == pytest.approx(99, rel=0.05)
-
-
-def press(page: Page) -> None:
-    page.evaluate("document.getElementById('toggle').click()")
-
-
-def test_a_microphone_that_is_refused_is_explained(launch, open_page):
-    page = open_page(launch(PRETENDED))
-    origin = page.evaluate("location.origin")
-    page.call("Browser.setPermission", permission={"name": "microphone"}, setting="denied", origin=origin)
-
-    press(page)
-    told = page.wait_for("document.getElementById('problem').textContent")
-    usable = page.evaluate("!document.getElementById('toggle').disabled")
-
-    assert "Allow it in the address bar" in told
-    assert usable
-    assert page.complaints == []
-
-
-def test_a_microphone_that_is_not_there_is_explained(launch, open_page):
-    page = open_page(launch(PERMITTED))
-    devices = page.evaluate("navigator.mediaDevices.enumerateDevices()")
-    if any(device["kind"] == "audioinput" for device in devices):
-        pytest.skip("this machine has a microphone")
-
-    press(page)
-    told = page.wait_for("document.getElementById('problem').textContent")
-
-    assert told == "There is no microphone. Plug one in, and start again."
-
-
-def test_a_session_that_is_refused_is_explained(browser, open_page, settings):
-    settings.DEEPGRAM_BASE_URL = "http://127.0.0.1:1"
-    page = open_page(browser)
-
-    press(page)
-
-    told = page.wait_for("document.getElementById('problem').textContent", seconds=30)
-    assert told.startswith("The session was refused")
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_the_page_fits_and_loads_nothing_from_elsewhere(browser, open_page, width, dark):
-    page = open_page(browser, width=width, height=844, dark=dark)
-
-    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    loaded = page.evaluate("performance.getEntriesByType('resource').map(({ name }) => new URL(name).origin)")
-
-    assert overflow == 0
-    assert set(loaded) == {page.evaluate("location.origin")}
-    assert page.complaints == []
