@@ -1,7 +1,8 @@
 """Choosing the mode of a job: while the caller waits (sync), or by the queue (async). A pure function."""
 
-from dataclasses import asdict, dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 Mode = Literal["sync", "async"]
 RequestedMode = Literal["auto", "sync", "async"]
@@ -107,3 +108,9 @@ def receipt(given: Conditions, choice: Choice, region: str, region_reason: str) 
         "region": region,
         "region_reason": region_reason,
     }
+
+
+def conditions_of(kept: Mapping[str, Any]) -> Conditions:
+    """What the choice of a receipt was made on."""
+    named = {each.name: kept[each.name] for each in fields(Conditions) if each.name != "requested"}
+    return Conditions(requested=kept["requested_mode"], **named)

@@ -1,6 +1,7 @@
 import pytest
 
-from routing.modes import Conditions, Thresholds, choose_mode, receipt
+from routing.modes import Conditions, Thresholds, choose_mode, conditions_of, receipt
+from tests.environment import ROOT
 
 THRESHOLDS = Thresholds(sync_max=60, async_min=300)
 
@@ -88,3 +89,30 @@ def test_the_receipt_holds_the_choice_and_what_it_was_made_on():
         "region": "eu",
         "region_reason": "It was asked for.",
     }
+
+
+def test_a_receipt_tells_what_its_choice_was_made_on():
+    for conditions, _, _ in CASES:
+        kept = receipt(conditions, choose_mode(conditions, THRESHOLDS), "default", "It is the first.")
+        assert conditions_of(kept) == conditions
+
+
+def test_the_table_in_the_documentation_is_what_is_done():
+    audio = {
+        ("under 60 s", ""): (10.0, None),
+        ("60 to 300 s", "should take less than the caller waits"): (120.0, 5.0),
+        ("60 to 300 s", "should take longer"): (120.0, 100.0),
+        ("60 to 300 s", "nobody knows how long it takes"): (120.0, None),
+        ("over 300 s", ""): (600.0, 5.0),
+        ("of unknown length (by URL)", ""): (None, None),
+    }
+    table = ""
+    for (length, estimated), (duration, estimate) in audio.items():
+        chosen = [
+            choose_mode(given(duration=duration, estimate=estimate, slot_free=free), THRESHOLDS)
+            for free in (True, False)
+        ]
+        modes = " | ".join(f"{choice.mode} (`{choice.rule}`)" for choice in chosen)
+        table += f"| {length} | {estimated} | {modes} |\n".replace("|  |", "| |")
+
+    assert table in (ROOT / "docs" / "routing.md").read_text(), table
