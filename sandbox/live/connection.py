@@ -27,8 +27,6 @@ from sandbox.messages import Receive, Send
 from sandbox.misbehaviour import reset
 from sandbox.query import LiveOptions
 
-OVERHEARD = "sandbox.overheard"
-"""Type of the message in which the socket's own reading tells run() that there is something to say."""
 MAX_KEYTERMS = 100
 BREAKS = frozenset([faults.DROP, faults.CLOSE, faults.STALL, faults.MUTE])
 """Faults that begin at a moment of the connection."""
@@ -99,6 +97,7 @@ class Connection:
         elif self._fault.kind in BREAKS:
             self._breaks_after_audio = self._fault.number
         self._mute = False
+        self._alarm: asyncio.TimerHandle | None = None
         self._outbox: asyncio.Queue[tuple[float, dict[str, Any]]] | None = None
         """What is to be sent late, and when."""
 
@@ -123,20 +122,27 @@ class Connection:
             await self._audio.finish()
 
     async def _converse(self) -> None:
-        with contextlib.suppress(Ended):
+        self._arm()
+        try:
             while True:
                 try:
-                    async with asyncio.timeout_at(min(self._deadline, self._breaks_at)) as self._timeout:
-                        await self._read()
-                except TimeoutError:
-                    if self._loop.time() >= self._breaks_at:
-                        await self._break()
-                    elif self._loop.time() >= self._deadline:
-                        await self._give_up()
+                    await self._read()
                 except Broken:
                     await self._break()
                 except CorruptAudio:
                     await self._close(1008, REASONS["data0000"])
+        except Ended:
+            pass
+        finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
+
+    def _arm(self) -> None:
+        """The alarm is a message among the others: nothing that is being told is interrupted by it."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+        at = min(self._deadline, self._breaks_at)
+        self._alarm = self._loop.call_at(at, self._socket.tell, {"type": "sandbox.alarm"})
 
     @property
     def _deadline(self) -> float:
@@ -148,6 +154,7 @@ class Connection:
         match self._fault.kind:
             case faults.MUTE:
                 self._mute = True
+                self._arm()
                 return
             case faults.CLOSE if self._fault.body == "net0001":
                 await self._give_up()
@@ -162,29 +169,34 @@ class Connection:
         raise Ended
 
     async def _read(self) -> None:
+        """Raises Ended, Broken, CorruptAudio."""
         while True:
             message = await self._receive()
-            if message["type"] == "websocket.disconnect":
-                self._entry.code = message["code"]
-                raise Ended
-            if message["type"] == OVERHEARD:
-                await self._tell(message["events"])
-                self._break_in_time()
-                continue
-            data = message.get("bytes")
-            if data:
-                await self._tell(self._hear(data, await self._audio.decode(data)))
-                self._break_in_time()
-            elif data is not None:  # An empty frame ends the stream, as CloseStream does.
-                await self._finish()
-            else:
-                await self._obey(message["text"])
+            match message["type"]:
+                case "websocket.disconnect":
+                    self._entry.code = message["code"]
+                    raise Ended
+                case "websocket.receive" if message.get("bytes") is None:
+                    await self._obey(message["text"])
+                case "websocket.receive" if not message["bytes"]:  # Ends the stream, as CloseStream does.
+                    await self._finish()
+                case "websocket.receive":
+                    data = message["bytes"]
+                    await self._tell(self._hear(data, await self._audio.decode(data)))
+                case "sandbox.overheard":
+                    await self._tell(message["events"])
+                case "sandbox.alarm":
+                    if self._loop.time() >= self._deadline:
+                        await self._give_up()
+                    self._arm()
+            if self._audio_seconds >= self._breaks_after_audio or self._loop.time() >= self._breaks_at:
+                raise Broken
 
     def _overhear(self, audio: RawAudio, data: bytes) -> None:
         """Called by the socket itself. Most messages end here: they bring nothing to tell."""
         events = self._hear(data, audio.samples(data))
         if events or self._audio_seconds >= self._breaks_after_audio:
-            self._socket.tell({"type": OVERHEARD, "events": events})
+            self._socket.tell({"type": "sandbox.overheard", "events": events})
 
     def _hear(self, data: bytes, pcm: list[bytes]) -> list[Told]:
         self._heard_at = self._loop.time()
@@ -208,10 +220,6 @@ class Connection:
     @property
     def _audio_seconds(self) -> float:
         return self._samples / self._audio.sample_rate
-
-    def _break_in_time(self) -> None:
-        if self._audio_seconds >= self._breaks_after_audio:
-            raise Broken
 
     def _open_channels(self, count: int) -> None:
         self._messages.channels = count
@@ -280,8 +288,6 @@ class Connection:
 
     async def _finish(self) -> None:
         """The last results, Metadata, and a close without error. Raises Ended."""
-        # However long that takes, the client is not to be blamed for it.
-        self._timeout.reschedule(self._breaks_at if self._breaks_at < float("inf") else None)
         self._socket.on_audio = None
         await self._tell(self._listen(await self._audio.finish()))
         for channel in self._channels:

@@ -10,6 +10,7 @@ from websockets.exceptions import InvalidStatus
 
 from sandbox.engines.tones import said, spoken_words, text_of
 from tests.sandbox.live_client import CLOSE_STREAM, FINALIZE, listening, transcribed
+from tests.sandbox.sounds import contained
 from tests.sandbox_process import SandboxProcess
 
 TEXT = text_of(24)
@@ -179,6 +180,19 @@ async def test_keepalive_keeps_a_stream_that_had_audio(impatient_sandbox: Sandbo
 
         assert await client.closed() == (1000, "")
         assert client.text() == "baba bebe"
+
+
+async def test_clock_interrupts_nothing(impatient_sandbox: SandboxProcess) -> None:
+    data = contained(SPEECH, "webm", "libopus")
+
+    async with listening(impatient_sandbox, encoding="", sample_rate="") as client:
+        for start in range(0, len(data), len(data) // 100):
+            await client.socket.send(data[start : start + len(data) // 100])
+            await asyncio.sleep(0.03)
+        await client.tell(CLOSE_STREAM)
+
+        assert await client.closed() == (1000, "")
+        assert client.text() == SAID
 
 
 @pytest.mark.parametrize(
