@@ -43,7 +43,7 @@ class Recognised:
     end: float = 0.0
 
 
-class Control(StrEnum):
+class ClientWord(StrEnum):
     """What the client says. OTHER is passed on as it is."""
 
     KEEP_ALIVE = "KeepAlive"
@@ -73,12 +73,12 @@ def recognise(text: str) -> Recognised:
     return Recognised(kind, channel_index, began, began + number(message.get("duration")))
 
 
-def recognise_control(text: str) -> Control:
+def recognise_client(text: str) -> ClientWord:
     """Tell what a text message of the client's is."""
     try:
-        return Control(str(parse(text).get("type")))
+        return ClientWord(str(parse(text).get("type")))
     except ValueError:
-        return Control.OTHER
+        return ClientWord.OTHER
 
 
 def answers_finalize(text: str) -> bool:

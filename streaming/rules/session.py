@@ -29,7 +29,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from routing.backoff import delays
-from streaming.rules import timeline
+from streaming.rules import extension, timeline
 from streaming.rules.actions import (
     Accept,
     Action,
@@ -72,32 +72,29 @@ from streaming.rules.events import (
     Superseded,
     Ticked,
 )
+from streaming.rules.extension import ENDED, MOVED, REPLACED, RESTARTING, TOO_SLOW
+from streaming.rules.feed import CLOSE_STREAM, Control, Feed
 from streaming.rules.holes import BESIDE, Hole
 from streaming.rules.merge import MOST_REPLAY
 from streaming.rules.messages import (
-    Control,
+    ClientWord,
     Kind,
     Recognised,
     answers_finalize,
     number,
     parse,
     recognise,
-    recognise_control,
+    recognise_client,
     with_fields,
     write,
 )
-from streaming.rules.pacing import PIECE, Inflow, Pace
+from streaming.rules.pacing import Inflow
 from streaming.rules.parameters import Terms
 
 Uniform = Callable[[float, float], float]
 
 KEEP_ALIVE = '{"type":"KeepAlive"}'
 FINALIZE = '{"type":"Finalize"}'
-CLOSE_STREAM = '{"type":"CloseStream"}'
-
-# Close codes of ours (docs/live.md), and of RFC 6455, 7.4.1.
-ENDED, MOVED, TOO_SLOW, REPLACED = 1000, 4000, 4008, 4009
-RESTARTING, UNUSABLE = 1012, 1011
 
 # Deepgram closes with these when the audio or the request is at fault: another connection would end likewise.
 _FATAL_CODES = frozenset({1002, 1003, 1007, 1008})
@@ -176,14 +173,6 @@ class Link(StrEnum):
     CONNECTED = "connected"
 
 
-@dataclass(slots=True)
-class _Asked:
-    """A message for the provider that has its place in the audio."""
-
-    at: float
-    text: str
-
-
 class Session:
     """The rules of one live session, from the handshake to `End`."""
 
@@ -228,13 +217,12 @@ class Session:
         self._base: float | None = None  # where its second 0 is; None if nothing needs to be changed
         self._delays = delays(random=random)
         self._failures = 0
-        self._pace = Pace()
-        self._controls: list[_Asked] = []  # what is still to be sent to it, in order
-        self._asked: list[_Asked] = []  # what the client asked for and has not been answered
+        self._feed = Feed(self._log)
+        self._asked: list[Control] = []  # what the client asked for and has not been answered
         self._configure: str | None = None
         self._configure_is_answered = True
         self._flows = False  # connected, and all that came has been sent
-        self._sent_at = self._spoke_at = 0.0
+        self._spoke_at = 0.0
         self._spoke_cursor = 0.0
         self._patience = 1.0
         self._metadata: str | None = None
@@ -245,8 +233,6 @@ class Session:
         self._reason = EndReason.FINISHED
         self._away_until = self._close_by = self._drain_at = self._end_at = float("inf")
         self._is_done = False
-        self._opened_at = 0.0
-        self._connected_at = 0.0
         self._wake_at = float("inf")
 
     @property
@@ -269,9 +255,9 @@ class Session:
             case ClientAudio(data) if self._flows and data:
                 before = self._log.end
                 self._log.append(data, now)
-                if self._admits(self._log.end - before, now):
-                    self._log.skip()
-                    self._sent_at = now
+                if not self._inflow.is_ahead(self._came, now) and self._feed.passes(
+                    self._log.end - before, now
+                ):
                     return [SendAudio(data)]
                 actions = list(self._audio_came(now))
             case ProviderMessage(connection, text):
@@ -290,7 +276,6 @@ class Session:
     def _happened(self, event: Event, now: float) -> Iterator[Action]:
         match event:
             case Opened():
-                self._opened_at = now
                 self._inflow = Inflow(now, allowance=_RESUME_WINDOW if self._resumed else 0.0)
                 yield from self._connect(0.0)
                 if self._resumed:
@@ -327,10 +312,6 @@ class Session:
 
     # The client's audio and words
 
-    def _admits(self, seconds: float, now: float) -> bool:
-        """Whether a message may go on as it came, since nothing waits before it."""
-        return not self._inflow.is_ahead(self._came, now) and self._pace.admits(seconds, now)
-
     def _audio(self, data: bytes, now: float) -> Iterator[Action]:
         if self.state is not State.LIVE:
             return  # said after CloseStream
@@ -356,21 +337,21 @@ class Session:
     def _control(self, text: str, now: float) -> Iterator[Action]:
         if self.state is not State.LIVE:
             return
-        asked = _Asked(self._log.end, text)
-        match recognise_control(text):
-            case Control.KEEP_ALIVE:
+        asked = Control(self._log.end, text)
+        match recognise_client(text):
+            case ClientWord.KEEP_ALIVE:
                 return  # the session keeps the provider's socket alive by itself
-            case Control.CLOSE_STREAM:
+            case ClientWord.CLOSE_STREAM:
                 yield from self._close(EndReason.FINISHED, now)
                 return
-            case Control.FINALIZE:
+            case ClientWord.FINALIZE:
                 self._asked = [*self._asked[-4:], asked]  # not all are answered
-            case Control.CONFIGURE:
+            case ClientWord.CONFIGURE:
                 self._configure, self._configure_is_answered = text, False
-            case Control.OTHER:
+            case ClientWord.OTHER:
                 pass  # for the provider to refuse
         if self._link is Link.CONNECTED:
-            self._ask(asked)
+            self._feed.add(asked)
             yield from self._pump(now)
 
     def _client_gone(self, now: float, reason: EndReason = EndReason.CLIENT_GONE) -> Iterator[Action]:
@@ -397,10 +378,10 @@ class Session:
         self._away_until = self._drain_at = float("inf")
         behind = self._log.end - min(self._log.cursor, self._mark)
         self._close_by = now + min(_CLOSING + 4 * behind, _MOST_CLOSING)
-        asked = _Asked(self._log.end, CLOSE_STREAM)
+        asked = Control(self._log.end, CLOSE_STREAM)
         self._asked.append(asked)
         if self._link is Link.CONNECTED:
-            self._ask(asked)
+            self._feed.add(asked)
             yield from self._pump(now)
         elif self._link is Link.IDLE:
             yield from self._finish(now)  # nothing was said, or all of it is final
@@ -414,7 +395,7 @@ class Session:
 
     def _connected(self, request_id: str, now: float) -> Iterator[Action]:
         self._link = Link.CONNECTED
-        self._connected_at = self._sent_at = self._spoke_at = now
+        self._spoke_at = self._feed.sent_at = now
         if self.state is State.OPENING:
             self.request_id = request_id
             yield from self._accept()
@@ -432,23 +413,16 @@ class Session:
         if self._behind(self._mark, now) > self._limits.most_behind:
             yield from self._leave_hole(self._log.end - _OVERLAP)
         start = min(channel.replay_from() for channel in self._channels)
-        self._base = self._log.rewind(start)
-        self._pace.hold_back(now)
-        self._controls = []
+        self._base = self._feed.begin_again(start, now)
         if self._configure is not None:
-            self._ask(_Asked(0.0, self._configure))
+            self._feed.add(Control(0.0, self._configure))
         for asked in self._asked:
-            self._ask(asked)
+            self._feed.add(asked)
         for channel in self._channels:
             channel.begin_again(self._base)
             if channel.mark > self._base:
                 # A result that ends where the last one did tells old words from new ones (see merge).
-                self._ask(_Asked(channel.mark + _AFTER_MARK, self._finalize(channel)))
-
-    def _ask(self, asked: _Asked) -> None:
-        """Have it sent when the audio before it is."""
-        self._controls.append(asked)
-        self._controls.sort(key=lambda each: each.at)
+                self._feed.add(Control(channel.mark + _AFTER_MARK, self._finalize(channel)))
 
     def _refused(self, refusal: ProviderRefused, now: float) -> Iterator[Action]:
         self._link = Link.IDLE
@@ -470,7 +444,7 @@ class Session:
             yield from self._leave(closed.code, closed.reason, EndReason.BAD_AUDIO)
         elif (
             self.state is State.CLOSING
-            and not self._controls
+            and not self._feed.has_controls
             and (closed.code == ENDED or self._metadata is not None)
         ):
             yield from self._finish(now)
@@ -482,7 +456,7 @@ class Session:
         self._link = Link.IDLE
         self._flows = False
         self._metadata = None
-        self._controls.clear()
+        self._feed.stop()
         if self._mark >= self._log.end - _EDGE:  # until there is something to be heard
             if self.state is State.CLOSING:
                 yield from self._finish(now)
@@ -493,27 +467,9 @@ class Session:
         yield from self._connect(next(self._delays))
 
     def _pump(self, now: float) -> Iterator[Action]:
-        """Send what waits at the cursor, as fast as is allowed, and each control at its place."""
-        if self._link is not Link.CONNECTED:
-            return
-        log, controls = self._log, self._controls
-        while True:
-            if controls and controls[0].at <= log.cursor + 1e-3:
-                control = controls.pop(0)
-                if control.text == CLOSE_STREAM:
-                    controls.clear()
-                yield SendText(control.text)
-                self._sent_at = now
-                continue
-            if log.is_taken or self._pace.wait(now) > 0:
-                break
-            before = log.cursor
-            piece = log.take(min(PIECE, controls[0].at - before) if controls else PIECE)
-            self._pace.spend(log.cursor - before, now)
-            if piece:
-                yield SendAudio(piece)
-                self._sent_at = now
-        self._flows = self.state is State.LIVE and log.passes_raw and log.is_taken and not controls
+        if self._link is Link.CONNECTED:
+            yield from self._feed.pump(now)
+            self._flows = self.state is State.LIVE and self._log.passes_raw and self._feed.is_done
 
     # The provider's words
 
@@ -551,7 +507,7 @@ class Session:
     ) -> Iterator[Action]:
         self._seq += 1
         if self._identity is not None:
-            text = with_fields(text, self._extension(late=late))
+            text = self._extended(text, late=late)
         if not late:
             channel.keep(text, end)
             for hole in self._holes:
@@ -577,7 +533,7 @@ class Session:
         channel.held_back = None
         if self._identity is not None:
             self._seq += 1
-            text = with_fields(text, self._extension())
+            text = self._extended(text)
         yield Deliver(text, end)
 
     def _fitted_result(self, text: str, recognised: Recognised, base: float, now: float) -> Iterator[Action]:
@@ -679,7 +635,7 @@ class Session:
     def _gap(self, start: float, end: float) -> Iterator[Action]:
         yield DeclareGap(start, end)
         if self._identity is not None and self._is_attached:
-            yield Deliver(write({"type": "Gap", "start": round(start, 6), "end": round(end, 6)}))
+            yield Deliver(extension.gap(start, end))
 
     # What resumable clients see
 
@@ -689,15 +645,12 @@ class Session:
         yield Accept(self.request_id)
         if self._identity is not None:
             yield Deliver(
-                write(
-                    {
-                        "type": "Session",
-                        "session_id": self._identity.session_id,
-                        "token": self._identity.token,
-                        "audio_offset": self._origin.byte,
-                        "seq": self._seq,
-                        "exact_replay": self._log.is_exact,
-                    }
+                extension.session(
+                    self._identity.session_id,
+                    self._identity.token,
+                    audio_offset=self._origin.byte,
+                    seq=self._seq,
+                    exact_replay=self._log.is_exact,
                 )
             )
 
@@ -706,15 +659,14 @@ class Session:
         while self._unacknowledged and self._unacknowledged[0][0] <= seq:
             mark = self._unacknowledged.popleft()[1]
         if mark is not None and self._is_attached:
-            yield Deliver(write({"type": "Ack", "audio_bytes": mark.byte, "seq": seq}))
+            yield Deliver(extension.ack(mark.byte, seq))
 
     def _status(self, state: str) -> Iterator[Action]:
         if self._identity is not None and self._is_attached:
-            yield Deliver(write({"type": "Status", "state": state}))
+            yield Deliver(extension.status(state))
 
-    def _extension(self, *, late: bool = False) -> str:
-        fields = f'"seq":{self._seq},"connection":{self._connection}'
-        return f'{fields},"late":true' if late else fields
+    def _extended(self, text: str, *, late: bool = False) -> str:
+        return with_fields(text, extension.result_fields(self._seq, self._connection, late=late))
 
     # Time
 
@@ -730,8 +682,8 @@ class Session:
             yield from self._client_gone(now, EndReason.TOO_SLOW)
         if self._link is Link.CONNECTED:
             yield from self._pump(now)
-            if now >= self._sent_at + _KEEP_ALIVE_AFTER and self.state is not State.CLOSING:
-                self._sent_at = now
+            if now >= self._feed.sent_at + _KEEP_ALIVE_AFTER and self.state is not State.CLOSING:
+                self._feed.sent_at = now
                 yield SendText(KEEP_ALIVE)
             if self._hangs(now):
                 self._patience *= 2
@@ -752,9 +704,8 @@ class Session:
             # Whether it hangs depends on what is sent as well: to be looked at again.
             due = min(due, max(self._spoke_at + self._silence, now + 1.0))
             if self.state is not State.CLOSING:
-                due = min(due, self._sent_at + _KEEP_ALIVE_AFTER)
-            if not self._log.is_taken:
-                due = min(due, now + self._pace.wait(now))
+                due = min(due, self._feed.sent_at + _KEEP_ALIVE_AFTER)
+            due = min(due, self._feed.due_at(now))
         if self._blocked_since is not None:
             due = min(due, self._blocked_since + _BLOCKED)
         if self._is_paused:
@@ -779,20 +730,28 @@ class Session:
         if now < self._spoke_at + self._silence:
             return False
         # At the end it has an answer to give whatever it heard.
-        is_asked_to_end = self.state is State.CLOSING and not self._controls
+        is_asked_to_end = self.state is State.CLOSING and not self._feed.has_controls
         return is_asked_to_end or self._log.cursor - self._spoke_cursor >= self._silence
 
     # The end
 
     def _drain(self, within: float, now: float) -> Iterator[Action]:
-        if self._identity is None:
-            self._drain_at = now + max(0.0, within - _LAST_WORDS)
-            self._end_at = now + within
-        elif self.state is State.LIVE:
-            yield from self._status("moving")
-            yield from self._leave(MOVED, "Reconnect elsewhere now.", EndReason.MOVED)
-        elif self.state is State.AWAY:
-            yield from self._end(EndReason.MOVED)
+        match self.state:
+            case State.OPENING:
+                yield Refuse(503, "This server is about to stop. Connect again.")
+                yield from self._end(EndReason.MOVED)
+            case State.LIVE if self._identity is not None:
+                yield from self._status("moving")
+                yield from self._leave(MOVED, "Reconnect elsewhere now.", EndReason.MOVED)
+            case State.LIVE:
+                self._drain_at = now + max(0.0, within - _LAST_WORDS)
+                self._end_at = now + within
+            case State.AWAY:
+                # Whoever comes back may do so elsewhere; what it had said is not to be lost if nobody does.
+                self._end_at = now + within
+                yield from self._close(EndReason.MOVED, now)
+            case State.CLOSING:
+                self._end_at = now + within
 
     def _leave(self, code: int, why: str, reason: EndReason) -> Iterator[Action]:
         if self._is_attached:
@@ -832,22 +791,14 @@ class Session:
         yield End(reason)
 
     def _last_metadata(self) -> str:
-        """Deepgram's last message, made true for the whole session."""
         if self._metadata is not None and self._base is None:
             return self._metadata
-        message = parse(self._metadata) if self._metadata is not None else {}
-        created = self._created_at.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z" if self._created_at else None
-        return write(
-            {
-                "type": "Metadata",
-                "transaction_key": "deprecated",
-                **message,
-                "request_id": self.request_id,
-                "sha256": "incomplete",  # as Deepgram says when it has not seen all of the audio
-                "created": created or message.get("created", ""),
-                "duration": round(self._log.end, 6),
-                "channels": len(self._channels),
-            }
+        return extension.metadata(
+            self._metadata,
+            request_id=self.request_id,
+            created_at=self._created_at,
+            duration=self._log.end,
+            channels=len(self._channels),
         )
 
     # Small things

@@ -5,12 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming.rules.messages import (
-    Control,
+    ClientWord,
     Kind,
     Recognised,
     answers_finalize,
     recognise,
-    recognise_control,
+    recognise_client,
     with_fields,
 )
 
@@ -73,16 +73,16 @@ def test_a_result_without_numbers_is_one_at_the_beginning():
 @pytest.mark.parametrize(
     ("text", "control"),
     [
-        ('{"type":"KeepAlive"}', Control.KEEP_ALIVE),
-        ('{ "type" : "Finalize", "channel": 0 }', Control.FINALIZE),
-        ('{"type":"CloseStream"}', Control.CLOSE_STREAM),
-        ('{"type":"Configure","keyterms":["x"]}', Control.CONFIGURE),
-        ('{"type":"Nonsense"}', Control.OTHER),
-        ("KeepAlive", Control.OTHER),
+        ('{"type":"KeepAlive"}', ClientWord.KEEP_ALIVE),
+        ('{ "type" : "Finalize", "channel": 0 }', ClientWord.FINALIZE),
+        ('{"type":"CloseStream"}', ClientWord.CLOSE_STREAM),
+        ('{"type":"Configure","keyterms":["x"]}', ClientWord.CONFIGURE),
+        ('{"type":"Nonsense"}', ClientWord.OTHER),
+        ("KeepAlive", ClientWord.OTHER),
     ],
 )
 def test_what_the_client_says(text, control):
-    assert recognise_control(text) is control
+    assert recognise_client(text) is control
 
 
 def test_an_answer_to_finalize_is_found_whatever_the_spaces():
@@ -99,4 +99,4 @@ def test_fields_are_added_without_a_change_to_the_others(message):
 @given(st.text())
 def test_nothing_that_a_provider_may_say_breaks_it(text):
     recognise(text)
-    recognise_control(text)
+    recognise_client(text)

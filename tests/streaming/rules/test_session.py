@@ -523,6 +523,29 @@ class TestResumable:
 
 
 class TestDraining:
+    def test_who_was_not_answered_yet_is_told_to_come_again(self):
+        relay = Relay()
+        relay.tell(events.Opened())
+        asked = relay.tell(events.Draining(20.0))
+        assert [refusal.status for refusal in of(actions.Refuse, asked)] == [503]
+        assert asked[-2:] == [actions.Disconnect(1), actions.End(EndReason.MOVED)]
+
+    def test_what_a_client_that_is_away_has_said_is_stored(self):
+        relay = Relay("resumable=true").opened()
+        relay.speak(2.0)
+        relay.tell(events.ClientGone())
+        assert actions.SendText('{"type":"CloseStream"}') in relay.tell(events.Draining(20.0))
+        assert of(actions.StoreFinal, relay.says(0.0, 2.0, "hello"))
+        assert relay.tell(events.ProviderClosed(1, 1000)) == [actions.End(EndReason.MOVED)]
+
+    def test_nothing_goes_on_beyond_the_time_there_is(self):
+        relay = Relay().opened()
+        relay.speak(2.0)
+        relay.tell(events.Draining(20.0))
+        asked = relay.wait(20.1)
+        assert of(actions.FillLate, asked)
+        assert asked[-1] == actions.End(EndReason.DRAINED)
+
     def test_who_cannot_be_moved_may_go_on_until_the_last_seconds(self):
         relay = Relay().opened()
         relay.speak(2.0)
