@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -113,10 +114,10 @@ class Order:
 
 
 class AlreadyAccepted(Exception):
-    """The same submission, under the same key, was made into a job a moment before."""
+    """The same submission, under the same key, was accepted a moment before."""
 
     def __init__(self, earlier: IdempotencyKey) -> None:
-        super().__init__(f"It is job {earlier.job_id}.")
+        super().__init__("It was accepted a moment before.")
         self.earlier = earlier
 
 
@@ -212,7 +213,7 @@ def _insert(job: TranscriptionJob, order: Order) -> None:
             _admit(order, 1)
             job.insert()
             if order.idempotency is not None:
-                order.idempotency.insert(job)
+                order.idempotency.insert(job=job)
     except (TooManyOpenJobs, BatchSealed, IntegrityError) as error:
         if job.recording is not None:
             delete_if_unused(job.recording)
@@ -249,9 +250,11 @@ def queue_all(order: Order, remotes: Sequence[Remote]) -> None:
         return
     with transaction.atomic():
         _admit(order, len(jobs))
-        first = TranscriptionJob.objects.next_start_tag(order.project, region.queue, order.priority)
+        first, now = TranscriptionJob.objects.next_place(order.project, region.queue, order.priority)
+        # Not as an expression: ten thousand of them take their time, while SQLite lets nobody else write.
+        deadline_at = now + timedelta(seconds=order.deadline or settings.JOB_DEADLINE_SECONDS)
         for place, job in enumerate(jobs, first):
-            job.start_tag = place
+            job.start_tag, job.deadline_at = place, deadline_at
         TranscriptionJob.objects.bulk_create(jobs, batch_size=INSERTED_AT_A_TIME)
     transaction.on_commit(partial(wake, region.queue))
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 from django.db import InterfaceError, OperationalError
@@ -22,6 +23,7 @@ from rest_framework.response import Response
 from jobs.api.errors import BadRequest
 from jobs.api.renderers import JSONRenderer
 from jobs.audio.received import ReceivedFile
+from jobs.intake import Remote
 from jobs.models import IdempotencyKey, Project
 
 LONGEST = 255
@@ -63,8 +65,15 @@ def replayed(earlier: IdempotencyKey) -> HttpResponse | None:
 
 
 def _fingerprint(fields: Mapping[str, Any]) -> str:
-    parsed = {
-        name: value.sha256 if isinstance(value, ReceivedFile) else value for name, value in fields.items()
-    }
     # Not orjson, which knows no integer beyond 64 bits: PostgreSQL gives 1e20 of a batch back as one.
-    return hashlib.sha256(json.dumps(parsed, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(fields, sort_keys=True, default=_told).encode()).hexdigest()
+
+
+def _told(value: object) -> object:
+    match value:
+        case ReceivedFile():
+            return value.sha256
+        case Remote():
+            return asdict(value)
+        case _:
+            return str(value)

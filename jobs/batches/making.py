@@ -11,7 +11,7 @@ from functools import partial
 
 from django.conf import settings
 from django.core.files.storage import storages
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from jobs import intake
 from jobs.audio.keeping import keep
@@ -21,8 +21,8 @@ from jobs.batches import archives
 from jobs.batches.completion import seal
 from jobs.forgetting import files
 from jobs.ids import uuid7
-from jobs.intake import INSERTED_AT_A_TIME, NotAccepted, Order, Remote
-from jobs.models import Batch, BatchArchive, Priority, RefusedItem
+from jobs.intake import INSERTED_AT_A_TIME, AlreadyAccepted, NotAccepted, Order, Remote
+from jobs.models import Batch, BatchArchive, IdempotencyKey, Priority, RefusedItem
 from jobs.queues import BATCH_QUEUE
 from jobs.refusal import Refusal
 from jobs.running.wakeups import wake
@@ -72,25 +72,33 @@ def archive_limits() -> archives.Limits:
 
 
 def make_of_urls(
-    batch: Batch, remotes: Sequence[Remote], refused: Sequence[RefusedItem], *, sealed: bool
+    batch: Batch,
+    remotes: Sequence[Remote],
+    refused: Sequence[RefusedItem],
+    *,
+    sealed: bool,
+    named: IdempotencyKey | None = None,
 ) -> None:
     """Save the batch with a job for each URL, and those of which none is made; or nothing at all.
 
-    NotAccepted if no region may take them, or the key may not have so many open jobs.
+    NotAccepted if no region may take them, or the key may not have so many open jobs. AlreadyAccepted, or
+    KeyReused, here and below, if what it is `named` by was used meanwhile.
     """
     with transaction.atomic():
-        batch.save(force_insert=True)
+        _begin(batch, named)
         intake.queue_all(order_of(batch), remotes)
         RefusedItem.objects.bulk_create(refused, batch_size=INSERTED_AT_A_TIME)
         if sealed:
             seal(batch)
 
 
-def make_of_files(batch: Batch, uploads: Iterable[ReceivedFile], *, sealed: bool) -> None:
+def make_of_files(
+    batch: Batch, uploads: Iterable[ReceivedFile], *, sealed: bool, named: IdempotencyKey | None = None
+) -> None:
     """Save the batch with a job for each file. NotAccepted, and no batch, if no region may take them."""
     order = order_of(batch)
     intake.region_for(order)
-    batch.save(force_insert=True)
+    _begin(batch, named)
     try:
         for upload in uploads:
             try:
@@ -105,13 +113,29 @@ def make_of_files(batch: Batch, uploads: Iterable[ReceivedFile], *, sealed: bool
             seal(batch)
 
 
-def make_of_archive(batch: Batch, upload: ReceivedFile, *, sealed: bool) -> None:
+def make_of_archive(
+    batch: Batch, upload: ReceivedFile, *, sealed: bool, named: IdempotencyKey | None = None
+) -> None:
     """Save the batch and store the archive, for a worker to open.
 
     ArchiveRefused, and no batch, if it is none that can be opened; NotAccepted as above.
     """
     intake.region_for(order_of(batch))
-    _keep_archive(batch, upload, partial(batch.save, force_insert=True), sealed=sealed)
+    _keep_archive(batch, upload, partial(_begin, batch, named), sealed=sealed)
+
+
+def _begin(batch: Batch, named: IdempotencyKey | None) -> None:
+    """Save the batch, together with what names its making."""
+    try:
+        with transaction.atomic():
+            batch.save(force_insert=True)
+            if named is not None:
+                named.insert(batch=batch)
+    except IntegrityError:
+        earlier = named and named.earlier()
+        if earlier:
+            raise AlreadyAccepted(earlier) from None
+        raise
 
 
 def add_archive(batch: Batch, upload: ReceivedFile) -> None:

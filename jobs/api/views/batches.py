@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from jobs import intake
+from jobs.api import idempotency
 from jobs.api.batches import (
     BatchSerializer,
     EstimateRequestSerializer,
@@ -36,7 +37,7 @@ from jobs.batches.completion import seal
 from jobs.batches.export import export
 from jobs.batches.progress import tallies_of
 from jobs.estimates import estimate, remaining
-from jobs.models import ApiKey, Batch, RefusedItem
+from jobs.models import ApiKey, Batch, IdempotencyKey, RefusedItem
 from jobs.models.audit import Action
 from jobs.transcripts.exports import FORMATS
 
@@ -56,7 +57,7 @@ class BatchViewSet(ScopedViewSet):
         "export": READING,
     }
     refuses: ClassVar = {
-        "create": (404, 408, 411, 413, 415, 507),
+        "create": (404, 408, 409, 411, 413, 415, 507),
         "export": (400,),
     }
     lists = ("list", "refused")
@@ -77,8 +78,9 @@ class BatchViewSet(ScopedViewSet):
     @extend_schema(
         request={"multipart/form-data": NewBatchSerializer, "application/json": NewBatchOfURLsSerializer},
         responses={202: BatchSerializer},
+        parameters=[idempotency.HEADER],
     )
-    def create(self, request: Request) -> Response:
+    def create(self, request: Request) -> HttpResponseBase:
         """Make a batch: of URLs (JSON), of files or of an archive (a form), or empty, for jobs to come.
 
         Each file or URL is taken or refused by itself; `refused/` tells which and why. An archive is opened
@@ -89,8 +91,12 @@ class BatchViewSet(ScopedViewSet):
         wanted.is_valid(raise_exception=True)
         asked: dict[str, Any] = wanted.validated_data
         key = request.auth if isinstance(request.auth, ApiKey) else None
+        project = self.project_to_act_in(asked.get("project"))
+        named = idempotency.named_by(request, project, {"of": "batch", **asked})
+        if named and (earlier := named.earlier()):
+            return self._again(earlier)
         batch = Batch(
-            project=self.project_to_act_in(asked.get("project")),
+            project=project,
             created_by=None if key else request.user,  # type: ignore[misc]
             key=key,
             name=asked.get("name", ""),
@@ -101,17 +107,29 @@ class BatchViewSet(ScopedViewSet):
             region=asked["region"],
             priority=asked["priority"],
         )
-        if "archive" in asked:
-            making.make_of_archive(batch, asked["archive"], sealed=asked["sealed"])
-        elif "files" in asked:
-            making.make_of_files(batch, asked["files"], sealed=asked["sealed"])
-        else:
-            remotes, bad = asked.get("urls", ([], []))
-            refused = [making.refused_url(batch, url, message) for url, message in bad]
-            making.make_of_urls(batch, remotes, refused, sealed=asked["sealed"])
-        response = self._shown(batch, 202)
-        response["Location"] = request.build_absolute_uri(reverse("batch", args=(batch.pk,)))
+        try:
+            _make(batch, asked, named)
+        except intake.AlreadyAccepted as error:
+            return self._again(error.earlier)
+        response = self._accepted(batch)
+        if named:
+            idempotency.remember(named, response)
         return response
+
+    def _again(self, earlier: IdempotencyKey) -> HttpResponseBase:
+        """The answer to a batch that was made before."""
+        batch = cast(Batch, earlier.batch)
+        answer = idempotency.replayed(earlier) or self._accepted(batch)
+        answer["Location"] = self._address(batch)
+        return answer
+
+    def _accepted(self, batch: Batch) -> Response:
+        response = self._shown(batch, 202)
+        response["Location"] = self._address(batch)
+        return response
+
+    def _address(self, batch: Batch) -> str:
+        return self.request.build_absolute_uri(reverse("batch", args=(batch.pk,)))
 
     def retrieve(self, request: Request, pk: UUID) -> Response:
         """A batch: its jobs by status, how far it is, how long the rest should take, and what it costs.
@@ -184,6 +202,18 @@ class BatchViewSet(ScopedViewSet):
         left = remaining(batch, tallies[batch.pk])
         shown = BatchSerializer(batch, context={"tallies": tallies, "remaining": left})
         return Response(shown.data, status=status)
+
+
+def _make(batch: Batch, asked: dict[str, Any], named: IdempotencyKey | None) -> None:
+    sealed: bool = asked["sealed"]
+    if "archive" in asked:
+        making.make_of_archive(batch, asked["archive"], sealed=sealed, named=named)
+    elif "files" in asked:
+        making.make_of_files(batch, asked["files"], sealed=sealed, named=named)
+    else:
+        remotes, bad = asked.get("urls", ([], []))
+        refused = [making.refused_url(batch, url, message) for url, message in bad]
+        making.make_of_urls(batch, remotes, refused, sealed=sealed, named=named)
 
 
 class EstimateViewSet(ScopedViewSet):

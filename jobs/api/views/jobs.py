@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from copy import copy
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 from uuid import UUID
 
 from django.core.files.storage import storages
@@ -211,8 +211,9 @@ class JobViewSet(ScopedViewSet):
     def _again(self, earlier: IdempotencyKey) -> HttpResponseBase:
         """The answer to a submission that was made before."""
         # While there is none: the job as it is.
-        answer = idempotency.replayed(earlier) or self._accepted(earlier.job, Preferences(), waited=False)
-        answer["Location"] = self._address(earlier.job)
+        job = cast(TranscriptionJob, earlier.job)
+        answer = idempotency.replayed(earlier) or self._accepted(job, Preferences(), waited=False)
+        answer["Location"] = self._address(job)
         return answer
 
     def _address(self, job: TranscriptionJob) -> str:

@@ -4,18 +4,24 @@ import threading
 
 import pytest
 from django.core.files.storage import storages
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.db import connection
 
-from jobs.models import ApiKey, Batch, IdempotencyKey, Recording, TranscriptionJob
+from jobs.models import ApiKey, Batch, BatchArchive, IdempotencyKey, Recording, TranscriptionJob
 from jobs.models.idempotency import KEPT_FOR
 from jobs.running.sweeper import sweep
 from tests.jobs.api.conftest import JOBS, client_for, error_of, run_queued, upload
+from tests.jobs.batches.test_archives import zipped
 from tests.jobs.rows import ago
+from tests.sandbox.sounds import wav
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("provider")]
 
 NAMED = {"Idempotency-Key": "0b9c4a3e"}
+BATCHES = "/api/v1/batches/"
+JSON = {"content_type": "application/json"}
+ARCHIVE = zipped(("a.wav", wav(0.5))).getvalue()
 
 
 def test_sent_again_it_is_answered_as_before_and_nothing_is_done_twice(api):
@@ -148,3 +154,70 @@ def test_of_many_at_once_one_is_accepted_and_the_others_are_told_of_it(key, mode
     assert list(Recording.objects.all()) == [job.recording]
     _, stored = storages["default"].listdir("recordings")
     assert str(job.recording_id) in stored
+
+
+def batches():
+    """What a batch may be made of, anew each time: its fields and how they are sent."""
+    urls = ["https://example.com/a.wav", {"url": "https://example.com/b.wav", "tags": ["x"]}]
+    return {
+        "urls": ({"urls": urls}, JSON),
+        "files": ({"files": [upload("a.wav"), upload("b.wav")]}, {}),
+        "archive": ({"archive": SimpleUploadedFile("c.zip", ARCHIVE)}, {}),
+        "nothing": ({"name": "empty"}, JSON),
+    }
+
+
+@pytest.mark.parametrize("made_of", list(batches()))
+def test_a_batch_sent_again_is_the_same_batch(api, made_of):
+    def send():
+        fields, how = batches()[made_of]
+        return api.post(BATCHES, fields, headers=NAMED, **how)
+
+    first, again = send(), send()
+
+    assert first.status_code == 202, first.content
+    assert (again.status_code, again.json()) == (202, first.json())
+    assert again["Location"] == first["Location"]
+    assert again["Idempotency-Replayed"] == "true"
+    assert Batch.objects.count() == 1
+    assert BatchArchive.objects.count() == (made_of == "archive")
+
+
+def test_a_batch_sent_again_while_the_first_is_answered_is_shown_as_it_is(api):
+    first = api.post(BATCHES, {"name": "March"}, headers=NAMED, **JSON)
+    IdempotencyKey.objects.update(status_code=None, answer=None)
+    again = api.post(BATCHES, {"name": "March"}, headers=NAMED, **JSON)
+
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    assert again["Location"] == first["Location"]
+
+
+def test_a_name_that_was_a_batchs_is_no_others(api):
+    api.post(BATCHES, {"name": "March"}, headers=NAMED, **JSON)
+
+    for path, fields in ((BATCHES, {"name": "April"}), (JOBS, {"url": "https://example.com/a.wav"})):
+        refused = api.post(path, fields, headers=NAMED, **JSON)
+        assert (refused.status_code, error_of(refused)["code"]) == (409, "idempotency_key_reused")
+    assert Batch.objects.count() == 1
+
+
+def test_of_two_that_make_a_batch_at_once_both_get_it(api, monkeypatch):
+    """The second comes to its saving when the first is through with it."""
+    monkeypatch.setattr(IdempotencyKey, "earlier", first_time_none(IdempotencyKey.earlier))
+    first = api.post(BATCHES, {"name": "March"}, headers=NAMED, **JSON)
+    monkeypatch.undo()
+    monkeypatch.setattr(IdempotencyKey, "earlier", first_time_none(IdempotencyKey.earlier))
+
+    again = api.post(BATCHES, {"name": "March"}, headers=NAMED, **JSON)
+
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+
+
+def first_time_none(method):
+    calls = []
+
+    def call(self):
+        calls.append(self)
+        return None if len(calls) == 1 else method(self)
+
+    return call
