@@ -26,7 +26,7 @@ from django.utils.html import format_html
 from jobs.admin.history import HistoryAdmin
 from jobs.admin.look import display
 from jobs.admin.wording import length, span
-from jobs.audit import record
+from jobs.audit import audited, record
 from jobs.batches import moves
 from jobs.batches.completion import seal
 from jobs.batches.export import export
@@ -146,7 +146,7 @@ class BatchAdmin(HistoryAdmin):
 
     def _done(
         self,
-        move: Callable[[Batch], None],
+        move: Callable[..., None],
         told: str,
         action: Action | None,
         request: HttpRequest,
@@ -159,9 +159,10 @@ class BatchAdmin(HistoryAdmin):
             raise PermissionDenied
         batch = get_object_or_404(Batch.objects.shown().select_related("project"), pk=batch_id)
         self.log_change(request, batch, told)
-        if action is not None:
-            record(action, request, batch)
-        move(batch)
+        if action is None:
+            move(batch)
+        else:
+            move(batch, audited(action, request, batch))
         messages.success(request, told)
         if action == Action.BATCH_DELETED:
             return HttpResponseRedirect(reverse("admin:jobs_batch_changelist"))

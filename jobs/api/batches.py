@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.utils.datastructures import MultiValueDict
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from jobs.api.bodies import BodySerializer
 from jobs.api.serializers import JobErrorSerializer
 from jobs.api.submissions import (
     TAGS,
@@ -18,6 +19,7 @@ from jobs.api.submissions import (
     RoutedSerializer,
     TagsField,
     UploadField,
+    given_of,
 )
 from jobs.batches.progress import Tally
 from jobs.estimates import Span
@@ -190,31 +192,30 @@ class RemotesField(serializers.Field[Any, Any, Any, Any]):
         for entry in data:
             given = entry if isinstance(entry, dict) else {"url": entry}
             try:
-                taken.append(_remote(given))
+                taken.append(Remote(**_REMOTE.run_validation(given)))
             except serializers.ValidationError as error:
-                refused.append((str(given.get("url", "")), _first(error.detail)))
+                refused.append((str(given.get("url", "")), _first(cast(dict[str, Any], error.detail))))
         return taken, refused
 
 
-_URL = CallableURLField(private="FETCH_ALLOW_PRIVATE", http=True)
-_METADATA = MetadataField()
-_TAGS = TagsField(max_length=TAGS)
+class RemoteSerializer(BodySerializer):
+    url = CallableURLField(private="FETCH_ALLOW_PRIVATE", http=True)
+    metadata = MetadataField(required=False, allow_null=True)
+    tags = TagsField(required=False, allow_null=True, max_length=TAGS)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        return given_of(attrs)
 
 
-def _remote(given: dict[str, Any]) -> Remote:
-    if unknown := sorted(set(given) - {"url", "metadata", "tags"}):
-        raise serializers.ValidationError(f"There is no such field: {unknown[0][:100]!r}.")
-    return Remote(
-        url=_URL.run_validation(given.get("url")),
-        metadata=_METADATA.run_validation(given["metadata"]) if given.get("metadata") else {},
-        tags=_TAGS.run_validation(given["tags"]) if given.get("tags") else [],
-    )
+_REMOTE = RemoteSerializer()
 
 
-def _first(detail: Any) -> str:
-    while isinstance(detail, list | dict):
-        detail = next(iter(detail.values() if isinstance(detail, dict) else detail))
-    return str(detail)
+def _first(errors: dict[str, Any]) -> str:
+    field, messages = next(iter(errors.items()))
+    while isinstance(messages, list | dict):
+        messages = next(iter(messages.values() if isinstance(messages, dict) else messages))
+    # A field that there is none of may be called anything.
+    return str(messages) if field == "url" else f"{field[:100]!r}: {messages}"
 
 
 class NewBatchSerializer(RoutedSerializer):

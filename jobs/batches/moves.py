@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from django.db import transaction
@@ -27,27 +28,31 @@ logger = logging.getLogger(__name__)
 MOVED_AT_ONCE = 100
 
 
-def cancel(batch: Batch) -> None:
-    """Cancel what is open and leave unopened what is; the batch is sealed with that."""
-    batch.begin(BatchMove.CANCEL)
-    seal(batch)
-    _begin_moving(batch)
+Noted = AbstractContextManager[None]
 
 
-def requeue(batch: Batch) -> None:
+def cancel(batch: Batch, noted: Noted | None = None) -> None:
+    """Cancel what is open and leave unopened what is; the batch is sealed with that.
+
+    What the context `noted` writes, here and below, is committed together with the move's being asked for.
+    """
+    _move(batch, BatchMove.CANCEL, noted)
+
+
+def requeue(batch: Batch, noted: Noted | None = None) -> None:
     """Run what failed or died once more: the batch's next run, if it was finished."""
-    batch.begin(BatchMove.REQUEUE)
-    _begin_moving(batch)
+    _move(batch, BatchMove.REQUEUE, noted)
 
 
-def delete(batch: Batch) -> None:
+def delete(batch: Batch, noted: Noted | None = None) -> None:
     """Delete the batch with all its jobs and what is stored of them. It is not shown any more from now on."""
-    batch.begin(BatchMove.DELETE)
-    _begin_moving(batch)
+    _move(batch, BatchMove.DELETE, noted)
 
 
-def _begin_moving(batch: Batch) -> None:
+def _move(batch: Batch, move: BatchMove, noted: Noted | None) -> None:
     """The first jobs now, since most batches have no more; workers do the rest."""
+    with noted or nullcontext():
+        batch.begin(move)
     if not move_some(batch):
         transaction.on_commit(partial(wake, BATCH_QUEUE))
 
@@ -62,6 +67,7 @@ def move_some(batch: Batch) -> bool:
     move: Callable[[TranscriptionJob], object]
     match batch.move:
         case BatchMove.CANCEL:
+            seal(batch)
             close_archives(batch)
             jobs, move = jobs.filter(finished_at=None), lifecycle.cancel
         case BatchMove.REQUEUE:

@@ -31,7 +31,7 @@ from jobs.api.pagination import OldestFirst
 from jobs.api.parsers import FormParser, ListsParser
 from jobs.api.permissions import OPERATING, READING, SUBMITTING
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
-from jobs.audit import record
+from jobs.audit import audited, record
 from jobs.batches import making, moves
 from jobs.batches.completion import seal
 from jobs.batches.export import export
@@ -141,8 +141,7 @@ class BatchViewSet(ScopedViewSet):
     def destroy(self, request: Request, pk: UUID) -> Response:
         """Delete a batch with all its jobs, open ones too, and what is stored of them. Many take a while."""
         batch = self.get_object()
-        record(Action.BATCH_DELETED, request, batch)
-        moves.delete(batch)
+        moves.delete(batch, audited(Action.BATCH_DELETED, request, batch))
         return Response(status=204)
 
     @extend_schema(request=None)
@@ -156,16 +155,14 @@ class BatchViewSet(ScopedViewSet):
     def cancel(self, request: Request, pk: UUID) -> Response:
         """Cancel all of its jobs that are open, and seal it. `moving` is null once that is done."""
         batch = self.get_object()
-        record(Action.BATCH_CANCELLED, request, batch)
-        moves.cancel(batch)
+        moves.cancel(batch, audited(Action.BATCH_CANCELLED, request, batch))
         return self._shown(batch, 202)
 
     @extend_schema(request=None, responses={202: BatchSerializer})
     def requeue(self, request: Request, pk: UUID) -> Response:
         """Run those of its jobs once more that failed or are dead. `moving` is null once all are queued."""
         batch = self.get_object()
-        record(Action.BATCH_REQUEUED, request, batch)
-        moves.requeue(batch)
+        moves.requeue(batch, audited(Action.BATCH_REQUEUED, request, batch))
         return self._shown(batch, 202)
 
     @extend_schema(

@@ -14,7 +14,7 @@ from django.urls import reverse
 from jobs.audio.keeping import keep
 from jobs.batches import making
 from jobs.batches.work import do_all
-from jobs.models import ApiKey, Batch, BatchArchive, Priority, Role, Status, TranscriptionJob
+from jobs.models import ApiKey, AuditEntry, Batch, BatchArchive, Priority, Role, Status, TranscriptionJob
 from tests.jobs.api.conftest import JOBS, add_job, client_for, error_of, run_queued, upload, wav
 
 BATCHES = "/api/v1/batches/"
@@ -77,6 +77,7 @@ def test_each_url_may_have_metadata_and_tags_of_its_own(api):
     "bad",
     [
         *("ftp://example.com/a.wav", "", 7, None, [], {"url": URL, "tgas": []}, {"url": URL, "tags": 7}, {}),
+        {"url": URL, "tags": [5]},
         *("\0", {"url": "\0"}, {"url": URL, "\0": 1}, {"url": URL, "a" * 5000: 1}),
     ],
 )
@@ -342,6 +343,20 @@ def test_the_manifest_tells_of_jobs_without_a_transcript_too_and_no_cell_is_a_fo
     [row] = csv.DictReader(io.StringIO(bundle.read("manifest.csv").decode("utf-8-sig")))
     assert (row["name"], row["status"], row["tags"]) == (URL, "queued", "'=1+1")
     assert json.loads(row["metadata"]) == {"a": 1}
+
+
+@pytest.mark.parametrize("move", ["cancel", "requeue", "delete"])
+def test_a_move_that_cannot_be_begun_is_not_in_the_audit_log(api, monkeypatch, move):
+    def fail(batch, move):
+        raise OperationalError("The database went away.")
+
+    batch = make(api, urls=[URL])
+    monkeypatch.setattr(Batch, "begin", fail)
+
+    response = api.delete(address(batch)) if move == "delete" else api.post(address(batch, f"{move}/"))
+
+    assert response.status_code == 503
+    assert not AuditEntry.objects.filter(action__startswith="batch.").exists()
 
 
 def test_a_format_that_there_is_none_of_is_refused(api):
