@@ -3,9 +3,13 @@ from collections.abc import Iterator
 import pytest
 from django.core.files.storage import storages
 
+from jobs.running.leases import LeaseKeeper
+from jobs.webhooks import wire
 from routing import coordination
 from routing.breaker import breaker_of
 from routing.regions import all_regions
+from tests.clients import forget
+from tests.routing.peer import Peer, answering
 from tests.sandbox_process import SandboxProcess
 from tests.services import S3Server
 from transcribe_project.storage_url import storage_at
@@ -49,3 +53,26 @@ def s3(running_s3, settings, monkeypatch, tmp_path) -> Iterator[S3Server]:
     settings.STORAGES = settings.STORAGES | {"default": storage_at(running_s3.storage_url, tmp_path)}
     yield running_s3
     storages["default"].client.close()
+
+
+@pytest.fixture
+def private_receivers(settings) -> Iterator[None]:
+    """Webhooks may go to addresses of this machine, and leave no connection behind."""
+    settings.WEBHOOK_ALLOW_PRIVATE = True
+    forget(wire._client)
+    yield
+    wire._client().close()
+    forget(wire._client)
+
+
+@pytest.fixture
+def receiver(private_receivers) -> Iterator[Peer]:
+    """Of webhooks; it takes all of them."""
+    with Peer(answering(204, b"")) as peer:
+        yield peer
+
+
+@pytest.fixture
+def leases(settings) -> LeaseKeeper:
+    settings.HEARTBEAT_SECONDS = 0.1
+    return LeaseKeeper()

@@ -92,3 +92,8 @@ def row(job):
 def fresh(job):
     """The job as another process reads it now."""
     return TranscriptionJob.objects.get(pk=job.pk)
+
+
+def claim():
+    """The next job, leased to a worker of here."""
+    return TranscriptionJob.objects.claim(QUEUE, "here:1:1", LEASE_SECONDS)

@@ -8,23 +8,13 @@ import pytest
 
 from jobs.models import WebhookEndpoint
 from jobs.webhooks import deliverer, wire
-from tests.clients import forget
 from tests.conditions import wait_until
 from tests.environment import ROOT
 from tests.faults.harness import Program
 from tests.jobs.rows import make_project
 from tests.routing.peer import Peer, answering
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def private_receivers(settings):
-    settings.WEBHOOK_ALLOW_PRIVATE = True
-    forget(wire._client)
-    yield
-    wire._client().close()
-    forget(wire._client)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("private_receivers")]
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ from django.utils import timezone
 
 from jobs.events import emit
 from jobs.models import ApiKey, AuditEntry, Delivery, DisabledReason, EventType, Role, WebhookEndpoint
-from jobs.webhooks import deliverer, endpoints, wire
+from jobs.webhooks import deliverer, endpoints
 from jobs.webhooks.endpoints import MOST_ENDPOINTS
-from tests.clients import forget
 from tests.jobs.api.conftest import client_for, error_of
 from tests.jobs.api.test_projects import patch, post
 from tests.jobs.rows import ago, lose_key_of
@@ -28,13 +27,9 @@ def endpoint(project):
 
 
 @pytest.fixture
-def receiver(settings):
-    settings.WEBHOOK_ALLOW_PRIVATE = True
-    forget(wire._client)
+def receiver(private_receivers):
     with Peer(answering(200, b"thanks")) as peer:
         yield peer
-    wire._client().close()
-    forget(wire._client)
 
 
 def page_of(endpoint, *more):

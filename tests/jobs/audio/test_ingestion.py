@@ -20,12 +20,11 @@ from jobs.forgetting.deletion import delete_job
 from jobs.models import Recording, Status, TranscriptionJob
 from jobs.running import execution, sweeper
 from jobs.running.execution import execute
-from jobs.running.leases import LeaseKeeper
 from jobs.running.worker import Worker
 from routing.breaker import breaker_of
 from routing.transport import DeadlineTransport, client_over
 from tests.conditions import wait_until
-from tests.jobs.rows import LEASE_SECONDS, QUEUE, ago, fresh, make_job, make_project
+from tests.jobs.rows import QUEUE, ago, claim, fresh, make_job, make_project
 from tests.routing.corpus import FORBIDDEN_URLS
 from tests.routing.peer import Peer, answering, dripping_body, dripping_headers, silent
 from tests.sandbox.sounds import wav
@@ -48,16 +47,6 @@ def media(settings, tmp_path) -> Iterator[Path]:
     # It keeps connections.
     ingestion._client(True).close()
     ingestion._client.cache_clear()
-
-
-@pytest.fixture
-def leases(settings):
-    settings.HEARTBEAT_SECONDS = 0.1
-    return LeaseKeeper()
-
-
-def claim():
-    return TranscriptionJob.objects.claim(QUEUE, "here:1:1", LEASE_SECONDS)
 
 
 def run(url, leases, **fields):

@@ -8,28 +8,12 @@ from jobs.events import emit
 from jobs.models import Delivery, DeliveryAttempt, EventType
 from jobs.webhooks import deliverer, wire
 from jobs.webhooks.deliverer import MOST_REST_SECONDS, REST_SECONDS, Receivers
-from tests.clients import forget
 from tests.conditions import wait_until
 from tests.jobs.rows import make_project
 from tests.jobs.webhooks.test_wire import delivering
 from tests.routing.peer import Peer, answering, silent
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def private_receivers(settings):
-    settings.WEBHOOK_ALLOW_PRIVATE = True
-    forget(wire._client)
-    yield
-    wire._client().close()
-    forget(wire._client)
-
-
-@pytest.fixture
-def receiver():
-    with Peer(answering(204, b"")) as peer:
-        yield peer
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("private_receivers")]
 
 
 def tell(url, times=1):

@@ -30,24 +30,9 @@ from jobs.webhooks.endpoints import NotReplayed
 from tests.clients import forget
 from tests.conditions import wait_until
 from tests.jobs.rows import RESULT, ago, make_job, make_project
-from tests.routing.peer import Peer, answering
+from tests.routing.peer import answering
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def private_receivers(settings):
-    settings.WEBHOOK_ALLOW_PRIVATE = True
-    forget(wire._client)
-    yield
-    wire._client().close()
-    forget(wire._client)
-
-
-@pytest.fixture
-def receiver():
-    with Peer(answering(204, b"")) as peer:
-        yield peer
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("private_receivers")]
 
 
 @pytest.fixture

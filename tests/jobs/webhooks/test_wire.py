@@ -26,22 +26,7 @@ from tests.jobs.rows import RESULT, ago, fresh, make_job, make_project
 from tests.jobs.test_claim import in_threads
 from tests.routing.peer import Peer, answering, dripping_body, silent
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def private_receivers(settings):
-    settings.WEBHOOK_ALLOW_PRIVATE = True
-    forget(wire._client)
-    yield
-    wire._client().close()
-    forget(wire._client)
-
-
-@pytest.fixture
-def receiver():
-    with Peer(answering(204, b"")) as peer:
-        yield peer
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("private_receivers")]
 
 
 @pytest.fixture
