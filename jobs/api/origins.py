@@ -31,9 +31,6 @@ SENT = (
     "Prefer",
     "Range",
     "Tus-Resumable",
-    "Upload-Checksum",
-    "Upload-Length",
-    "Upload-Metadata",
     "Upload-Offset",
 )
 EXPOSED = (
@@ -48,7 +45,6 @@ EXPOSED = (
     "Retry-After",
     "Transcription-Job",
     "Tus-Resumable",
-    "Upload-Expires",
     "Upload-Length",
     "Upload-Offset",
     "dg-error",

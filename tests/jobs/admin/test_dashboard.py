@@ -193,6 +193,11 @@ def test_failing_deliveries_are_found_among_many_without_looking_at_all():
         assert "delivery_in_trouble" in str(cursor.fetchall())
 
 
+def test_it_takes_eleven_queries(django_assert_num_queries):
+    with django_assert_num_queries(11):
+        assert list(made()["endpoints"]) == []
+
+
 def test_it_takes_as_many_queries_for_many_jobs_as_for_one(staff_client):
     def queries():
         with CaptureQueriesContext(connection) as captured:
