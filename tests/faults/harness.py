@@ -94,6 +94,11 @@ class Program(Server):
     def memory_bytes(self) -> int:
         return psutil.Process(self.pid).memory_info().rss
 
+    @property
+    def open_files(self) -> int:
+        """Sockets included."""
+        return psutil.Process(self.pid).num_fds()
+
 
 class Web(Program):
     prefix = "web"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -46,6 +47,7 @@ class Speaker:
         self.closes: list[int | None] = []
         self.socket: ClientConnection | None = None
         self.sent = 0
+        self._given_up = False
 
     @property
     def words(self) -> list[dict[str, Any]]:
@@ -60,9 +62,15 @@ class Speaker:
         """Whether it has come so often, and sent more than so many bytes."""
         return self.sessions == sessions and self.sent > sent
 
+    def give_up(self) -> None:
+        """From any thread: come back no more, and break what there is."""
+        self._given_up = True
+        if self.socket is not None and not self.socket.loop.is_closed():
+            self.socket.loop.call_soon_threadsafe(self.socket.transport.abort)
+
     async def speak(self) -> None:
         """Returns when the stream is ended, with all that was said of it."""
-        while 1000 not in self.closes:
+        while 1000 not in self.closes and not self._given_up:
             if self._token:
                 query, headers = {"resume": self._token, "last_seq": str(self._acked_seq)}, {}
             else:
@@ -113,3 +121,27 @@ class Speaker:
                 await socket.send(self._audio[start:end])
                 self.sent = max(self.sent, end)
             await socket.send('{"type":"CloseStream"}')
+
+
+class Crowd:
+    """Speakers in a thread of their own, so that the test is free to do harm."""
+
+    def __init__(self, speakers: Sequence[Speaker]) -> None:
+        self.speakers = speakers
+        self._thread = ThreadPoolExecutor(1)
+
+    def __enter__(self) -> Self:
+        self._speaking = self._thread.submit(asyncio.run, self._speak())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for speaker in self.speakers:
+            speaker.give_up()
+        self._thread.shutdown()
+
+    def hear_out(self, seconds: float) -> None:
+        """Wait until all have said everything; TimeoutError if that takes longer."""
+        self._speaking.result(seconds)
+
+    async def _speak(self) -> None:
+        await asyncio.gather(*(speaker.speak() for speaker in self.speakers))
