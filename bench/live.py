@@ -55,7 +55,7 @@ def main() -> None:
         ):
             with system as (url, key, process):
                 load(url, key, 10, 2)  # connections opened, code compiled
-                before = process.cpu
+                before, resident = process.cpu, process.peak
                 answer = load(url, key)
                 used = process.cpu - before
             rows.append(
@@ -68,6 +68,7 @@ def main() -> None:
                     },
                     "cpu_ms_per_session_second": round(used * 1000 / sessions / seconds, 3),
                     "peak_mb": round(process.peak / 1e6),
+                    "kb_per_session": round((process.peak - resident) / sessions / 1e3),
                 }
             )
         for row in rows:
