@@ -134,14 +134,9 @@ def failed_upstream(message: str) -> Refused:
     return Refused(502, "BAD_GATEWAY", message)
 
 
-def unavailable() -> Refused:
-    return Refused(
-        503,
-        "Service Unavailable",
-        "Please try again later",
-        retry_after=RETRY_AFTER_SECONDS,
-        shape="unavailable",
-    )
+def unavailable(retry_after: int = RETRY_AFTER_SECONDS) -> Refused:
+    message = "Please try again later"
+    return Refused(503, "Service Unavailable", message, retry_after=retry_after, shape="unavailable")
 
 
 def timed_out(message: str) -> Refused:

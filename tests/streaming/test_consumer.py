@@ -71,7 +71,7 @@ def test_other_addresses_have_no_socket(live, credentials, path):
         pass
 
     assert refused.value.response.status_code == 404
-    assert json.loads(refused.value.response.body)["err_code"] == "NOT_FOUND"
+    assert json.loads(refused.value.response.body)["category"] == "NOT_FOUND"
 
 
 def test_audio_that_the_provider_cannot_decode_ends_the_session_as_it_ends_the_providers(
