@@ -81,12 +81,15 @@ def _begun(scope: Any, terms: Terms, query: list[tuple[str, str]]) -> Opening:
 def _resumed(scope: Any, asked: Terms) -> Opening:
     """The token is all that is needed; what was asked for at first still holds."""
     token = asked.resume or ""
+    known = LiveSession.objects.with_token(token)
+    if known is not None:
+        # Before it is taken from whoever has it.
+        check_origin(scope, known.key)
     try:
         resumed = lifecycle.resume(token, asked.last_seq)
     except lifecycle.NotResumable as error:
         raise Refused(404 if error.code == "unknown_token" else 410, error.code.upper(), str(error)) from None
     row = resumed.session
-    check_origin(scope, row.key)
     terms = read([*_pairs(row.options), ("resume", token), ("last_seq", str(asked.last_seq))])
     point = ResumePoint(
         seq=max(row.last_seq, asked.last_seq),

@@ -5,12 +5,15 @@ from socket import SHUT_RDWR
 
 import pytest
 from django.core.files.storage import storages
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
 
 from jobs.models import ApiKey
+from routing.regions import all_regions
 from streaming.models import AudioPart, FinalResult, LiveSession, State
+from streaming.relay import Relay
 from tests.conditions import wait_until
+from tests.services.process import free_port
 
 QUERY = "/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000&interim_results=true&tag=a&tag=b"
 TENTH = bytes(3200)
@@ -201,3 +204,33 @@ def test_packets_without_a_container_cannot_be_recorded(live, upstream, credenti
         pass
 
     assert refused.value.response.status_code == 400
+
+
+def test_a_region_that_cannot_be_reached_is_left_for_the_next(live, upstream, credentials, settings):
+    provider = upstream(recogniser)
+    settings.REGIONS = [
+        {"name": "away", "base_url": f"http://127.0.0.1:{free_port()}"},
+        {"name": "there", "base_url": provider.url},
+    ]
+    all_regions.cache_clear()
+
+    with connect(live.url + QUERY, open_timeout=30, **credentials) as socket:
+        socket.send(TENTH)
+        close_stream(socket)
+
+    wait_until(lambda: LiveSession.objects.get().is_ended)
+    assert LiveSession.objects.get().region == "there"
+
+
+def test_a_session_whose_own_code_fails_is_closed_and_goes_not_quiet(
+    live, upstream, credentials, monkeypatch, caplog
+):
+    upstream(recogniser)
+    monkeypatch.setattr(Relay, "_send", lambda relay, data: 1 / 0)
+
+    with connect(live.url + QUERY, **credentials) as socket, pytest.raises(ConnectionClosedError) as closed:
+        socket.send(TENTH)
+        socket.recv(timeout=10)
+
+    assert closed.value.rcvd.code == 1011
+    wait_until(lambda: "ZeroDivisionError" in caplog.text)

@@ -130,3 +130,18 @@ async def test_of_many_who_resume_at_once_the_last_alone_goes_on(live, sandbox, 
     outcomes = await asyncio.gather(*(come_back() for _ in range(10)), return_exceptions=True)
 
     assert sorted(map(str, outcomes)) == ["", *["4009"] * 9]
+
+
+async def test_a_foreign_page_does_not_come_between_a_session_and_its_client(live, sandbox, key):
+    speaker = Speaker(lambda: live.url, key, said(text_of(4)))
+    speaking = asyncio.create_task(speaker.speak())
+    await until(lambda: speaker.sent > 32_000)
+
+    url = f"{live.url}/v1/listen?resume={speaker._token}&last_seq=0"
+    with pytest.raises(InvalidStatus) as refused:
+        async with connect(url, origin="https://evil.example", proxy=None):
+            pass
+    await asyncio.wait_for(speaking, SECONDS)
+
+    assert refused.value.response.status_code == 403
+    assert speaker.sessions == 1
