@@ -49,7 +49,7 @@ def recorded() -> LiveSession:
 def samples(session: LiveSession) -> bytes:
     with (
         storages["default"].open(session.recording.file.name) as stored,
-        wave.open(io.BytesIO(stored.read())) as file,
+        wave.open(stored) as file,
     ):
         return file.readframes(file.getnframes())
 
