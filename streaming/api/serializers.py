@@ -115,6 +115,17 @@ class ResultSerializer(serializers.Serializer[FinalResult]):
         return result_as_json(final)
 
 
+class EventSerializer(serializers.Serializer[Any]):
+    """A server-sent event."""
+
+    event = serializers.CharField(help_text="result or state")
+    id = serializers.CharField(required=False, help_text="Of results: the seq.")
+    # Django REST framework calls what was read so; this is never read.
+    data = serializers.CharField(  # type: ignore[assignment]
+        help_text="JSON: a result, or an object of `state` and `reason`."
+    )
+
+
 class StreamTimelineEntrySerializer(serializers.Serializer[TimelineEntry]):
     """Something that happened to a stream. What else an entry has depends on its type."""
 

@@ -27,6 +27,7 @@ from jobs.transcripts.exports import FORMATS
 from streaming import aftercare, viewers
 from streaming.api.filters import StreamFilter
 from streaming.api.serializers import (
+    EventSerializer,
     ResultSerializer,
     StreamDetailSerializer,
     StreamSerializer,
@@ -36,7 +37,7 @@ from streaming.models import LiveSession
 from streaming.transcript import transcript_of
 
 LAST_EVENT = OpenApiParameter(
-    "Last-Event-ID", int, OpenApiParameter.HEADER, description="The id of the last event that was seen."
+    "Last-Event-ID", str, OpenApiParameter.HEADER, description="The id of the last event that was seen."
 )
 
 
@@ -130,7 +131,7 @@ class StreamViewSet(ScopedViewSet):
         return response
 
     @extend_schema(
-        responses={(200, "text/event-stream"): OpenApiTypes.STR, 204: None},
+        responses={(200, "text/event-stream"): EventSerializer, 204: None},
         parameters=[LAST_EVENT],
         operation_id="streams_events_retrieve",
     )
