@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field
 from uuid import UUID
 
 from django.core.files.storage import storages
-from django.db import InterfaceError, OperationalError
 
 from jobs.gateway import refusals
 from jobs.gateway.bodies import NOT_ROUTABLE
@@ -55,23 +55,29 @@ def refused(
 
 def answer_for(job_id: UUID) -> Answer:
     """What whoever waits for the job is told now."""
+    request_id = str(job_id)
     try:
-        job = TranscriptionJob.objects.get(pk=job_id)
+        job, attempt = _job_and_last_attempt(job_id)
         if not job.is_ended:
             goes_on = f"The job takes longer and goes on. Its result will be that of /api/v1/jobs/{job_id}/."
             return refused(refusals.timed_out(goes_on), job_id, job_id, final=False)
-        attempt = last_attempt(job, job.run)
-        request_id = (attempt and attempt.request_id) or str(job_id)
+        request_id = (attempt and attempt.request_id) or request_id
         if job.status != Status.COMPLETED:
             raise why_not(job.status, job.error_code, job.error_message, attempt)
         body = result_of(job, attempt)
     except TranscriptionJob.DoesNotExist:
         return refused(refusals.cancelled(), job_id, job_id)
-    except Refused as error:
-        return refused(error, request_id, job_id)
-    except (OperationalError, InterfaceError) as error:
-        return refused(refusals.refusal_of(error), job_id, job_id)
+    except Exception as error:  # noqa: BLE001 (logged where it is judged)
+        return refused(refusals.refusal_of(error), request_id, job_id)
     return Answer(200, body, _headers(request_id, job_id), is_final=True)
+
+
+def _job_and_last_attempt(job_id: UUID) -> tuple[TranscriptionJob, Attempt | None]:
+    """The last of its run, if that was begun."""
+    attempt = Attempt.objects.filter(job=job_id).select_related("job").last()
+    if attempt is None:
+        return TranscriptionJob.objects.get(pk=job_id), None
+    return attempt.job, attempt if attempt.run == attempt.job.run else None
 
 
 def last_attempt(job: TranscriptionJob, run: int) -> Attempt | None:
@@ -84,11 +90,10 @@ def result_of(job: TranscriptionJob, attempt: Attempt | None) -> bytes:
     transcript = job.transcripts.filter(run=run, corrected_by=None).first()
     if transcript is None:
         raise Refused(404, "NOT_FOUND", "The transcript is kept no longer.")
-    try:
-        with storages["default"].open(transcript.answer) as file:
+    if transcript.answer:
+        with suppress(OSError), storages["default"].open(transcript.answer) as file:
             return bytes(file.read())
-    except (FileNotFoundError, IsADirectoryError):
-        return _written_anew(job, transcript, attempt)
+    return _written_anew(job, transcript, attempt)
 
 
 def why_not(status: str, code: str, message: str, attempt: Attempt | None) -> Refused:
@@ -113,7 +118,7 @@ def why_not(status: str, code: str, message: str, attempt: Attempt | None) -> Re
 
 
 def _written_anew(job: TranscriptionJob, transcript: Transcript, attempt: Attempt | None) -> bytes:
-    """As much as the transcript has, where the provider's bytes could not be stored or are kept no longer."""
+    """As much as the transcript has, where the provider's bytes could not be stored, or read."""
     channels = [
         {"alternatives": [{name: channel[told] for name, told in _OF_ALTERNATIVES.items()}]}
         for channel in transcript.channels

@@ -3,9 +3,10 @@
 import json
 
 import pytest
+from django.core.files.storage import storages
 from standardwebhooks import Webhook
 
-from jobs.models import ApiKey, Delivery, DeliveryStatus, TranscriptionJob
+from jobs.models import ApiKey, Delivery, DeliveryStatus, Transcript, TranscriptionJob
 from jobs.webhooks import deliverer, wire
 from tests.clients import forget
 from tests.conditions import wait_until
@@ -73,6 +74,19 @@ def test_it_is_tried_again_with_the_same_result(client, worker, receiver):
     second = posted(receiver)
 
     assert (second.body, second.headers["webhook-id"]) == (first.body, first.headers["webhook-id"])
+
+
+def test_without_the_providers_bytes_what_was_said_is_posted_all_the_same(client, worker, receiver):
+    asked = client.post(f"{LISTEN}&callback={receiver.url}", content=wav(2), headers=WAV)
+    wait_until(lambda: Delivery.objects.due().exists())
+    transcript = Transcript.objects.get()
+    storages["default"].delete(transcript.answer)
+
+    result = json.loads(posted(receiver).body)
+
+    assert result["metadata"] == {"request_id": asked.json()["request_id"], "duration": 2.0, "channels": 1}
+    [alternative] = result["results"]["channels"][0]["alternatives"]
+    assert (alternative["transcript"], alternative["words"]) == (transcript.text, transcript.words)
 
 
 @pytest.mark.parametrize(
