@@ -125,7 +125,7 @@ const showOutcome = ({ sessionId, results }) => {
     link.href = `${stream}transcript.${link.dataset.form}`;
   }
   document.querySelector("[data-stream]").href = main.dataset.streamPage.replace("ID", sessionId);
-  find("outcome").hidden = false;
+  follow(() => { find("outcome").hidden = false; });
 };
 
 // Sockets do not tell why they were refused.
