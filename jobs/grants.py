@@ -2,7 +2,7 @@
 
 Deepgram's are JWTs and opaque to clients; ours are signed by SECRET_KEY, and made of the characters that a
 WebSocket's subprotocol may have (RFC 6455, 4.1), since that is where a browser sends them. A grant opens as
-many sockets as its key may until it expires, and none once the key is revoked.
+many sockets, and submits as much, as its key may until it expires, and nothing once the key is revoked.
 """
 
 from __future__ import annotations

@@ -192,15 +192,23 @@ def test_a_page_reads_a_large_form_of_nobody_but_staff(web, database_url):
     assert kept_for_nothing(web) == []
 
 
-def test_uploads_take_constant_memory_and_hold_up_nobody(web, key):
+@pytest.mark.parametrize(
+    ("path", "in_chunks"),
+    [
+        pytest.param(f"{JOBS}?mode=async", False, id="the API"),
+        pytest.param("/v1/listen?callback=http://127.0.0.1:9/", True, id="the gateway, in chunks"),
+    ],
+)
+def test_uploads_take_constant_memory_and_hold_up_nobody(web, key, path, in_chunks):
     audio = long_wav(1800)
     process = psutil.Process(web.process.pid)
     slowest = 0.0
 
     def send():
+        parts = (audio[start : start + MEGABYTE] for start in range(0, len(audio), MEGABYTE))
         httpx.post(
-            f"{web.url}{JOBS}?mode=async",
-            content=audio,
+            f"{web.url}{path}",
+            content=parts if in_chunks else audio,
             headers={"authorization": f"Token {key}", "content-type": "audio/wav"},
             timeout=120,
         ).raise_for_status()
