@@ -102,7 +102,7 @@ _RETRYABLE_STATUSES = frozenset({408, 429})
 
 _FIRST_TRIES = 3  # of the provider's handshake, while the client waits for the answer to its own
 _KEEP_ALIVE_AFTER = 4.0  # Deepgram closes after 10 s (NET-0001), and advises 3 to 5
-_SILENT_WITH_INTERIMS = 5.0  # seconds of audio sent, and of time, without a word of the provider's: it hangs
+_SILENT_WITH_INTERIMS = 8.0  # seconds of audio sent, and of time, without a word of the provider's: it hangs
 _SILENT_WITHOUT = 30.0
 _RESUME_WINDOW = 120.0
 _CLOSING = 3.0  # for the provider to say its last, and four seconds for each that it is behind
