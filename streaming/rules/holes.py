@@ -36,6 +36,11 @@ class Hole:
             self.after.append([])
         self.after[channel] += [word for word in words if word.start < self.end + BESIDE]
 
+    def follow(self, other: Hole, channel: int, words: Sequence[Spoken]) -> None:
+        """Another hole has been filled with these words, which are before this one if it is the next."""
+        if other.end == self.start and channel < len(self.before):
+            self.before[channel] = list(words)
+
     def fitted(self, text: str) -> tuple[int, Message] | None:
         """What of a result, in the session's time, belongs into the hole; and its channel."""
         message, channel = parse(text), recognise(text).channel

@@ -29,7 +29,7 @@ from typing import NamedTuple
 PAUSE = 0.3
 """Seconds between two words, from which on nothing of either is cut off in the middle of it."""
 
-MOST_REPLAY = 6.0
+MOST_REPLAY = 3.0
 """Seconds. At 1.25 times real time, a second replayed is four seconds until results are on time again."""
 
 # The costs of the alignment are logarithms of how rare a thing is, more or less, found by trying them on

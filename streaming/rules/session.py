@@ -621,12 +621,15 @@ class Session:
     def _fit_holes(self) -> Iterator[Action]:
         """Give out what fills holes, once it is known how things go on after them."""
         for hole in list(self._holes):
-            if hole.results is None or not (self._is_done or self._mark >= hole.end + BESIDE):
+            follows = any(other.end == hole.start for other in self._holes)
+            if hole.results is None or follows or not (self._is_done or self._mark >= hole.end + BESIDE):
                 continue
             self._holes.remove(hole)
             for text in hole.results:
                 if (fitted := hole.fitted(text)) is not None:
                     channel, message = fitted
+                    for other in self._holes:
+                        other.follow(hole, channel, timeline.words(message))
                     self._rename(message)
                     yield from self._final(
                         self._channel(channel), write(message), hole.marks[channel], hole.end, late=True

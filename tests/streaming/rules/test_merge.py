@@ -40,8 +40,8 @@ class TestWhereToBeginAgain:
         assert words[-1].end < replay_from(words, mark) < mark
 
     def test_without_a_pause_it_is_in_the_widest_gap(self):
-        words = [*spoken("a b c d", gap=0.0), Spoken("one", 1.2, 4.0), Spoken("two", 4.25, 7.9)]
-        assert 4.0 < replay_from(words, 8.0) < 4.25
+        words = [*spoken("a b c d", gap=0.0), Spoken("one", 1.2, 2.0), Spoken("two", 2.25, 3.9)]
+        assert 2.0 < replay_from(words, 4.0) < 2.25
 
     def test_it_is_never_further_back_than_the_bound(self):
         words = spoken("word " * 100, gap=0.0)

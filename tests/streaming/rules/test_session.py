@@ -386,6 +386,26 @@ class TestBehind:
         ends = [0.0, *(hole.end for hole in holes)]
         assert [hole.start for hole in holes] == ends[:-1]
 
+    def test_a_word_across_two_holes_is_given_out_once(self):
+        relay = Relay(limits=Limits(most_held=10 * len(SECOND))).opened()
+        relay.speak(1.0)
+        relay.tell(events.ProviderClosed(1, 1006))
+        first, second = of(actions.FillLate, relay.speak(22.0))
+        assert first.end == second.start
+        across = Spoken("across", first.end - 0.2, first.end + 0.1)  # as it was heard the first time
+        asked = []
+        again = Spoken("across", first.end + 0.05, first.end + 0.3)
+        for hole, words in [
+            (second, [again, Spoken("after", first.end + 0.5, first.end + 0.8)]),
+            (first, [across]),
+        ]:
+            heard = Window(hole.start, hole.end, tuple(Heard(word, 0) for word in words))
+            message = json.dumps(result(heard, 0.0, is_final=True))
+            asked += relay.tell(events.HoleFilled(hole.start, hole.end, [message]))
+        asked += relay.tell(events.ClientText('{"type":"CloseStream"}')) + relay.wait(30.0)
+        finals = of(actions.StoreFinal, asked)
+        assert [text(json.loads(final.text)) for final in finals] == ["across", "after"]
+
 
 class TestInterims:
     def test_they_are_throttled_and_the_latest_is_delivered_in_its_turn(self):
@@ -451,7 +471,7 @@ class TestResumable:
         assert delivered(relay.tell(events.FinalsStored(1)), "Ack") == []
         [ack] = delivered(relay.tell(events.FinalsStored(2)), "Ack")
         assert ack == {"type": "Ack", "audio_bytes": stored.resume_from.byte, "seq": 2}
-        assert stored.resume_from == actions.AudioMark(3 * len(SECOND), 3.0)
+        assert stored.resume_from == actions.AudioMark(6 * len(SECOND), 6.0)
 
     def test_it_is_told_of_the_providers_connection(self):
         relay = Relay("resumable=true").opened()
@@ -511,11 +531,9 @@ class TestResumable:
         [session] = delivered(asked, "Session")
         assert (session["audio_offset"], session["seq"]) == (first.resume_from.byte, 2)
         assert not of(actions.SendText, relay.tell(events.ProviderConnected(2, "request-2")))
-        asked = relay.speak(4.5)
-        assert not of(actions.SendText, asked)  # the end of what was final is not reached yet
-        relay.says(0.0, 4.0, "four five six seven", is_final=False, connection=2)
-        assert of(actions.SendText, relay.speak(4.0)) == [actions.SendText('{"type":"Finalize"}')]
-        asked = relay.says(0.0, 8.0, "four five six seven eight nine ten eleven", connection=2)
+        assert not of(actions.SendText, relay.speak(2.9))  # the end of what was final is not reached yet
+        assert of(actions.SendText, relay.speak(2.1)) == [actions.SendText('{"type":"Finalize"}')]
+        asked = relay.says(0.0, 5.0, "seven eight nine ten eleven", connection=2)
         [message] = delivered(asked)
         assert text(message).split()[-2:] == ["ten", "eleven"]
         assert message["start"] == 9.0
