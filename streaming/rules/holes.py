@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from streaming.rules import timeline
 from streaming.rules.merge import Spoken, fit_hole
-from streaming.rules.messages import parse, recognise
+from streaming.rules.messages import number, parse, recognise
 from streaming.rules.timeline import Message
 
 BESIDE = 3.0
@@ -50,6 +50,8 @@ class Hole:
         after = self.after[channel] if channel < len(self.after) else []
         # What the next connection heard at its very beginning was not given out: it belongs to the hole.
         end = min(after[0].start, self.end + _EDGE) if after else self.end
-        part = fit_hole(self.before[channel], timeline.words(message), after, start, end)
+        heard_from = number(message.get("start"))
+        heard = heard_from, heard_from + number(message.get("duration"))
+        part = fit_hole(self.before[channel], timeline.words(message), after, (start, end), heard)
         timeline.keep(message, part, start, max(start, end))
         return (channel, message) if timeline.words(message) else None

@@ -117,21 +117,32 @@ class Overlap:
 
 
 def fit_hole(
-    before: Sequence[Spoken], words: Sequence[Spoken], after: Sequence[Spoken], start: float, end: float
+    before: Sequence[Spoken],
+    words: Sequence[Spoken],
+    after: Sequence[Spoken],
+    hole: tuple[float, float],
+    heard: tuple[float, float],
 ) -> slice:
-    """What of `words` is missing between `before`, which ends at `start`, and `after`, which begins at `end`.
+    """What of `words` is missing between `before`, which ends as the hole begins, and `after`, where it ends.
 
     `words` were heard in one piece, from somewhat before the hole until somewhat after it.
     """
-    first = _beside(before, words, start, end)
-    last = _beside(_mirrored(after), _mirrored(words[first:]), -end, -start)
-    return slice(first, len(words) - last)
+    first = _beside(before, words, hole, heard)
+    mirrored = _beside(_mirrored(after), _mirrored(words[first:]), _turned(hole), _turned(heard))
+    return slice(first, len(words) - mirrored)
 
 
-def _beside(known: Sequence[Spoken], heard: Sequence[Spoken], mark: float, end: float) -> int:
-    if not known:  # there is nothing to go by but time
-        return sum(word.middle < mark for word in heard)
-    return _seam(known, heard, (), mark, heard[0].start if heard else mark, end)
+def _beside(
+    known: Sequence[Spoken], words: Sequence[Spoken], hole: tuple[float, float], heard: tuple[float, float]
+) -> int:
+    near = [word for word in known if word.end > heard[0] - _NEAR]
+    if not near:  # there is nothing to go by but time
+        return sum(word.middle < hole[0] for word in words)
+    return _seam(near, words, (), hole[0], heard[0], heard[1])
+
+
+def _turned(stretch: tuple[float, float]) -> tuple[float, float]:
+    return -stretch[1], -stretch[0]
 
 
 def _seam(

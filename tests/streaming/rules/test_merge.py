@@ -137,15 +137,15 @@ class TestAHole:
 
     def test_what_both_sides_have_is_left_out(self):
         heard = [*self.before[2:], *self.hole, *self.after[:2]]
-        missing = heard[fit_hole(self.before, heard, self.after, 1.38, 3.12)]
+        missing = heard[fit_hole(self.before, heard, self.after, (1.38, 3.12), (0.7, 3.8))]
         assert missing == self.hole
 
     def test_a_hole_at_the_end_has_nothing_after_it(self):
         heard = [*self.before[2:], *self.hole]
-        assert heard[fit_hole(self.before, heard, [], 1.38, 3.12)] == self.hole
+        assert heard[fit_hole(self.before, heard, [], (1.38, 3.12), (0.7, 3.12))] == self.hole
 
     def test_silence_fills_nothing(self):
-        assert [][fit_hole(self.before, [], self.after, 1.38, 3.12)] == []
+        assert [][fit_hole(self.before, [], self.after, (1.38, 3.12), (0.7, 3.8))] == []
 
 
 words_of_any_kind = st.lists(
@@ -159,7 +159,7 @@ def test_nonsense_is_cut_somewhere_within_it(finals, heard, expected, mark, end)
     assert max(0.0, mark - MOST_REPLAY) <= base
     count = Overlap(finals, mark, base, expected).repeated(heard, base, end, is_final=True)
     assert 0 <= count <= len(heard)
-    assert 0 <= len(heard[fit_hole(finals, heard, expected, mark, end)]) <= len(heard)
+    assert 0 <= len(heard[fit_hole(finals, heard, expected, (mark, end), (mark - 1, end + 1))]) <= len(heard)
 
 
 @dataclass

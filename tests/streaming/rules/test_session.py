@@ -399,7 +399,7 @@ class TestBehind:
             (second, [again, Spoken("after", first.end + 0.5, first.end + 0.8)]),
             (first, [across]),
         ]:
-            heard = Window(hole.start, hole.end, tuple(Heard(word, 0) for word in words))
+            heard = Window(hole.heard_from, hole.end + 1.5, tuple(Heard(word, 0) for word in words))
             message = json.dumps(result(heard, 0.0, is_final=True))
             asked += relay.tell(events.HoleFilled(hole.start, hole.end, [message]))
         asked += relay.tell(events.ClientText('{"type":"CloseStream"}')) + relay.wait(30.0)

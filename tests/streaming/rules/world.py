@@ -337,7 +337,8 @@ class World:
             heard = self._heard_late(wanted)
             before = [word for final in self._live() if final.end <= wanted.start for word in _words(final)]
             after = [word for final in self._live() if final.start >= wanted.end for word in _words(final)]
-            part = fit_hole(before[-20:], heard.words, after[:20], wanted.start, wanted.end)
+            hole, whole = (wanted.start, wanted.end), (heard.start, heard.end)
+            part = fit_hole(before[-20:], heard.words, after[:20], hole, whole)
             window = Window(wanted.start, wanted.end, heard.heard[part])
             text = json.dumps(result(window, 0.0, is_final=True))
             mark = actions.AudioMark(0, 0.0)
