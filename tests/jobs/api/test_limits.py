@@ -173,9 +173,9 @@ def test_a_full_key_is_refused_before_its_body_is_looked_at(project):
 def test_a_recording_that_came_too_late_is_not_kept(project, monkeypatch):
     key, text = limited(project, max_open_jobs=1)
 
-    def another_is_quicker(project, upload):
+    def another_is_quicker(project, upload, **details):
         add_job(project, key=key)
-        return keep(project, upload)
+        return keep(project, upload, **details)
 
     monkeypatch.setattr(views, "keep", another_is_quicker)
 
