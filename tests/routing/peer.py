@@ -41,9 +41,14 @@ class Connection:
 
     def read_request(self) -> Request | None:
         request = self.read_head()
-        if request is not None:
-            request.body = self._file.read(int(request.headers.get("content-length", 0)))
-            self._peer.requests.append(request)
+        if request is None:
+            return None
+        length = int(request.headers.get("content-length", 0))
+        request.body = self._file.read(length)
+        if len(request.body) < length:
+            # Whoever sent it was killed in the middle of it.
+            return None
+        self._peer.requests.append(request)
         return request
 
     def send(self, data: bytes) -> None:
