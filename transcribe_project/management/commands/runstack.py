@@ -54,6 +54,7 @@ class Command(BaseCommand):
         address = f"http://{options['host']}:{options['port']}"
         self._say(f"Admin     {address}/admin/   {self._first_admin()}")
         self._say(f"API       {address}/api/docs/")
+        self._say(f"Live      {address}/live/")
         usual = settings.DATA_DIR == settings.BASE_DIR / "var"
         where = "" if usual else f"DATA_DIR={settings.DATA_DIR} "
         self._say(f"Key       {where}{sys.executable} manage.py create_api_key NAME")
