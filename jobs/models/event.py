@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from django.db import models
+from django.utils import timezone
 
 from jobs.ids import uuid7
 from jobs.models.batch import Batch
@@ -43,7 +44,7 @@ class Event(models.Model):
     )
     sequence = models.PositiveIntegerField(default=1)
     data = models.JSONField(default=dict)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering = ("-id",)

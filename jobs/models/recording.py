@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from django.core.files.storage import storages
 from django.db import models
+from django.utils import timezone
 
 from jobs.ids import uuid7
 from jobs.models.project import Project
@@ -28,7 +29,7 @@ class Recording(models.Model):
     duration = models.FloatField(null=True, editable=False, help_text="seconds")
     channels = models.PositiveSmallIntegerField(null=True, editable=False)
     sample_rate = models.PositiveIntegerField(null=True, editable=False, help_text="Hz")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
     audio_deleted_at = models.DateTimeField(
         null=True, editable=False, help_text="Its project keeps audio for a time only."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db import models
+from django.utils import timezone
 
 from jobs.ids import uuid7
 from jobs.models.job import TranscriptionJob
@@ -29,7 +30,7 @@ class Transcript(models.Model):
     utterances = models.JSONField(default=list)
     channels = models.JSONField(default=list)
     answer = models.CharField(max_length=200, blank=True, help_text="Stored name of the provider's answer.")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     class Meta:
         ordering = ("version",)
