@@ -36,7 +36,6 @@ from jobs.running import sync
 from jobs.running.leases import keeper
 from jobs.running.wakeups import wake
 from jobs.speed import estimated_seconds
-from routing.breaker import breaker_of
 from routing.modes import Choice, Conditions, RequestedMode, Thresholds, choose_mode, receipt
 from routing.regions import Region, UnknownRegion, choose_region
 
@@ -159,6 +158,7 @@ def choose(
         patience=round(patience, 1),
         slot_free=slot_free,
         respond_async=order.respond_async,
+        low_priority=order.priority == Priority.LOW,
     )
     return given, choose_mode(given, thresholds())
 
@@ -180,8 +180,8 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
     patience = order.waits
     with sync.Slot(wait=patience if order.mode == "sync" else 0.0, wanted=order.mode != "async") as slot:
         job = _planned(order, region, duration, patience, slot_free=slot.is_taken)
-        if job.mode == Mode.SYNC and not breaker_of(region.name).admits():
-            # Workers leave the region alone as well: it waits in the queue until that is over.
+        if job.mode == Mode.SYNC and not slot.may_call(region):
+            # Workers leave the region alone as well, or have all that it takes: it waits in the queue.
             job = _planned(order, region, duration, patience, slot_free=False)
         job.recording, job.url = recording, url
         job.receipt["duplicate_of"] = _duplicate_of(recording)

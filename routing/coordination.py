@@ -54,6 +54,15 @@ class Admission:
     is_probe: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Whether what was asked for is held now, and how many others hold: of the kind, and of all kinds."""
+
+    granted: bool
+    of_kind: int
+    in_all: int
+
+
 class Store(Protocol):
     def open(self, breaker: str, seconds: float) -> None:
         """Admit nobody for `seconds`; what was open for longer stays so."""
@@ -64,11 +73,25 @@ class Store(Protocol):
     def succeeded(self, breaker: str, seconds_ago: float) -> None:
         """A call that began so long ago has succeeded: close, unless it was opened since."""
 
+    def hold(
+        self, limit: str, kind: str, holder: str, count: int, *, of_kind: int, in_all: int, seconds: float
+    ) -> Holding:
+        """Hold `count` for so long, if all holders have no more than `of_kind` of it and `in_all` then.
+
+        Else the holder goes on with what it had. The count is the whole of what it holds, not what is added.
+        """
+
 
 @dataclass(slots=True)
 class _Opened:
     at: float
     next_probe_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    count: int
+    until: float
 
 
 class Memory:
@@ -78,6 +101,7 @@ class Memory:
         self._clock = clock
         self._changed = threading.Lock()
         self._opened: dict[str, _Opened] = {}
+        self._held: dict[str, dict[tuple[str, str], _Held]] = {}
 
     def open(self, breaker: str, seconds: float) -> None:
         with self._changed:
@@ -101,6 +125,23 @@ class Memory:
             opened = self._opened.get(breaker)
             if opened is not None and self._clock() - seconds_ago > opened.at:
                 del self._opened[breaker]
+
+    def hold(
+        self, limit: str, kind: str, holder: str, count: int, *, of_kind: int, in_all: int, seconds: float
+    ) -> Holding:
+        with self._changed:
+            now, mine = self._clock(), (kind, holder)
+            held = {each: has for each, has in self._held.get(limit, {}).items() if has.until > now}
+            others = {each: has.count for each, has in held.items() if each != mine}
+            same = sum(number for (of, _), number in others.items() if of == kind)
+            both = sum(others.values())
+            granted = same + count <= of_kind and both + count <= in_all
+            if granted and count:
+                held[mine] = _Held(count, now + seconds)
+            elif granted:
+                held.pop(mine, None)
+            self._held[limit] = held
+            return Holding(granted, same, both)
 
 
 # Redis answers with integers: times are in milliseconds.
@@ -132,6 +173,32 @@ if opened_at and now - ARGV[1] > opened_at then redis.call('DEL', KEYS[1]) end
 """
 )
 
+# A field for each kind and holder: how many, and until when. There are as many as processes.
+_HOLD = (
+    _NOW
+    + """
+local mine, same, both = ARGV[1] .. ' ' .. ARGV[2], 0, 0
+local held = redis.call('HGETALL', KEYS[1])
+for i = 1, #held, 2 do
+    local count, ends_at = string.match(held[i + 1], '(%d+) (%d+)')
+    if tonumber(ends_at) <= now then
+        redis.call('HDEL', KEYS[1], held[i])
+    elseif held[i] ~= mine then
+        both = both + count
+        if string.match(held[i], '^%S+') == ARGV[1] then same = same + count end
+    end
+end
+if same + ARGV[3] > tonumber(ARGV[4]) or both + ARGV[3] > tonumber(ARGV[5]) then return {0, same, both} end
+if tonumber(ARGV[3]) > 0 then
+    redis.call('HSET', KEYS[1], mine, ARGV[3] .. ' ' .. now + ARGV[6])
+    redis.call('PEXPIRE', KEYS[1], ARGV[6])
+else
+    redis.call('HDEL', KEYS[1], mine)
+end
+return {1, same, both}
+"""
+)
+
 
 class _Evaluates(Protocol):
     def eval(self, script: str, numkeys: int, /, *keys_and_args: Any) -> Any: ...
@@ -154,7 +221,14 @@ class InRedis:
     def succeeded(self, breaker: str, seconds_ago: float) -> None:
         self._run(_SUCCEEDED, f"breaker:{{{breaker}}}", _ms(seconds_ago))
 
-    def _run(self, script: str, key: str, *arguments: int) -> Any:
+    def hold(
+        self, limit: str, kind: str, holder: str, count: int, *, of_kind: int, in_all: int, seconds: float
+    ) -> Holding:
+        key = f"limit:{{{limit}}}"
+        granted, same, both = self._run(_HOLD, key, kind, holder, count, of_kind, in_all, _ms(seconds))
+        return Holding(bool(granted), same, both)
+
+    def _run(self, script: str, key: str, *arguments: int | str) -> Any:
         # Sent whole: a node that takes over in a Cluster has never seen it.
         try:
             return self._client.eval(script, 1, key, *arguments)
@@ -216,13 +290,22 @@ class Tolerant:
         self._memory.succeeded(breaker, seconds_ago)
         self._ask(lambda store: store.succeeded(breaker, seconds_ago))
 
+    def hold(
+        self, limit: str, kind: str, holder: str, count: int, *, of_kind: int, in_all: int, seconds: float
+    ) -> Holding:
+        return self._ask(
+            lambda store: store.hold(
+                limit, kind, holder, count, of_kind=of_kind, in_all=in_all, seconds=seconds
+            )
+        )
+
     def _ask(self, question: Callable[[Store], Answer]) -> Answer:
         if self._clock() >= self._down_until:
             try:
                 return question(self._store)
             except StoreDown as error:
                 self._down_until = self._clock() + REST_SECONDS
-                logger.warning("The store of breakers cannot be reached, each process has its own: %s", error)
+                logger.warning("The store cannot be reached, each process goes by what it knows: %s", error)
         return question(self._memory)
 
 

@@ -26,8 +26,9 @@ class Conditions:
 
     `duration`: seconds of audio as measured, None if unknown (a remote URL). `estimate`: seconds that
     transcribing it should take, by recent speed. `patience`: seconds that the caller waits at most.
-    `slot_free`: a sync slot of this process is free, and the region is not left alone. `respond_async`: the
-    caller prefers not to wait (RFC 7240, `Prefer: respond-async`).
+    `slot_free`: a sync slot of this process is free, the region is not left alone and its provider has room.
+    `respond_async`: the caller prefers not to wait (RFC 7240, `Prefer: respond-async`). `low_priority`: the
+    job is for idle capacity, which only the queue knows of.
     """
 
     requested: RequestedMode
@@ -36,6 +37,7 @@ class Conditions:
     patience: float
     slot_free: bool
     respond_async: bool = False
+    low_priority: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ def choose_mode(given: Conditions, thresholds: Thresholds) -> Choice:
         return Choice(given.requested, "requested", f"{given.requested} was asked for.")
     if given.respond_async:
         return Choice("async", "prefer", "The caller prefers not to wait (Prefer: respond-async).")
+    if given.low_priority:
+        return Choice("async", "low_priority", "A job of low priority is for capacity that would be idle.")
     if given.duration is None:
         return Choice(
             "async", "unknown_duration", "How long the audio is cannot be known before it is fetched."
@@ -112,5 +116,5 @@ def receipt(given: Conditions, choice: Choice, region: str, region_reason: str) 
 
 def conditions_of(kept: Mapping[str, Any]) -> Conditions:
     """What the choice of a receipt was made on."""
-    named = {each.name: kept[each.name] for each in fields(Conditions) if each.name != "requested"}
+    named = {each.name: kept[each.name] for each in fields(Conditions) if each.name in kept}
     return Conditions(requested=kept["requested_mode"], **named)

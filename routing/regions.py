@@ -20,13 +20,20 @@ class UnknownRegion(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """A provider endpoint with its own queue, limits and residency."""
+    """A provider endpoint with its own queue, limits and residency.
+
+    `max_recordings`, `max_live`, `max_calls`: what its provider takes at once of recordings, of live audio
+    and of both together, from all processes (routing.limits); 0: as many as come.
+    """
 
     name: str
     base_url: str
     api_key: str = field(repr=False)
     queue: str
     max_attempts: int
+    max_recordings: int
+    max_live: int
+    max_calls: int
 
 
 @lru_cache(maxsize=1)
@@ -40,6 +47,9 @@ def all_regions() -> dict[str, Region]:
             api_key=row.get("api_key", settings.DEEPGRAM_API_KEY) or KEY_WITHOUT_MEANING,
             queue=row.get("queue", f"transcription.{row['name']}"),
             max_attempts=row.get("max_attempts", settings.MAX_ATTEMPTS),
+            max_recordings=row.get("max_recordings", settings.PROVIDER_MAX_RECORDINGS),
+            max_live=row.get("max_live", settings.PROVIDER_MAX_LIVE),
+            max_calls=row.get("max_calls", settings.PROVIDER_MAX_CALLS),
         )
         for row in described
     }

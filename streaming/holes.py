@@ -23,6 +23,8 @@ from django.utils import timezone
 from jobs.forgetting.files import remove
 from jobs.transcripts.options import to_query
 from jobs.transcripts.results import Channel, MalformedAnswer, parse
+from routing import limits
+from routing.limits import Use
 from routing.provider import (
     AudioFile,
     ProviderEndpoint,
@@ -105,7 +107,14 @@ def transcribe(hole: Hole) -> list[str]:
         query = [*to_query(recording_options(session.options)), ("mip_opt_out", opted_out)]
         region = _region_of(session)
         provider = provider_for(ProviderEndpoint(region.base_url, region.api_key))
-        answer = provider.transcribe(AudioFile(io.BytesIO(data), len(data)), query, call=Call(CALL_SECONDS))
+        file = AudioFile(io.BytesIO(data), len(data))
+        slot = limits.take(region, Use.QUEUED)
+        if slot is None:
+            raise ProviderUnavailable("provider_busy", "The provider has no room for another recording now.")
+        try:
+            answer = provider.transcribe(file, query, call=Call(CALL_SECONDS))
+        finally:
+            slot.give_back()
         try:
             channels = parse(answer.body).channels
         except MalformedAnswer as error:

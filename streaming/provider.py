@@ -6,15 +6,21 @@ neither reconnects nor keeps alive. It is the judge in the tests.
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import broadcast
 from websockets.exceptions import InvalidStatus, WebSocketException
 
+from routing import limits
+from routing.limits import Slot, Use
 from routing.regions import Region
 
+NO_ROOM = "The provider has no room for another live connection now."
 OPEN_SECONDS = 5.0
 PING_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
@@ -31,6 +37,23 @@ class NotOpened(Exception):
         self.status = status
         self.message = message
         self.retry_after = retry_after
+
+
+@asynccontextmanager
+async def slot_at(region: Region) -> AsyncIterator[Slot | None]:
+    """Room for a connection to the region's provider while the block lasts; None if there is none."""
+    loop = asyncio.get_running_loop()
+    taking = loop.run_in_executor(None, limits.take, region, Use.LIVE)
+
+    def give_back(taken: asyncio.Future[Slot | None]) -> None:
+        if slot := taken.result():
+            loop.run_in_executor(None, slot.give_back)
+
+    try:
+        # What is taken for one who is cancelled meanwhile is given back as well.
+        yield await asyncio.shield(taking)
+    finally:
+        taking.add_done_callback(give_back)
 
 
 async def opened(region: Region, query: list[tuple[str, str]]) -> ClientConnection:

@@ -234,6 +234,13 @@ class Relay:
     async def _listen(self, connection: int, region: Region, after: float) -> None:
         """One connection to the provider, from its handshake to its close."""
         await asyncio.sleep(after)
+        async with provider.slot_at(region) as slot:
+            if slot is None:
+                self.happened(events.ProviderRefused(connection, 429, provider.NO_ROOM))
+            else:
+                await self._converse(connection, region)
+
+    async def _converse(self, connection: int, region: Region) -> None:
         try:
             socket = await provider.opened(region, self._opening.query)
         except provider.NotOpened as error:

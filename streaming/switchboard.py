@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from jobs.running.leases import process_name
+from routing import limits
 from streaming import lifecycle
 from streaming.database import in_database
 from streaming.models import LiveSession
@@ -137,4 +138,5 @@ def switchboard() -> Switchboard:
 
 
 def _renew() -> None:
+    limits.renew()
     LiveSession.objects.renew(process_name(), settings.LEASE_SECONDS)

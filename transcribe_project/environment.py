@@ -32,6 +32,13 @@ class Environment(environ.Env):  # type: ignore[misc]  # without types
             raise ImproperlyConfigured(f"{var} must be {_WANTED.get(cast, 'something else')}.") from None
         return value
 
+    def share(self, var: str, default: float) -> float:
+        """Of a whole."""
+        value = self.float(var, default=default)
+        if not 0 < value <= 1:
+            raise ImproperlyConfigured(f"{var} must be a number above 0, and 1 at most.")
+        return float(value)
+
     def json_object(self, var: str) -> dict[str, Any]:
         value = self.json(var, default={})
         if not isinstance(value, dict):

@@ -159,6 +159,10 @@ DEEPGRAM_BASE_URL = env.address(
 # Without a key of Deepgram's or an address of one's own, a sandbox on this machine stands in for it.
 USES_SANDBOX = not DEEPGRAM_API_KEY and "DEEPGRAM_BASE_URL" not in env and not env.str("REGIONS", default="")
 REGIONS = env.json_named("REGIONS")
+# Deepgram's limits for pay-as-you-go projects. The sandbox has none.
+PROVIDER_MAX_RECORDINGS = env.int("PROVIDER_MAX_RECORDINGS", default=0 if USES_SANDBOX else 50)
+PROVIDER_MAX_LIVE = env.int("PROVIDER_MAX_LIVE", default=0 if USES_SANDBOX else 150)
+PROVIDER_MAX_CALLS = env.int("PROVIDER_MAX_CALLS", default=0)
 PROVIDER_DEADLINE_SECONDS = env.float("PROVIDER_DEADLINE_SECONDS", default=1260)
 
 # Routing
@@ -167,6 +171,7 @@ ASYNC_MIN_SECONDS = env.float("ASYNC_MIN_SECONDS", default=300)
 SYNC_DEADLINE_SECONDS = env.float("SYNC_DEADLINE_SECONDS", default=55)
 GATEWAY_WAIT_SECONDS = env.float("GATEWAY_WAIT_SECONDS", default=600)
 SYNC_SLOTS = env.int("SYNC_SLOTS", default=16)
+LOW_PRIORITY_SHARE = env.share("LOW_PRIORITY_SHARE", default=0.5)
 
 # Jobs
 WORKER_CONCURRENCY = env.int("WORKER_CONCURRENCY", default=10)

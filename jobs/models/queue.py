@@ -16,7 +16,7 @@ from jobs.ids import first_id
 from jobs.json_lists import holding
 from jobs.models.project import Project
 from jobs.models.recording import Recording
-from jobs.models.state import OPEN, Status
+from jobs.models.state import OPEN, Priority, Status
 
 if TYPE_CHECKING:  # it imports this module
     from jobs.models.job import TranscriptionJob
@@ -27,11 +27,11 @@ if TYPE_CHECKING:  # it imports this module
 _CLAIM = """
 WITH due AS (
     SELECT id, priority, 0 AS place FROM jobs_transcriptionjob
-    WHERE queue = %(queue)s AND status = 'waiting' AND run_at <= {now}
+    WHERE queue = %(queue)s AND priority <= %(lowest)s AND status = 'waiting' AND run_at <= {now}
     ORDER BY priority, run_at LIMIT 1 {lock}
 ), fresh AS (
     SELECT id, priority, 1 AS place FROM jobs_transcriptionjob
-    WHERE queue = %(queue)s AND status = 'queued'
+    WHERE queue = %(queue)s AND priority <= %(lowest)s AND status = 'queued'
     ORDER BY priority, start_tag, id LIMIT 1 {lock}
 )
 UPDATE jobs_transcriptionjob
@@ -146,15 +146,19 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
         """Still to be begun after their deadline."""
         return self.filter(status__in=(Status.QUEUED, Status.WAITING), deadline_at__lt=Now())
 
-    def claim(self, queue: str, worker: str, lease_seconds: float) -> TranscriptionJob | None:
+    def claim(
+        self, queue: str, worker: str, lease_seconds: float, *, lowest: Priority = Priority.LOW
+    ) -> TranscriptionJob | None:
         """The next job that this queue may run, leased to `worker`; None when there is none.
+
+        `lowest`: jobs below this priority are left; without idle capacity, those of low priority.
 
         It brings what a worker has to know of its recording and project; what else they hold is deferred.
         Priority and then fairness between projects (`start_tag`) decide which. Losing a race costs nothing:
         PostgreSQL skips rows that another is claiming, SQLite claims one after the other.
         """
         connection, token, now = connections[self.db], uuid4(), timezone.now()
-        values: dict[str, Any] = {"queue": queue, "worker": worker}
+        values: dict[str, Any] = {"queue": queue, "worker": worker, "lowest": lowest.value}
         if connection.vendor == "postgresql":
             values |= {"token": token, "lease": lease_seconds}
         else:

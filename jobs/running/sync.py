@@ -22,6 +22,10 @@ from django.db import InterfaceError, OperationalError, connection
 from jobs.models import TranscriptionJob
 from jobs.running.execution import execute
 from jobs.running.leases import keeper
+from routing import limits
+from routing.breaker import breaker_of
+from routing.limits import Use
+from routing.regions import Region
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +40,7 @@ class Slot:
         self._wanted = wanted
         self._wait = wait
         self.is_taken = False
+        self._at_provider = limits.Slot()
 
     def __enter__(self) -> Self:
         if self._wait:
@@ -47,15 +52,26 @@ class Slot:
             )
         return self
 
+    def may_call(self, region: Region) -> bool:
+        """Whether the region may be called for it now; what that takes at the provider goes with the slot."""
+        if not breaker_of(region.name).admits() or (taken := limits.take(region, Use.SYNC)) is None:
+            return False
+        self._at_provider = taken
+        return True
+
     def run(self, job: TranscriptionJob) -> None:
         """Run `job`, leased to this process, in the slot."""
         self.is_taken = False
+        at_provider, self._at_provider = self._at_provider, limits.Slot()
         future = _running[job.pk] = _pool().submit(_run, job)
         future.add_done_callback(lambda _: _running.pop(job.pk, None))
+        # Who waits for the job does not wait for this.
+        future.add_done_callback(lambda _: at_provider.give_back())
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._at_provider.give_back()
         if self.is_taken:
             _slots().release()
 

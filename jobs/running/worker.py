@@ -30,15 +30,17 @@ from django.utils import timezone
 from jobs.batches import work
 from jobs.companions import companions
 from jobs.forgetting import retention
-from jobs.models import TranscriptionJob, WorkerProcess
+from jobs.models import Priority, TranscriptionJob, WorkerProcess
 from jobs.queues import BATCH_QUEUE, ISOLATION_QUEUE, WEBHOOK_QUEUE
 from jobs.running import isolation, sweeper
 from jobs.running.execution import execute
 from jobs.running.leases import LeaseKeeper, keeper
 from jobs.running.wakeups import serve_here
 from jobs.webhooks import deliverer
+from routing import limits
 from routing.breaker import breaker_of
-from routing.regions import region_served_by
+from routing.limits import Use
+from routing.regions import Region, region_served_by
 
 logger = logging.getLogger(__name__)
 
@@ -51,17 +53,17 @@ class _Slots:
     """How many jobs may run at once, and how many do. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self.taken = 0
         self._changed = threading.Lock()
 
     @property
     def free(self) -> int:
-        return self._limit - self.taken
+        return self.limit - self.taken
 
     def take(self) -> bool:
         with self._changed:
-            if self.taken == self._limit:
+            if self.taken == self.limit:
                 return False
             self.taken += 1
             return True
@@ -72,16 +74,34 @@ class _Slots:
 
 
 class _Slot:
-    """One of them, taken; given back once, by whoever is first."""
+    """One of them, taken, and one at the provider; given back once, by whoever is first."""
 
     def __init__(self, slots: _Slots) -> None:
         self._slots = slots
         self._given_back = False
+        self._at_provider = limits.Slot()
 
-    def give_back(self) -> None:
+    def may_call(self, region: Region | None) -> bool:
+        """Whether a job of the region may be begun now."""
+        if region is None:
+            return True
+        if not breaker_of(region.name).admits() or (taken := limits.take(region, Use.QUEUED)) is None:
+            return False
+        self._at_provider = taken
+        return True
+
+    @property
+    def lowest(self) -> Priority:
+        """The lowest priority that may have it: low is for what stays free, here and at the provider."""
+        idle = self._slots.taken <= max(1, int(self._slots.limit * settings.LOW_PRIORITY_SHARE))
+        return Priority.LOW if idle and self._at_provider.is_idle_capacity else Priority.NORMAL
+
+    def give_back(self, *, for_the_next: bool = False) -> None:
+        """`for_the_next`: another job is looked for at once, which may have the provider's."""
         if not self._given_back:
             self._given_back = True
             self._slots.give_back()
+            (self._at_provider.pass_on if for_the_next else self._at_provider.give_back)()
 
 
 class Worker:
@@ -115,13 +135,15 @@ class Worker:
 
     def run_available(self, queue: str) -> None:
         """Run jobs of `queue` until none is left or all slots are taken."""
-        slots = self._slots[queue]
+        slots, region = self._slots[queue], region_served_by(queue)
         while not self._stopping.is_set() and not self.leases.is_cut_off and slots.take():
             slot = _Slot(slots)
             try:
-                if not _may_claim(queue):
+                if not slot.may_call(region):
                     return
-                job = TranscriptionJob.objects.claim(queue, self.leases.name, settings.LEASE_SECONDS)
+                job = TranscriptionJob.objects.claim(
+                    queue, self.leases.name, settings.LEASE_SECONDS, lowest=slot.lowest
+                )
                 if job is None:
                     return
                 if queue == ISOLATION_QUEUE:
@@ -131,6 +153,7 @@ class Worker:
                         # Where one was, there may be more.
                         self._pool.submit(self._look_at, queue)
                     execute(job, self.leases, answered=partial(self._pass_on, slot, queue))
+                slot.give_back(for_the_next=True)
             finally:
                 slot.give_back()
 
@@ -140,7 +163,7 @@ class Worker:
         Of a single slot nothing is passed on: who asks for one job at a time gets one at a time.
         """
         if self.concurrency > 1 and not self._stopping.is_set():
-            slot.give_back()
+            slot.give_back(for_the_next=True)
             self._pool.submit(self._look_at, queue)
 
     def deliver_soon(self) -> None:
@@ -166,6 +189,7 @@ class Worker:
         if self._deliverer.is_alive():
             # It writes down what it is at, and gives back what it has claimed beyond.
             self._deliverer.join(max(0.0, deadline - monotonic()))
+        limits.renew()
         WorkerProcess.objects.filter(pk=self.leases.name).delete()
         connection.close()
 
@@ -262,11 +286,6 @@ class Worker:
                 "ahead of" if seconds > 0 else "behind",
             )
         self._clock_was_off = ahead is not None
-
-
-def _may_claim(queue: str) -> bool:
-    region = region_served_by(queue)
-    return region is None or breaker_of(region.name).admits()
 
 
 @contextmanager

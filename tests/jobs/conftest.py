@@ -5,7 +5,7 @@ from django.core.files.storage import storages
 
 from jobs.running.leases import LeaseKeeper
 from jobs.webhooks import wire
-from routing import coordination
+from routing import coordination, limits
 from routing.breaker import breaker_of
 from routing.regions import all_regions
 from tests.clients import forget
@@ -30,11 +30,16 @@ def provider(running_provider: SandboxProcess, settings) -> Iterator[SandboxProc
         running_provider.start()
     running_provider.reset()
     settings.DEEPGRAM_BASE_URL = running_provider.url
-    for remembered in (all_regions, breaker_of, coordination.store):
-        remembered.cache_clear()
+    _forget_regions()
     yield running_provider
+    _forget_regions()
+
+
+def _forget_regions() -> None:
+    """And all that is known of them, so that the next to ask is told anew."""
     for remembered in (all_regions, breaker_of, coordination.store):
         remembered.cache_clear()
+    limits.forget()
 
 
 @pytest.fixture(scope="session")

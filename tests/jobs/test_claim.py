@@ -96,6 +96,20 @@ def test_priority_decides_first():
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("lowest", Priority)
+def test_what_is_below_the_lowest_priority_is_left(lowest):
+    project = make_project()
+    for priority in Priority:
+        submit(project, priority)
+        make_job(Status.WAITING, project=project, run_at=ago(1), priority=priority)
+
+    claimed = [TranscriptionJob.objects.claim(QUEUE, "here:1:1", 60, lowest=lowest) for _ in range(7)]
+
+    served = [job.priority for job in claimed if job is not None]
+    assert served == [priority for priority in Priority if priority <= lowest for _ in range(2)]
+
+
+@pytest.mark.django_db
 def test_a_due_retry_goes_before_fresh_jobs_of_its_priority_and_after_those_above():
     project = make_project()
     low_retry = make_job(Status.WAITING, project=project, run_at=ago(50), priority=Priority.LOW)

@@ -5,6 +5,7 @@ import io
 import pytest
 from django.core.management import call_command
 
+from jobs.ids import uuid7
 from routing.modes import Conditions, Thresholds, choose_mode, receipt
 from tests.jobs.api.conftest import add_job
 from tests.jobs.rows import make_project
@@ -22,10 +23,13 @@ def simulated(*arguments: str) -> list[str]:
 def jobs() -> None:
     """Three minutes of audio twice, ten minutes once, and a URL; nobody knows how fast any would be."""
     project = make_project()
-    for duration in (180.0, 180.0, 600.0, None):
+    # Ids of one millisecond come in any order.
+    ids = sorted(uuid7() for _ in range(4))
+    for pk, duration in zip(ids, (180.0, 180.0, 600.0, None), strict=True):
         given = Conditions("auto", duration, estimate=None, patience=55.0, slot_free=True)
         chosen = choose_mode(given, Thresholds())
-        add_job(project, mode=chosen.mode, receipt=receipt(given, chosen, "default", "It is the first."))
+        told = receipt(given, chosen, "default", "It is the first.")
+        add_job(project, pk=pk, mode=chosen.mode, receipt=told)
 
 
 def test_it_tells_what_would_change(jobs):

@@ -8,7 +8,7 @@ import pytest
 
 from routing import coordination
 from routing.breaker import Breaker
-from routing.coordination import Admission, InRedis, Memory, StoreDown, Tolerant
+from routing.coordination import Admission, Holding, InRedis, Memory, StoreDown, Tolerant
 from tests.conditions import wait_until
 from tests.services import RedisServer
 from tests.services.redis_cluster import RedisCluster
@@ -103,6 +103,73 @@ def test_one_breaker_does_not_concern_another(store, name):
     assert store.admits(name + "2", PROBE_EVERY) == CLOSED
 
 
+def hold(store, name, holder, count=1, *, kind="recordings", of_kind=3, in_all=100, seconds=60.0):
+    return store.hold(name, kind, holder, count, of_kind=of_kind, in_all=in_all, seconds=seconds)
+
+
+def test_as_many_are_held_as_the_limit_says_and_others_are_told_of(store, name):
+    assert hold(store, name, "one", 2) == Holding(True, 0, 0)
+    assert hold(store, name, "two", 1) == Holding(True, 2, 2)
+    assert hold(store, name, "two", 2) == Holding(False, 2, 2)
+    # It has what it had.
+    assert hold(store, name, "three", 1) == Holding(False, 3, 3)
+
+
+def test_what_is_given_back_is_another_s(store, name):
+    hold(store, name, "one", 3)
+    hold(store, name, "one", 1)
+
+    assert hold(store, name, "two", 2).granted
+
+    hold(store, name, "one", 0)
+    assert hold(store, name, "two", 3) == Holding(True, 0, 0)
+
+
+def test_to_hold_the_same_again_renews_it(store, name):
+    hold(store, name, "renewed", 2, seconds=0.2)
+    hold(store, name, "forgotten", 1, seconds=0.2)
+    hold(store, name, "renewed", 2)
+
+    wait_until(lambda: hold(store, name, "-", 0).of_kind == 2)
+
+    assert not hold(store, name, "two", 2).granted
+
+
+def test_what_nobody_renews_is_free_again(store, name):
+    hold(store, name, "killed", 3, seconds=0.1)
+
+    wait_until(lambda: hold(store, name, "other", 3) == Holding(True, 0, 0))
+
+
+def test_kinds_are_counted_apart_and_together(store, name):
+    assert hold(store, name, "one", 3, in_all=5)
+    assert hold(store, name, "one", 2, kind="live", in_all=5) == Holding(True, 0, 3)
+
+    assert hold(store, name, "two", 1, kind="live", in_all=5) == Holding(False, 2, 5)
+
+
+def test_limits_of_different_names_are_kept_apart(store, name):
+    hold(store, name, "one", 3)
+
+    assert hold(store, name + "2", "one", 3) == Holding(True, 0, 0)
+
+
+def test_of_many_who_ask_at_once_as_many_are_granted_as_there_is_room_for(store, name):
+    barrier, granted = threading.Barrier(8), []
+
+    def ask(holder):
+        barrier.wait()
+        granted.append(hold(store, name, f"holder-{holder}").granted)
+
+    threads = [threading.Thread(target=ask, args=(each,)) for each in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert granted.count(True) == 3
+
+
 @pytest.mark.parametrize("kind", [RedisServer, RedisCluster])
 def test_a_store_that_is_gone_stops_nobody_and_each_process_goes_by_what_it_knows(name, settings, kind):
     settings.REDIS_CLUSTER_URL, settings.REDIS_URL = [], ""
@@ -119,6 +186,7 @@ def test_a_store_that_is_gone_stops_nobody_and_each_process_goes_by_what_it_know
     assert store.admits(other, PROBE_EVERY) == CLOSED
     store.open(other, 60)
     assert not store.admits(other, PROBE_EVERY).admitted
+    assert [hold(store, name, "this", count).granted for count in (3, 4)] == [True, False]
 
 
 def test_a_store_that_did_not_answer_is_left_alone_for_a_while(name):

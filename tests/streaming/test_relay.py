@@ -9,7 +9,9 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
 
 from jobs.models import ApiKey
-from routing.regions import all_regions
+from routing import limits
+from routing.limits import Kind
+from routing.regions import all_regions, region_named
 from streaming.models import AudioPart, FinalResult, LiveSession, State
 from streaming.relay import Relay
 from tests.conditions import wait_until
@@ -129,6 +131,21 @@ def test_a_key_has_so_many_sessions_at_once(live, upstream, credentials, setting
         wait_until(lambda: LiveSession.objects.open().count() == 1)
         with connect(live.url + QUERY, **credentials) as third:
             close_stream(third)
+
+
+def test_the_provider_has_so_many_connections_at_once(live, upstream, credentials, settings):
+    provider = upstream(recogniser)
+    settings.PROVIDER_MAX_LIVE = 1
+    all_regions.cache_clear()
+    limits.forget()
+
+    with connect(live.url + QUERY, **credentials) as only:
+        assert refused_status(live, credentials) == (429, "5")
+        assert provider.open == 1
+        close_stream(only)
+    wait_until(lambda: limits.in_use(region_named("default"))[Kind.LIVE] == 0)
+    with connect(live.url + QUERY, **credentials) as next_one:
+        close_stream(next_one)
 
 
 def test_a_process_has_so_many_sessions_at_once(live, upstream, credentials, settings):

@@ -9,10 +9,13 @@ from django.db import connection
 from jobs import intake
 from jobs.audio.keeping import keep
 from jobs.audio.received import ReceivedFile
-from jobs.models import TranscriptionJob
+from jobs.models import Priority, TranscriptionJob
 from jobs.running import sync
 from jobs.transcripts.options import DEFAULTS
+from routing import limits
 from routing.breaker import breaker_of
+from routing.limits import Kind, Use
+from routing.regions import region_named
 from tests.conditions import wait_until
 from tests.jobs.rows import make_job, make_project
 from tests.sandbox.sounds import wav
@@ -64,6 +67,28 @@ def test_a_region_that_is_left_alone_is_called_for_no_caller_either(submit, prov
 
     assert (job.status, job.mode, job.receipt["rule"]) == ("queued", "async", "no_slot")
     assert provider.requests()["total"] == 0
+
+
+def test_without_room_at_the_provider_it_goes_to_the_queue_and_says_so(submit, provider, settings):
+    settings.PROVIDER_MAX_RECORDINGS = 1
+    others = limits.take(region_named("default"), Use.SYNC)
+
+    _, job = submit(mode="auto")
+
+    assert (job.status, job.mode, job.receipt["rule"]) == ("queued", "async", "no_slot")
+    others.give_back()
+    _, job = submit(mode="auto")
+    assert job.mode == "sync"
+    wait_until(lambda: limits.in_use(region_named("default"))[Kind.RECORDINGS] == 0)
+
+
+def test_what_goes_to_the_queue_takes_no_room_at_the_provider(submit, settings):
+    settings.PROVIDER_MAX_RECORDINGS = 5
+
+    submit(mode="async")
+    submit(mode="auto", priority=Priority.LOW)
+
+    assert limits.in_use(region_named("default"))[Kind.RECORDINGS] == 0
 
 
 def test_what_goes_to_the_queue_anyway_is_no_probe(submit):

@@ -8,12 +8,15 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from jobs import lifecycle
-from jobs.models import Status, TranscriptionJob, WorkerProcess
+from jobs.models import Priority, Status, TranscriptionJob, WorkerProcess
 from jobs.queues import ISOLATION_QUEUE, WEBHOOK_QUEUE
 from jobs.running import isolation, leases
 from jobs.running.leases import LeaseKeeper
 from jobs.running.worker import STUCK_EXIT_CODE, Worker
 from jobs.webhooks import deliverer
+from routing import coordination, limits
+from routing.limits import Kind
+from routing.regions import region_named
 from routing.transport import Call
 from tests.conditions import wait_until
 from tests.jobs.rows import QUEUE, ago, build_job, fresh, make_job, make_project, make_recording
@@ -225,6 +228,93 @@ def test_jobs_in_isolation_run_one_at_a_time_beside_the_others(worker, queue_job
 
     wait_until(lambda: not open_jobs())
     assert peak == [1, 1, 1]
+
+
+@pytest.fixture
+def elsewhere(provider):
+    """Has another process hold so many slots for recordings at the provider."""
+
+    def hold(count):
+        limit = limits._limit_of(region_named("default"))
+        room = {"of_kind": 1000, "in_all": 1000, "seconds": 60}
+        coordination.store().hold(limit, Kind.RECORDINGS, "elsewhere", count, **room)
+
+    return hold
+
+
+def test_workers_call_the_provider_as_often_at_once_as_it_allows(worker, queue_jobs, provider, settings):
+    settings.PROVIDER_MAX_RECORDINGS = 4
+    provider.set_faults("latency=0.1")
+    jobs = queue_jobs(12)
+
+    worker(concurrency=8).start()
+
+    wait_until(lambda: not open_jobs())
+    # One is left to callers who wait.
+    assert provider.requests()["peak"] == 3
+    assert {(fresh(job).attempts, fresh(job).deferrals) for job in jobs} == {(1, 0)}
+    wait_until(lambda: limits.in_use(region_named("default"))[Kind.RECORDINGS] == 0)
+
+
+def test_without_room_at_the_provider_jobs_stay_where_they_are_in_the_queue(
+    worker, queue_jobs, settings, elsewhere
+):
+    settings.PROVIDER_MAX_RECORDINGS = 4
+    (job,) = queue_jobs(1)
+    elsewhere(4)
+    looking = worker()
+
+    looking.run_available(QUEUE)
+
+    assert (fresh(job).status, fresh(job).attempts, fresh(job).deferrals) == ("queued", 0, 0)
+    elsewhere(0)
+    looking.start()
+    wait_until(lambda: fresh(job).status == "completed")
+
+
+def test_low_priority_has_half_of_a_worker_at_most(worker, queue_jobs, provider):
+    provider.set_faults("latency=0.1")
+    queue_jobs(8, priority=Priority.LOW)
+
+    worker(concurrency=4).start()
+
+    wait_until(lambda: not open_jobs())
+    assert provider.requests()["peak"] == 2
+
+
+def test_low_priority_waits_while_half_of_a_worker_is_busy(worker, queue_jobs, provider):
+    provider.set_faults("latency=0.3")
+    (low,) = queue_jobs(1, priority=Priority.LOW)
+    others = queue_jobs(8)
+
+    worker(concurrency=4).start()
+
+    wait_until(lambda: not open_jobs())
+    # Of the others at least three ended before there was room for it.
+    assert sorted(fresh(job).finished_at for job in others)[2] <= fresh(low).claimed_at
+
+
+def test_low_priority_waits_while_half_of_the_provider_is_busy(worker, queue_jobs, settings, elsewhere):
+    settings.PROVIDER_MAX_RECORDINGS = 10
+    (low,), (normal,) = queue_jobs(1, priority=Priority.LOW), queue_jobs(1)
+    elsewhere(5)
+    looking = worker()
+
+    looking.run_available(QUEUE)
+
+    wait_until(lambda: fresh(normal).status == "completed")
+    assert fresh(low).status == "queued"
+    elsewhere(4)
+    looking.start()
+    wait_until(lambda: fresh(low).status == "completed")
+
+
+def test_one_slot_alone_serves_low_priority_too(worker, queue_jobs):
+    queue_jobs(2, priority=Priority.LOW)
+
+    worker(concurrency=1).run_available(QUEUE)
+
+    assert not open_jobs()
 
 
 def test_a_worker_reports_what_its_clock_shows(worker, caplog):
