@@ -59,6 +59,11 @@ def record_read(action: Action, request: Any, about: models.Model, **details: An
     return True
 
 
+def name_of(request: Any) -> str:
+    """Who asks, as the log names them: a user, or a key."""
+    return str(_who(request)["actor"])
+
+
 @contextmanager
 def audited(action: Action, request: Any, about: models.Model, **details: Any) -> Iterator[None]:
     """Commit what the block does together with its entry; neither if it fails."""

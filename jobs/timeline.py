@@ -17,7 +17,7 @@ class Entry(TypedDict):
                 error_message
     running     region, worker (the attempt that has not ended yet)
     waiting     until, error_code, error_message (`at` is the end of the last attempt)
-    transcript  version, corrected (whether by a person)
+    transcript  version, corrected (whether by a person), author
     event       type, id
     delivery    url, number, status_code, error, seconds
     next_delivery   url, number (`at` may lie ahead)
@@ -41,9 +41,10 @@ def timeline(job: TranscriptionJob) -> list[Entry]:
             transcript.run,
             transcript.created_at,
             version=transcript.version,
-            corrected=transcript.corrected_by_id is not None,
+            corrected=transcript.author != "",
+            author=transcript.author,
         )
-        for transcript in job.transcripts.defer("text", "words", "utterances", "channels")
+        for transcript in job.transcripts.defer("text", "words", "utterances", "channels", "speakers")
     ]
     entries += _told(job)
     # First whatever the clocks say: that of this host wrote it, the database's what came of it.

@@ -25,6 +25,7 @@ class Transcript:
     words: list[Word]
     utterances: list[Utterance]
     channels: list[Channel]
+    speakers: tuple[()] = ()
 
 
 @dataclass(slots=True)

@@ -55,7 +55,7 @@ def find(job_id: str) -> TranscriptionJob | None:
 
 
 def job_page(admin: JobAdmin, request: HttpRequest, job: TranscriptionJob) -> HttpResponse:
-    versions = list(job.transcripts.only("version", "run", "created_at", "corrected_by").order_by("-version"))
+    versions = list(job.transcripts.only("version", "run", "created_at", "author").order_by("-version"))
     shown = _chosen_version(job, request)
     if shown is not None:
         record_read(Action.TRANSCRIPT_VIEWED, request, job)

@@ -320,8 +320,9 @@ def _waiting(details: Mapping[str, Any]) -> _Words:
 
 
 def _transcript(details: Mapping[str, Any]) -> _Words:
-    by = "corrected by a person" if details["corrected"] else "the provider's"
-    return "Transcript stored", [f"version {details['version']}, {by}"], "success"
+    if details["corrected"]:
+        return "Transcript corrected", [f"version {details['version']}, by {details['author']}"], "success"
+    return "Transcript stored", [f"version {details['version']}, the provider's"], "success"
 
 
 def _event(details: Mapping[str, Any]) -> _Words:

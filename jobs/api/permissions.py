@@ -25,6 +25,7 @@ class Needs:
 
 READING = Needs(Scope.READ, Role.READER)
 SUBMITTING = Needs(Scope.WRITE, Role.UPLOADER)
+REVIEWING = Needs(Scope.WRITE, Role.REVIEWER)
 OPERATING = Needs(Scope.WRITE, Role.OPERATOR)
 MANAGING = Needs(Scope.MANAGE, Role.OPERATOR)
 

@@ -11,6 +11,7 @@ from jobs.api.views.members import MemberViewSet
 from jobs.api.views.projects import KeyViewSet, ProjectViewSet
 from jobs.api.views.regions import Nothing, RegionViewSet
 from jobs.api.views.uploads import UploadViewSet
+from jobs.api.views.versions import VersionViewSet
 from jobs.api.views.webhooks import (
     DeliveryViewSet,
     EndpointDeliveryViewSet,
@@ -38,6 +39,7 @@ v1 = [
     path(f"{_job}attempts/", JobViewSet.as_view({"get": "attempts"})),
     path(f"{_job}timeline/", JobViewSet.as_view({"get": "timeline"})),
     path(f"{_job}audio/", JobViewSet.as_view({"get": "audio"})),
+    path(f"{_job}versions/", VersionViewSet.as_view({"get": "list", "post": "create"})),
     path(f"{_job}transcript.<str:form>", JobViewSet.as_view({"get": "transcript"})),
     path("uploads/", UploadViewSet.as_view({"get": "list", "post": "create"})),
     path(

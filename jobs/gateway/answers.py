@@ -87,7 +87,7 @@ def last_attempt(job: TranscriptionJob, run: int) -> Attempt | None:
 def result_of(job: TranscriptionJob, attempt: Attempt | None) -> bytes:
     """The provider's bytes of the run that this attempt completed; Refused if they are kept no longer."""
     run = attempt.run if attempt else job.run
-    transcript = job.transcripts.filter(run=run, corrected_by=None).first()
+    transcript = job.transcripts.filter(run=run, author="").first()
     if transcript is None:
         raise Refused(404, "NOT_FOUND", "The transcript is kept no longer.")
     if transcript.answer:

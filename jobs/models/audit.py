@@ -28,6 +28,7 @@ class Action(models.TextChoices):
     AUDIO_FETCHED = "audio.fetched"
     TRANSCRIPT_VIEWED = "transcript.viewed"
     TRANSCRIPT_EXPORTED = "transcript.exported"
+    TRANSCRIPT_CORRECTED = "transcript.corrected"
     JOB_REQUEUED = "job.requeued"
     JOB_CHANGED = "job.changed"
     JOB_CANCELLED = "job.cancelled"

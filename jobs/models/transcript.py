@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
@@ -13,15 +12,16 @@ from jobs.models.job import TranscriptionJob
 class Transcript(models.Model):
     """A version of a job's transcript: the provider's for each completed run, and later people's corrections.
 
-    `words`, `utterances` and `channels` have the shapes of jobs.transcripts.results.
+    `words`, `utterances` and `channels` have the shapes of jobs.transcripts.results, `speakers` that of
+    jobs.transcripts.exports. A correction is of the same `run` as what it corrects, and keeps its `answer`.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     job = models.ForeignKey(TranscriptionJob, on_delete=models.CASCADE, related_name="transcripts")
     run = models.PositiveIntegerField()
     version = models.PositiveIntegerField()
-    corrected_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, editable=False, on_delete=models.SET_NULL
+    author = models.CharField(
+        max_length=200, blank=True, help_text="Who corrected it, by their name then; empty: the provider."
     )
     text = models.TextField(blank=True)
     confidence = models.FloatField(null=True)
@@ -29,6 +29,7 @@ class Transcript(models.Model):
     words = models.JSONField(default=list)
     utterances = models.JSONField(default=list)
     channels = models.JSONField(default=list)
+    speakers = models.JSONField(default=list, help_text="What people call the voices.")
     answer = models.CharField(max_length=200, blank=True, help_text="Stored name of the provider's answer.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -38,7 +39,7 @@ class Transcript(models.Model):
             models.UniqueConstraint(fields=("job", "version"), name="transcript_version_once"),
             models.UniqueConstraint(
                 fields=("job", "run"),
-                condition=models.Q(corrected_by=None),
+                condition=models.Q(author=""),
                 name="one_result_per_run",
             ),
         )

@@ -48,17 +48,31 @@ class Spoken(Protocol):
     def utterances(self) -> Sequence[Mapping[str, Any]]: ...
     @property
     def channels(self) -> Sequence[Mapping[str, Any]]: ...
+    @property
+    def speakers(self) -> Sequence[Mapping[str, Any]]:
+        """What people call the voices: `{channel, speaker, name}`; null is what a voice is not told by."""
 
 
 def to_json(transcript: Spoken) -> str:
-    """What is unset is null: a language or an utterance's id that the provider did not tell."""
+    """What is unset is null: a language or an utterance's id that the provider did not tell.
+
+    Words and utterances of a voice that has a name carry it as `speaker_name`.
+    """
+    names, several = _names(transcript), several_channels(transcript)
+
+    def named(spoken: Mapping[str, Any]) -> Mapping[str, Any]:
+        name = names.get(voice_of(spoken, several=several))
+        return {**spoken, "speaker_name": name} if name else spoken
+
     return json.dumps(
         {
             "text": transcript.text,
             "confidence": transcript.confidence,
             "language": transcript.language or None,
-            "words": transcript.words,
-            "utterances": [{**spoken, "id": spoken.get("id") or None} for spoken in transcript.utterances],
+            "words": [named(word) for word in transcript.words],
+            "utterances": [
+                {**named(spoken), "id": spoken.get("id") or None} for spoken in transcript.utterances
+            ],
             "channels": [
                 {**heard, "language": heard.get("language") or None} for heard in transcript.channels
             ],
@@ -98,7 +112,7 @@ def to_vtt(transcript: Spoken) -> str:
     """Cues with the speaker as their voice, `<v Speaker 1>`."""
     return "WEBVTT\n" + "".join(
         f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n"
-        + (f"<v {cue.voice}>" if cue.voice else "")
+        + (f"<v {_escaped(cue.voice)}>" if cue.voice else "")
         + "".join(f"{_escaped(line)}\n" for line in cue.lines)
         for cue in _cues(transcript, named=False)
     )
@@ -172,7 +186,7 @@ def _turns(transcript: Spoken) -> list[_Turn]:
     by_channel: dict[int, list[Mapping[str, Any]]] = {}
     for word in sorted(words, key=lambda word: float(word["start"])):
         by_channel.setdefault(word.get("channel") or 0, []).append(word)
-    several = len(by_channel) > 1 or len(transcript.channels) > 1
+    several, names = several_channels(transcript), _names(transcript)
 
     turns: list[_Turn] = []
     for channel, spoken in by_channel.items():
@@ -180,7 +194,8 @@ def _turns(transcript: Spoken) -> list[_Turn]:
         speaker: int | None = None
         for word in spoken:
             speaker = word.get("speaker") if word.get("speaker") is not None else speaker
-            voice = _voice(channel if several else None, speaker)
+            heard = (channel if several else None, speaker)
+            voice = names.get(heard) or voice_label(*heard)
             for token in _tokens(word, turn.tokens[-1] if turn else None):
                 if turn is None or turn.voice != voice or token.start - turn.end >= CUE_PAUSE_MS:
                     turn = _Turn(voice, [])
@@ -189,7 +204,23 @@ def _turns(transcript: Spoken) -> list[_Turn]:
     return sorted(turns, key=lambda turn: turn.start)
 
 
-def _voice(channel: int | None, speaker: int | None) -> str:
+def several_channels(transcript: Spoken) -> bool:
+    """Whether voices are told apart by their channels as well."""
+    heard = {said.get("channel") or 0 for said in transcript.words or transcript.utterances}
+    return len(heard) > 1 or len(transcript.channels) > 1
+
+
+def voice_of(said: Mapping[str, Any], *, several: bool) -> tuple[int | None, int | None]:
+    """The channel and the speaker of a word or an utterance, as `Spoken.speakers` has them."""
+    return said.get("channel") or 0 if several else None, said.get("speaker")
+
+
+def _names(transcript: Spoken) -> dict[tuple[int | None, int | None], str]:
+    return {(voice["channel"], voice["speaker"]): voice["name"] for voice in transcript.speakers}
+
+
+def voice_label(channel: int | None, speaker: int | None) -> str:
+    """What a voice without a name is called; nothing if there is only one."""
     names = [f"Channel {channel + 1}"] if channel is not None else []
     if speaker is not None:
         names.append(f"Speaker {speaker + 1}")
@@ -213,7 +244,8 @@ _NOT_LEADING = (
 )
 _STARTS_UNSPACED = re.compile(f"[{_UNSPACED}]")
 _ENDS_UNSPACED = re.compile(f"[{_UNSPACED}]$")
-_BREAKABLE = re.compile(f"[{_UNSPACED}][{_NOT_LEADING}]*|[^{_UNSPACED}]+")
+# What is taken apart no further: a character of a script without spaces, or what stands between such.
+PIECE = re.compile(f"[{_UNSPACED}][{_NOT_LEADING}]*|[^{_UNSPACED}]+")
 _STARTS_NOT_LEADING = re.compile(f"[{_NOT_LEADING}]")
 
 
@@ -226,9 +258,9 @@ def _tokens(word: Mapping[str, Any], before: _Token | None) -> list[_Token]:
     duration = max(round(float(word["end"]) * 1000) - start, 0)
     pieces: list[tuple[str, int, bool]] = []
     last = before.text if before else ""
-    for chunk in str(word.get("punctuated_word") or word.get("word") or "").split():
+    for chunk in shown(word).split():
         whole = _columns(chunk) <= LINE_COLUMNS
-        for index, piece in enumerate([chunk] if whole else _BREAKABLE.findall(chunk)):
+        for index, piece in enumerate([chunk] if whole else PIECE.findall(chunk)):
             glued = index > 0 or bool(_STARTS_UNSPACED.match(piece) and _ENDS_UNSPACED.search(last))
             pieces.append((piece, _columns(piece), glued))
             last = piece
@@ -248,6 +280,19 @@ def _columns(text: str) -> int:
 
 def _space(token: _Token) -> str:
     return "" if token.glued else " "
+
+
+def joined(words: Iterable[Mapping[str, Any]]) -> str:
+    """The words as one text, with spaces where their script has them."""
+    tokens: list[_Token] = []
+    for word in words:
+        tokens += _tokens(word, tokens[-1] if tokens else None)
+    return _joined(tokens) if tokens else ""
+
+
+def shown(word: Mapping[str, Any]) -> str:
+    """A word as it is written."""
+    return str(word.get("punctuated_word") or word.get("word") or "")
 
 
 def _joined(tokens: Sequence[_Token]) -> str:

@@ -79,6 +79,8 @@ class Result:
     channels: list[Channel]
     request_id: str
     models: list[str]
+    # Whom people call the voices: nobody has, yet.
+    speakers: tuple[()] = ()
 
 
 def parse(answer: bytes | Mapping[str, object]) -> Result:
@@ -97,7 +99,7 @@ def parse(answer: bytes | Mapping[str, object]) -> Result:
     words = [word for channel in channels for word in channel["words"]]
     words.sort(key=lambda word: word["start"])
     return Result(
-        text=_merged_text(channels, utterances),
+        text=merged_text(channels, utterances),
         confidence=_overall_confidence(channels),
         language=_most_common(channel["language"] for channel in channels),
         duration=_number(metadata.get("duration")),
@@ -192,7 +194,8 @@ def _mark_channels(channels: list[Channel], utterances: list[Utterance]) -> None
             word["channel"] = utterance["channel"]
 
 
-def _merged_text(channels: list[Channel], utterances: list[Utterance]) -> str:
+def merged_text(channels: list[Channel], utterances: list[Utterance]) -> str:
+    """The only channel's text; of several a line for each utterance or, without any, for each channel."""
     if len(channels) == 1:
         return channels[0]["text"]
     parts = [utterance["transcript"] for utterance in utterances] or [channel["text"] for channel in channels]

@@ -375,7 +375,7 @@ def test_a_job_without_a_transcript_says_so(api, project, query):
     assert (response.status_code, error_of(response)["code"]) == (404, "no_transcript")
 
 
-def test_a_corrected_version_has_no_answer_of_the_providers(api, project):
+def test_a_version_whose_answer_is_not_kept_says_so(api, project):
     job = add_job(project)
     finish(job)
 

@@ -79,6 +79,7 @@ def transcript(words=(), *, text="", language="en", utterances=(), channels=1):
         words=list(words),
         utterances=list(utterances),
         channels=[{}] * channels,
+        speakers=[],
     )
 
 
@@ -405,7 +406,8 @@ def test_txt_of_an_undiarized_transcript_names_nobody():
 def test_json_has_the_six_fields_in_readable_letters():
     spoken = transcript(say("né"), text="né")
     written = json.loads(to_json(spoken))
-    assert written == vars(spoken) | {"channels": [{"language": None}]}
+    stored = {name: value for name, value in vars(spoken).items() if name != "speakers"}
+    assert written == stored | {"channels": [{"language": None}]}
     assert list(written) == ["text", "confidence", "language", "words", "utterances", "channels"]
     assert "né" in to_json(spoken)
 
@@ -501,3 +503,24 @@ def test_a_cue_has_two_lines_no_wider_than_42_unless_a_single_word_is(spoken, ex
     for cue in read(export(spoken)):
         assert len(cue.lines) <= 2
         assert all(len(line) <= 42 or " " not in line for line in cue.lines)
+
+
+def test_voices_that_have_names_are_called_by_them():
+    words = [*say("Hello.", speaker=0), *say("Bye & <b>.", 3.0, speaker=1)]
+    named = transcript(words, utterances=[{"start": 0.0, "end": 1.0, "channel": 0, "speaker": 0}])
+    named.speakers = [{"channel": None, "speaker": 0, "name": "Ann <3 & Co"}]
+
+    assert to_txt(named) == "Ann <3 & Co: Hello.\n\nSpeaker 2: Bye & <b>.\n"
+    assert "\nAnn <3 & Co: Hello.\n" in to_srt(named)
+    assert "\n<v Ann &lt;3 &amp; Co>Hello.\n" in to_vtt(named)
+    exported = json.loads(to_json(named))
+    assert [word.get("speaker_name") for word in exported["words"]] == ["Ann <3 & Co", None, None, None]
+    assert exported["utterances"][0]["speaker_name"] == "Ann <3 & Co"
+
+
+def test_a_name_is_that_of_a_voice_of_its_channel():
+    words = [*say("Hello.", channel=0), *say("Bye.", 3.0, channel=1)]
+    named = transcript(words, channels=2)
+    named.speakers = [{"channel": 1, "speaker": None, "name": "Ann"}]
+
+    assert to_txt(named) == "Channel 1: Hello.\n\nAnn: Bye.\n"
