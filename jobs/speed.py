@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from statistics import median
 from typing import Any, NamedTuple, cast
 
@@ -30,9 +31,10 @@ class Speed(NamedTuple):
 
 
 class _Recent(NamedTuple):
-    """`typical`: seconds that a job takes, whatever its length and model."""
+    """`any_model`: of all of them. `typical`: seconds that a job takes, whatever its length and model."""
 
     by_model: dict[str, Speed]
+    any_model: Speed | None
     typical: float | None
 
 
@@ -53,6 +55,11 @@ def recent_speed(region: str, options: Mapping[str, Any]) -> Speed | None:
     Of the region's last 2,000: a model that was not among them counts as unknown.
     """
     return _recent(region).by_model.get(str(options.get("model", "")))
+
+
+def speed_of_region(region: str) -> Speed | None:
+    """The same, whatever the model."""
+    return _recent(region).any_model
 
 
 def expected_end(job: TranscriptionJob, ahead: Ahead | None) -> datetime | None:
@@ -98,8 +105,10 @@ def _read(region: str) -> _Recent:
         took.append(each.total_seconds())
         if audio and audio > 0:
             speeds[str(model or "")].append(each.total_seconds() / audio)
+    of_all = list(chain.from_iterable(speeds.values()))
     return _Recent(
         {model: _speed(of_model[:SAMPLE]) for model, of_model in speeds.items()},
+        _speed(of_all) if of_all else None,
         median(took[:SAMPLE]) if took else None,
     )
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db.models import Count
 from django.http import (
     Http404,
     HttpRequest,
@@ -48,6 +49,7 @@ HAPPENED = {
     Happening.NOT_RECORDED: "Not recorded",
 }
 TIMELINE_SHOWN = 200
+SESSIONS_SHOWN = 8
 SHOWN = ("p50", "p95", "p99")
 
 
@@ -188,10 +190,32 @@ def _state(session: LiveSession) -> dict[str, Any]:
         "text": to_txt(transcript_of(session)),
         "latencies": [
             (whose, measured["results"], [(name, milliseconds(measured[f"{name}_ms"])) for name in SHOWN])
-            for whose, measured in (("Ours", session.latency), ("In the browser", session.client_latency))
+            for whose, measured in (
+                ("Latency at this service", session.latency),
+                ("Latency in the browser", session.client_latency),
+            )
             if measured
         ],
         "entries": [(entry.at, HAPPENED[Happening(entry.type)], _in_words(entry)) for entry in entries[::-1]],
+    }
+
+
+def on_air() -> dict[str, Any]:
+    """What the dashboard says of live sessions: how many go on, and the latest of them."""
+    states = LiveSession.objects.open().order_by().values_list("state").annotate(Count("id"))
+    latest = LiveSession.objects.open().select_related("project").order_by("-id")[:SESSIONS_SHOWN]
+    return {
+        "states": dict(states),
+        "on_air": sum(count for _, count in states),
+        "sessions": [
+            {
+                "row": session,
+                "colour": STATES[session.state],
+                "audio": length(session.duration),
+                "late": milliseconds(session.latency.get("p95_ms")),
+            }
+            for session in latest
+        ],
     }
 
 

@@ -248,7 +248,7 @@ def _add_job(rows: _Rows, cast: _Cast, chance: Random, now: datetime, number: in
         project=project,
         filename=f"{stem}-{at:%Y-%m-%d}-{number:05}.wav",
         sha256=f"{chance.getrandbits(256):064x}",
-        size=int(audio * 32000) + 44,
+        size=int(audio * 32000) + 44 if ended else len(_TONE),
         media_type="audio/wav",
         codec="pcm_s16le",
         duration=audio,

@@ -47,6 +47,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "django.contrib.humanize",
     "django.contrib.staticfiles",
     "rest_framework",
     "django_filters",
@@ -319,7 +320,7 @@ UNFOLD = {
     # The admin is the site.
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
-    "DASHBOARD_CALLBACK": "jobs.admin.dashboard.add_dashboard",
+    "DASHBOARD_CALLBACK": "transcribe_project.dashboard.add_dashboard",
     "LOGIN": {"form": "transcribe_project.sign_in.SignInForm"},
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("jobs/favicon.svg")},

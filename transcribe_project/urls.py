@@ -6,11 +6,13 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from jobs.api import errors
+from transcribe_project.dashboard import news
 
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     # Asked for by browsers on pages that name no icon: the API's JSON, a download.
     path("favicon.ico", RedirectView.as_view(url=static("jobs/favicon.svg"))),
+    path("admin/dashboard/", admin.site.admin_view(news), name="dashboard"),
     path("admin/", admin.site.urls),
     path("", include("streaming.urls")),
     path("api/v1/", include("streaming.api.urls")),

@@ -25,13 +25,13 @@ from django.utils.html import format_html
 
 from jobs.admin.history import HistoryAdmin
 from jobs.admin.look import display
-from jobs.admin.wording import length, span
+from jobs.admin.wording import length, stretch
 from jobs.audit import audited, record
 from jobs.batches import moves
 from jobs.batches.completion import seal
 from jobs.batches.export import export
 from jobs.batches.progress import Tally, tallies_of, tally_of
-from jobs.estimates import Span, remaining
+from jobs.estimates import remaining
 from jobs.models import Batch, BatchMove
 from jobs.models.audit import Action
 from jobs.models.batch import BatchQuerySet
@@ -207,9 +207,5 @@ def _state(batch: Batch) -> dict[str, Any]:
         "tally": tally,
         "counts": [(status, count) for status, count in tally.counts.items() if count],
         "audio": length(tally.seconds),
-        "left": _left(left) if left else "",
+        "left": stretch(left) if left else "",
     }
-
-
-def _left(left: Span) -> str:
-    return "less than a second" if left.most < 1 else f"{span(left.least)} to {span(left.most)}"

@@ -1,21 +1,19 @@
-"""The admin's first page: what is in the queues, who works on it, and what went wrong lately."""
+"""What the admin's first page says of jobs: the queues, who works on them, and what went wrong lately."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from django.conf import settings
-from django.db.models import Count, Min, Q
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
-from django.utils import timezone
+from django.db.models import Count, QuerySet
 
-from jobs.admin.wording import error_in_words, span, title, until
+from jobs.admin.charts import Bars, stacked
+from jobs.admin.wording import error_in_words, span, stretch, title, until
+from jobs.backlog import Lane, backlog, unserved
 from jobs.ids import first_id
 from jobs.models import (
     Batch,
@@ -29,137 +27,140 @@ from jobs.models import (
 )
 from jobs.models.state import OPEN
 from jobs.queues import BATCH_QUEUE, WEBHOOK_QUEUE
+from jobs.speed import expected_end
+from jobs.trends import WINDOWS, Window, by_status
 
 SHOWN = 8
+# What a chart tells apart.
+KINDS = {
+    "completed": (Status.COMPLETED,),
+    "failed": (Status.FAILED, Status.DEAD),
+    "cancelled": (Status.CANCELLED,),
+    "open": OPEN,
+}
 
 
-@dataclass(slots=True)
-class Lane:
-    """What is in one queue at one priority.
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A lane as it is put to people."""
 
-    `by_workers` is how many of those that run are living workers', not web processes'; `oldest` is the age of
-    what has waited longest to be begun.
-    """
-
-    queue: str
+    lane: Lane
     priority: str
-    queued: int
-    running: int
-    waiting: int
-    by_workers: int
     oldest: str
-    reasons: list[str] = field(default_factory=list)
+    left: str
+    blocks: list[str]
 
 
-def add_dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """django-unfold's DASHBOARD_CALLBACK."""
-    return context | dashboard(timezone.now())
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A job that runs. `share`: per cent of the time that it should take, None if nobody can tell."""
+
+    job: TranscriptionJob
+    title: str
+    elapsed: str
+    expected: str
+    share: int | None
 
 
-def dashboard_partial(request: HttpRequest) -> HttpResponse:
-    return render(request, "admin/jobs/_dashboard.html", dashboard(timezone.now()))
+@dataclass(frozen=True, slots=True)
+class Chart:
+    window: Window
+    bars: Bars
+    since: str
 
 
-def dashboard(now: datetime) -> dict[str, Any]:
-    """Eleven queries, each over an index or over the rows of open jobs alone."""
-    workers = list(WorkerProcess.objects.alive().order_by("name"))
-    lanes = _lanes(now, workers)
+def of_jobs(now: datetime) -> dict[str, Any]:
+    """A fixed number of queries, each over an index, over the rows of open jobs, or over a bounded number."""
+    processes = list(WorkerProcess.objects.order_by("name"))
+    alive = {worker.pk for worker in WorkerProcess.objects.alive()}
+    workers = [worker for worker in processes if worker.pk in alive]
+    lanes = backlog(now, workers)
     deliveries_due = Delivery.objects.pending().count()
     backlogged = {lane.queue for lane in lanes if lane.queued or lane.waiting}
     if deliveries_due:
         backlogged.add(WEBHOOK_QUEUE)
     if Batch.objects.moving().exists() or BatchArchive.objects.unopened().exists():
         backlogged.add(BATCH_QUEUE)
+    busy = _busy()
     return {
         "now": now,
-        "lanes": lanes,
-        "workers": workers,
+        "lanes": [_row(lane, now) for lane in lanes],
+        "workers": [(worker, busy[worker.pk]) for worker in workers],
+        "silent": [worker for worker in processes if worker.pk not in alive],
         "slots": sum(worker.concurrency for worker in workers),
-        # Of the same query as the queues, which what workers report of themselves is seconds behind.
-        "busy": sum(lane.by_workers for lane in lanes),
+        "busy": sum(busy[worker.pk] for worker in workers),
+        "queued": sum(lane.queued for lane in lanes),
+        "waiting": sum(lane.waiting for lane in lanes),
+        "running_count": sum(lane.running for lane in lanes),
         "unserved": unserved(backlogged, workers),
         "deliveries_due": deliveries_due,
-        "recent": _recent(now),
-        "hour_ago": (now - timedelta(hours=1)).isoformat(timespec="seconds"),
+        "charts": [_chart(window, now) for window in WINDOWS],
+        "running": _running(now),
         "failures": _failures(),
         "deliveries": _failing_deliveries(now),
         "endpoints": WebhookEndpoint.objects.failing().select_related("project")[:SHOWN],
     }
 
 
-def unserved(queues: Iterable[str], workers: Iterable[WorkerProcess]) -> list[str]:
-    """Those of the queues that no living worker looks after."""
-    served = {queue for worker in workers for queue in worker.queues}
-    return sorted(set(queues) - served)
-
-
-def _lanes(now: datetime, workers: Iterable[WorkerProcess]) -> list[Lane]:
-    theirs = Q(status=Status.RUNNING, worker__in=[worker.name for worker in workers])
-    rows = (
-        TranscriptionJob.objects.filter(status__in=OPEN)
-        .order_by("queue", "priority")
-        .values("queue", "priority")
-        .annotate(
-            queued=Count("id", filter=Q(status=Status.QUEUED)),
-            running=Count("id", filter=Q(status=Status.RUNNING)),
-            waiting=Count("id", filter=Q(status=Status.WAITING)),
-            by_workers=Count("id", filter=theirs),
-            # The deadline is counted from when a job was last queued, and so tells when that was.
-            first_deadline=Min("deadline_at", filter=Q(status=Status.QUEUED)),
-        )
+def _row(lane: Lane, now: datetime) -> Row:
+    return Row(
+        lane=lane,
+        priority=Priority(lane.priority).label,
+        oldest="" if lane.oldest is None else span(lane.oldest),
+        left=stretch(lane.left) if lane.left else "",
+        blocks=list(_blocks(lane, now)),
     )
-    reasons = _reasons(now)
-    return [
-        Lane(
-            row["queue"],
-            Priority(row["priority"]).label,
-            row["queued"],
-            row["running"],
-            row["waiting"],
-            row["by_workers"],
-            _age(row["first_deadline"], now),
-            reasons.get((row["queue"], row["priority"]), []),
-        )
-        for row in rows
-    ]
 
 
-def _age(deadline: datetime | None, now: datetime) -> str:
-    if deadline is None:
-        return ""
-    return span((now - deadline).total_seconds() + settings.JOB_DEADLINE_SECONDS)
+def _blocks(lane: Lane, now: datetime) -> Iterable[str]:
+    """What keeps the lane's jobs: "3 wait: the provider could not be reached (next in 12 s)"."""
+    if lane.is_unserved:
+        yield "No worker is alive."
+    if lane.is_full:
+        yield f"All {lane.slots} places of its workers are taken."
+    for wait in lane.waits:
+        due = until((wait.next - now).total_seconds())
+        yield f"{wait.count} put off: {error_in_words(wait.error_code)} (next {due})."
 
 
-def _reasons(now: datetime) -> dict[tuple[str, int], list[str]]:
-    """Why jobs wait, by queue and priority: "3: The provider could not be reached (next in 12 s)"."""
+def _busy() -> Counter[str]:
+    """Jobs that run, by who holds them: what workers report of themselves is seconds behind."""
     rows = (
-        TranscriptionJob.objects.filter(status=Status.WAITING)
-        .order_by("queue", "priority", "error_code")
-        .values("queue", "priority", "error_code")
-        .annotate(count=Count("id"), next=Min("run_at"))
-    )
-    return {
-        lane: [
-            f"{row['count']}: {error_in_words(row['error_code'])} "
-            f"(next {until((row['next'] - now).total_seconds())})"
-            for row in of_lane
-        ]
-        for lane, of_lane in groupby(rows, key=lambda row: (row["queue"], row["priority"]))
-    }
-
-
-def _recent(now: datetime) -> list[dict[str, Any]]:
-    """How many of the jobs accepted in the last hour and day are in each status."""
-    hour, day = first_id(now - timedelta(hours=1)), first_id(now - timedelta(days=1))
-    rows = (
-        TranscriptionJob.objects.filter(id__gte=day)
+        TranscriptionJob.objects.filter(status=Status.RUNNING)
         .order_by()
-        .values("status")
-        .annotate(day=Count("id"), hour=Count("id", filter=Q(id__gte=hour)))
+        .values_list("worker")
+        .annotate(Count("id"))
     )
-    found = {row["status"]: row for row in rows}
-    none = {"day": 0, "hour": 0}
-    return [none | found.get(status.value, {}) | {"status": status.value} for status in Status]
+    return Counter(dict(rows))
+
+
+def _running(now: datetime) -> list[Running]:
+    """Those that have run the longest."""
+    jobs: QuerySet[TranscriptionJob] = TranscriptionJob.objects.filter(status=Status.RUNNING)
+    return [_of_running(job, now) for job in jobs.select_related("recording").order_by("claimed_at")[:SHOWN]]
+
+
+def _of_running(job: TranscriptionJob, now: datetime) -> Running:
+    begun = job.claimed_at or now
+    elapsed = max((now - begun).total_seconds(), 0.0)
+    end = expected_end(job, None)
+    takes = (end - begun).total_seconds() if end else None
+    return Running(
+        job,
+        title(job),
+        span(elapsed),
+        span(takes) if takes else "",
+        min(round(100 * elapsed / takes), 100) if takes else None,
+    )
+
+
+def _chart(window: Window, now: datetime) -> Chart:
+    columns = [
+        {kind: sum(counted[status] for status in statuses) for kind, statuses in KINDS.items()}
+        for counted in by_status(window, now)
+    ]
+    since = now - window.stretch * window.count
+    return Chart(window, stacked(columns, KINDS), since.isoformat(timespec="seconds"))
 
 
 def _failures() -> list[dict[str, Any]]:
@@ -177,7 +178,7 @@ def _failures() -> list[dict[str, Any]]:
     ]
 
 
-def _failing_deliveries(now: datetime) -> list[Delivery]:
+def _failing_deliveries(now: datetime) -> Sequence[Delivery]:
     """The latest of this week."""
     this_week = Delivery.objects.in_trouble().filter(id__gte=first_id(now - timedelta(days=7)))
     return list(this_week.select_related("event").order_by("-id")[:SHOWN])

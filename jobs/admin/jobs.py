@@ -17,12 +17,13 @@ from django.utils import timezone
 from django.utils.formats import date_format
 
 from jobs import lifecycle
-from jobs.admin import dashboard, downloads, job_page
+from jobs.admin import downloads, job_page
 from jobs.admin.history import HistoryAdmin
 from jobs.admin.look import action, display
 from jobs.admin.upload import begin_batch, upload_page
 from jobs.admin.wording import STATUS_COLOURS, length, reason, title, took, until
 from jobs.audit import audited, record_read
+from jobs.backlog import unserved
 from jobs.forgetting.deletion import delete_job
 from jobs.models import Batch, InvalidTransition, Status, TranscriptionJob, WorkerProcess
 from jobs.models.audit import Action
@@ -150,8 +151,8 @@ class JobAdmin(HistoryAdmin):
     ) -> HttpResponse:
         backlogged = TranscriptionJob.objects.filter(status__in=(Status.QUEUED, Status.WAITING))
         queues = backlogged.order_by().values_list("queue", flat=True).distinct()
-        unserved = dashboard.unserved(queues, WorkerProcess.objects.alive())
-        return super().changelist_view(request, {"unserved": unserved} | (extra_context or {}))
+        alone = unserved(queues, WorkerProcess.objects.alive())
+        return super().changelist_view(request, {"unserved": alone} | (extra_context or {}))
 
     # Bulk actions
 
@@ -271,7 +272,6 @@ class JobAdmin(HistoryAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         own: list[tuple[str, str, Callable[..., HttpResponseBase]]] = [
-            ("dashboard/", "dashboard", dashboard.dashboard_partial),
             ("upload/", "upload", partial(upload_page, self)),
             ("upload/batch/", "upload_batch", partial(begin_batch, self)),
             ("<uuid:job_id>/state/", "state", job_page.state_partial),

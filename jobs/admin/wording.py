@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from jobs.estimates import Span
 from jobs.models import Recording, Status, TranscriptionJob
 from jobs.timeline import Entry
 from routing.addresses import without_query
@@ -233,6 +234,14 @@ def span(seconds: float) -> str:
             rest = whole % size // step
             return f"{whole // size} {unit}" + (f" {rest} {smaller}" if rest else "")
     return f"{whole} s"
+
+
+def stretch(left: Span) -> str:
+    """How long something may take: "2 min to 5 min"."""
+    if left.most < 1:
+        return "less than a second"
+    least, most = span(left.least), span(left.most)
+    return least if least == most else f"{least} to {most}"
 
 
 def until(seconds: float) -> str:
