@@ -3,7 +3,7 @@
 import importlib
 import sys
 
-ALL = ("accuracy", "batch", "claims", "live", "memory", "sync", "uploads", "webhooks")
+ALL = ("accuracy", "batch", "claims", "live", "live_accuracy", "memory", "sync", "uploads", "webhooks")
 
 
 def main() -> None:

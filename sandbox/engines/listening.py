@@ -107,7 +107,10 @@ class ListeningEar:
             if self._loud_frames > CLICK_FRAMES:
                 changes.append((now - FRAME / SAMPLE_RATE, False))
             self._loud_frames = 0
-        if self._loud_frames > CLICK_FRAMES and self._sounds:
+        if self._loud_frames > CLICK_FRAMES:
+            if not self._sounds:
+                # It goes on after it was forgotten in its middle.
+                self._sounds.append([now - FRAME / SAMPLE_RATE, now])
             self._sounds[-1][1] = now
 
     def _resampled(self, pcm: bytes) -> bytes:

@@ -38,7 +38,7 @@ _ANOTHER = 4.0  # a word that has no letter in common with the one in its place
 _SKIPPED = 4.0  # a word heard once and not the other time
 _SPLIT = 1.0  # two words for one
 _FRAGMENT = 2.0  # a piece of a word that began before the connection did
-_MOST_BY_TIME = 2.0
+_MOST_BY_TIME = 1.0
 _SPREAD = 0.15  # seconds: the standard deviation of when a word is heard
 _HALF = 0.1  # seconds: about half a short word, by which a new word's middle is beyond the mark
 

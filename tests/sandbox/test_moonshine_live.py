@@ -98,3 +98,21 @@ def test_ear_recognises_what_was_not_forgotten() -> None:
 
     assert changes == [(pytest.approx(1, abs=0.05), True), (pytest.approx(2, abs=0.05), False)]
     assert passages == [(0.0, 48_000)]
+
+
+def test_sound_goes_on_after_it_was_forgotten_in_its_middle() -> None:
+    """As after a Finalize while somebody speaks."""
+    sound = (np.random.default_rng(1).normal(0, 0.1, 16_000) * 32767).astype("<i2").tobytes()
+    heard: list[float] = []
+
+    def recognise(start: float, passage: Any) -> list[Word]:
+        heard.append(start)
+        return []
+
+    ear = ListeningEar(recognise, 16_000)
+    ear.hear(bytes(32_000) + sound)
+    ear.forget(ear.now)
+    ear.hear(sound)
+    ear.words(3.0)
+
+    assert heard == [2.0]

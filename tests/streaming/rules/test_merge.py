@@ -144,6 +144,13 @@ class TestAHole:
         heard = [*self.before[2:], *self.hole]
         assert heard[fit_hole(self.before, heard, [], (1.38, 3.12), (0.7, 3.12))] == self.hole
 
+    def test_words_tell_more_than_times_that_are_far_off(self):
+        """As a recogniser times them that knows only when a sentence began and ended."""
+        heard = spoken("just being normal and I think", start=11.6, each=0.4)
+        after = spoken("I think if it signifies", start=12.6)
+        missing = heard[fit_hole([], heard, after, (11.6, 12.3), (11.6, 14.3))]
+        assert [word.text for word in missing] == ["just", "being", "normal", "and"]
+
     def test_silence_fills_nothing(self):
         assert [][fit_hole(self.before, [], self.after, (1.38, 3.12), (0.7, 3.8))] == []
 

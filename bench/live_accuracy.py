@@ -1,0 +1,140 @@
+"""Word error rate of real speech, streamed as it is spoken: uncut, cut, and by the recognition engine alone.
+
+    python -m bench live_accuracy [CUT_EVERY]
+
+The service runs as `make run` does (embedded, its own sandbox with moonshine). Every recording of
+shared/audio and moonshine-voice's own sample is streamed to the engine directly, through the service, and
+through it while the provider resets each connection after CUT_EVERY seconds (5), all recordings at once.
+Between the first two is what the service adds, between the last two what cuts add. Case and punctuation do
+not count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import urlencode
+
+import av
+import httpx
+import jiwer
+from websockets.asyncio.client import connect
+
+from bench.accuracy import RESULTS, normalised
+from bench.processes import PYTHON, ROOT, SHARED, Process, answers, until
+from tests.services.process import free_port
+
+RATE = 16_000
+MESSAGE_SECONDS = 0.1
+QUERY = urlencode({"model": "nova-3", "encoding": "linear16", "sample_rate": RATE, "interim_results": "true"})
+# Charles Dickens, A Tale of Two Cities, as the sample reads it.
+TWO_CITIES = (
+    "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of "
+    "foolishness, it was the epoch of belief, it was the epoch of incredulity, it was the season of Light, "
+    "it was the season of Darkness, it was the spring of hope, it was the winter of despair, we had "
+    "everything before us, we had nothing before us, we were all going direct to Heaven, we were all going "
+    "direct the other way. In short, the period was so far like the present period, that some of its "
+    "noisiest authorities insisted on its being received, for good or for evil, in the superlative degree "
+    "of comparison only."
+)
+
+
+def main() -> None:
+    cut_every = float(sys.argv[2]) if sys.argv[1:2] == ["live_accuracy"] and len(sys.argv) > 2 else 5.0
+    spoken = recordings()
+    with tempfile.TemporaryDirectory(prefix="bench-") as data:
+        port, engine_port = free_port(), free_port()
+        environment = {"DATA_DIR": data, "PORT": str(port), "SANDBOX_PORT": str(engine_port)}
+        service, engine = f"127.0.0.1:{port}", f"127.0.0.1:{engine_port}"
+        with Process([PYTHON, "manage.py", "runstack", "--no-sample"], environment=environment):
+            until(lambda: answers(f"http://{service}/readyz") and answers(f"http://{engine}/v1/status"))
+            key = subprocess.run(
+                [PYTHON, "manage.py", "create_api_key", "bench"],
+                env={**os.environ, **environment},
+                cwd=ROOT,
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout.strip()
+            audio = [pcm(path) for path in spoken]
+            rows = [row("engine", spoken, asyncio.run(streamed(engine, key, audio)))]
+            rows.append(row("service, uncut", spoken, asyncio.run(streamed(service, key, audio))))
+            cuts = [{"fault": f"drop={cut_every};of=wall"}]
+            httpx.put(f"http://{engine}/sandbox/faults", json=cuts).raise_for_status()
+            httpx.delete(f"http://{engine}/sandbox/streams").raise_for_status()
+            heard = asyncio.run(streamed(service, key, audio))
+            connections = httpx.get(f"http://{engine}/sandbox/streams").json()["total"]
+            made = {"cut_every": cut_every, "cuts": connections - len(spoken)}
+            rows.append({**row("service, cut", spoken, heard), **made})
+    print(json.dumps(rows, indent=1))
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "live_accuracy.json").write_text(json.dumps(rows, indent=1))
+
+
+def recordings() -> dict[Path, str]:
+    """What is said in each."""
+    references = json.loads((SHARED / "audio" / "references.json").read_text())
+    said = {SHARED / "audio" / reference["file"]: reference["text"] for reference in references}
+    return said | {Path(str(files("moonshine_voice") / "assets" / "two_cities.wav")): TWO_CITIES}
+
+
+def pcm(path: Path) -> bytes:
+    """16-bit samples of one channel."""
+    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+    with av.open(str(path)) as file:
+        frames = [block for frame in file.decode(audio=0) for block in resampler.resample(frame)]
+    return b"".join(bytes(block.planes[0])[: block.samples * 2] for block in frames)
+
+
+async def streamed(address: str, key: str, recordings: list[bytes]) -> list[str]:
+    """What is heard in each, all at once."""
+    return await asyncio.gather(*(heard(address, key, audio) for audio in recordings))
+
+
+async def heard(address: str, key: str, audio: bytes) -> str:
+    headers = {"Authorization": f"Token {key}"}
+    url = f"ws://{address}/v1/listen?{QUERY}"
+    async with connect(url, additional_headers=headers, proxy=None) as socket:
+        speaking = asyncio.create_task(speak(socket.send, audio))
+        messages = [json.loads(message) async for message in socket]
+        await speaking
+    finals = [message for message in messages if message.get("is_final")]
+    # What fills a hole comes late.
+    finals.sort(key=lambda final: final["start"])
+    return " ".join(final["channel"]["alternatives"][0]["transcript"] for final in finals)
+
+
+async def speak(send, audio: bytes) -> None:
+    clock = asyncio.get_running_loop()
+    began, size = clock.time(), int(MESSAGE_SECONDS * RATE) * 2
+    for start in range(0, len(audio), size):
+        await asyncio.sleep(began + (start + size) / RATE / 2 - clock.time())
+        await send(audio[start : start + size])
+    await send('{"type":"CloseStream"}')
+
+
+def row(system: str, spoken: dict[Path, str], heard: list[str]) -> dict[str, object]:
+    said = [normalised(text) for text in spoken.values()]
+    told = [normalised(text) for text in heard]
+    counted = jiwer.process_words(said, told)
+    return {
+        "system": system,
+        "words": sum(len(text.split()) for text in said),
+        "wer": round(counted.wer, 4),
+        "errors": [counted.substitutions, counted.deletions, counted.insertions],
+        "each": {
+            path.name: round(jiwer.wer(text, other), 4)
+            for path, text, other in zip(spoken, said, told, strict=True)
+        },
+        "heard": heard,
+    }
+
+
+if __name__ == "__main__":
+    main()
