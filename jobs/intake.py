@@ -17,6 +17,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
+from jobs import metrics
 from jobs.database_clock import seconds_from_now
 from jobs.forgetting.deletion import delete_if_unused
 from jobs.ids import uuid7
@@ -207,6 +208,7 @@ def _insert(job: TranscriptionJob, order: Order) -> None:
     """Save the job, and with it what keeps it from being one too many, or one that there is already."""
     if not order.is_limited and order.idempotency is None:
         job.insert()
+        _accepted(job)
         return
     try:
         with transaction.atomic():
@@ -214,6 +216,7 @@ def _insert(job: TranscriptionJob, order: Order) -> None:
             job.insert()
             if order.idempotency is not None:
                 order.idempotency.insert(job=job)
+            _accepted(job)
     except (TooManyOpenJobs, BatchSealed, IntegrityError) as error:
         if job.recording is not None:
             delete_if_unused(job.recording)
@@ -221,6 +224,10 @@ def _insert(job: TranscriptionJob, order: Order) -> None:
         if isinstance(error, IntegrityError) and earlier:
             raise AlreadyAccepted(earlier) from None
         raise
+
+
+def _accepted(job: TranscriptionJob, count: int = 1) -> None:
+    transaction.on_commit(partial(metrics.SUBMITTED.labels(job.mode, job.region).inc, count))
 
 
 def _admit(order: Order, jobs: int) -> None:
@@ -256,6 +263,7 @@ def queue_all(order: Order, remotes: Sequence[Remote]) -> None:
         for place, job in enumerate(jobs, first):
             job.start_tag, job.deadline_at = place, deadline_at
         TranscriptionJob.objects.bulk_create(jobs, batch_size=INSERTED_AT_A_TIME)
+        _accepted(jobs[0], len(jobs))
     transaction.on_commit(partial(wake, region.queue))
 
 

@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from jobs import events
+from jobs import events, metrics
 from jobs.batches import completion
 from jobs.forgetting.deletion import remove_answer, remove_unattached
 from jobs.models import (
@@ -200,6 +200,7 @@ def _came_to_nothing(job: TranscriptionJob) -> None:
 
 def _ended(job: TranscriptionJob) -> None:
     events.job_ended(job)
+    transaction.on_commit(partial(metrics.job_ended, job))
     if job.batch_id:
         completion.finish_if_done(job.batch_id)
 
@@ -214,7 +215,7 @@ class _Held:
         self.started_at = job.claimed_at
 
     def end(self, outcome: AttemptOutcome, report: CallReport, *, counted: bool) -> None:
-        Attempt.objects.create(
+        attempt = Attempt.objects.create(
             job=self.job,
             run=self.job.run,
             # Whoever has moved a job that was held knows its token.
@@ -231,5 +232,6 @@ class _Held:
             provider_code=report.provider_code,
             started_at=self.started_at or timezone.now(),
         )
+        transaction.on_commit(partial(metrics.attempt_ended, attempt))
         if self.job.recording_id is None:
             remove_unattached(self.job.pk, self.token)

@@ -55,6 +55,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import deepgram.listen.v1.client  # noqa: F401
 
+from . import metrics
 from .backoff import ErrorKind, parse_retry_after
 from .transport import (
     Call,
@@ -153,11 +154,15 @@ class AudioUnreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ProviderEndpoint:
-    """Where and as whom to call: `base_url` like https://api.deepgram.com, a path prefix allowed."""
+    """Where and as whom to call: `base_url` like https://api.deepgram.com, a path prefix allowed.
+
+    `region`: whose provider it is, in the metrics.
+    """
 
     base_url: str
     api_key: str = field(repr=False)
     max_answer_bytes: int = 256 * 1024 * 1024
+    region: str = ""
 
 
 class Readable(Protocol):
@@ -234,12 +239,14 @@ class Provider:
         }
         body = _read_exactly(source)
         return self._ask(
-            call, lambda: self._media.transcribe_file(request=body, request_options=request_options)
+            "transcribe",
+            call,
+            lambda: self._media.transcribe_file(request=body, request_options=request_options),
         )
 
     def grant(self, ttl: int, *, call: Call) -> Grant:
         """A token that opens connections for `ttl` seconds, for those who must not have the key."""
-        answer = self._ask(call, lambda: self._tokens.grant(ttl_seconds=ttl))
+        answer = self._ask("grant", call, lambda: self._tokens.grant(ttl_seconds=ttl))
         match _json_object(answer.body):
             case {"access_token": str(token), "expires_in": int() | float() as seconds}:
                 return Grant(token, seconds)
@@ -252,7 +259,7 @@ class Provider:
 
     def models(self, *, include_outdated: bool, call: Call) -> Answer:
         """The models that there are, as Deepgram lists them. Raises `ProviderError`, `CallAborted`."""
-        return self._ask(call, lambda: self._models.list(include_outdated=include_outdated))
+        return self._ask("models", call, lambda: self._models.list(include_outdated=include_outdated))
 
     def close(self) -> None:
         """Close the kept connections."""
@@ -261,7 +268,7 @@ class Provider:
     def __repr__(self) -> str:
         return f"Provider({self.endpoint!r})"
 
-    def _ask(self, call: Call, send: Callable[[], object]) -> Answer:
+    def _ask(self, operation: str, call: Call, send: Callable[[], object]) -> Answer:
         """Run one SDK call and judge it by what the transport saw.
 
         The error is raised after the SDK's has been dealt with: its frames hold our key, and tracebacks
@@ -287,9 +294,16 @@ class Provider:
             _exchange.reset(token)
         if failure is None and not 200 <= exchange.status < 300:
             failure = _refusal(exchange, self.endpoint.api_key)
+        elapsed = time.monotonic() - started
+        outcome = "ok" if failure is None else getattr(failure, "code", "aborted")
+        metrics.CALLS.labels(self.endpoint.region, operation, outcome).inc()
+        metrics.CALL_SECONDS.labels(self.endpoint.region, operation).observe(elapsed)
+        if exchange.answered_at is not None:
+            first_byte = metrics.FIRST_BYTE_SECONDS.labels(self.endpoint.region, operation)
+            first_byte.observe(exchange.answered_at - started)
         if failure is not None:
             raise failure
-        return Answer(exchange.body, exchange.request_id, exchange.status, time.monotonic() - started)
+        return Answer(exchange.body, exchange.request_id, exchange.status, elapsed)
 
 
 _providers: dict[ProviderEndpoint, Provider] = {}
@@ -323,6 +337,7 @@ class _Exchange:
     status = 0
     body = b""
     sent = False  # the request, in full
+    answered_at: float | None = None  # by the monotonic clock
 
     def __init__(self) -> None:
         self.headers = httpx.Headers()
@@ -347,6 +362,7 @@ class _KeepBytes(httpx.BaseTransport):
         exchange = _exchange.get()
         request.stream = _Sending(cast(httpx.SyncByteStream, request.stream), exchange)
         response = self._network.handle_request(request)
+        exchange.answered_at = time.monotonic()
         try:
             exchange.headers = response.headers
             exchange.body = read_limited(response, self._max_answer_bytes)

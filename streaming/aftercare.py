@@ -10,6 +10,7 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models.functions import Now
 
+from jobs import metrics
 from jobs.forgetting.deletion import delete_events, delete_job
 from jobs.models import Project
 from streaming import holes, lifecycle, news, recorded
@@ -29,6 +30,7 @@ def sweep(stopping: Callable[[], bool]) -> None:
             lifecycle.lapse(session)
         except NotHeld:
             continue
+        metrics.RESCUES.labels("lapsed_stream").inc()
         logger.warning("Nobody looks after live session %s: it is %s now.", session.pk, session.state)
         if stopping():
             return

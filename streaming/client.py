@@ -43,6 +43,11 @@ class Client:
         """Tell whatever happens here."""
         self._happened = happened
 
+    @property
+    def held_characters(self) -> int:
+        """What waits to be sent."""
+        return self._waiting
+
     async def read(self) -> None:
         while True:
             await self._may_read.wait()

@@ -13,6 +13,7 @@ from typing import Any
 from channels.consumer import AsyncConsumer
 from django.db import InterfaceError, OperationalError
 
+from streaming import metrics
 from streaming.client import Client
 from streaming.database import in_database
 from streaming.opening import opened
@@ -51,5 +52,6 @@ class NoSuchSocket(AsyncConsumer):  # type: ignore[misc]  # as above
 
 
 async def _refuse(scope: Any, send: Any, refused: Refused) -> None:
+    metrics.handshake_refused(refused.status)
     for message in refusal(scope, refused):
         await send(message)

@@ -106,7 +106,7 @@ def transcribe(hole: Hole) -> list[str]:
         opted_out = "false" if session.project.improve_provider_models else "true"
         query = [*to_query(recording_options(session.options)), ("mip_opt_out", opted_out)]
         region = _region_of(session)
-        provider = provider_for(ProviderEndpoint(region.base_url, region.api_key))
+        provider = provider_for(ProviderEndpoint(region.base_url, region.api_key, region=region.name))
         file = AudioFile(io.BytesIO(data), len(data))
         slot = limits.take(region, Use.QUEUED)
         if slot is None:

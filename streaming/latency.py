@@ -54,17 +54,19 @@ class LatencyMeter:
         self._ends.append(seconds)
         self._arrivals.append(now)
 
-    def told(self, seconds: float, now: float) -> None:
-        """A result is sent that covers the audio up to there."""
+    def told(self, seconds: float, now: float) -> float | None:
+        """A result is sent that covers the audio up to there: the seconds it took, if they are known."""
         place = bisect_left(self._ends, seconds - _ROUNDING)
         if place == len(self._ends):
             # More than was heard: containers, whose seconds are known only roughly.
             if not place:
-                return
+                return None
             place -= 1
-        bucket = int(log1p((now - self._arrivals[place]) * 1000) * _PER_E_FOLD)
+        took = now - self._arrivals[place]
+        bucket = int(log1p(took * 1000) * _PER_E_FOLD)
         self._counts[bucket] = self._counts.get(bucket, 0) + 1
         self.results += 1
+        return took
 
     def summary(self) -> dict[str, float]:
         """FIGURES; empty without any results."""

@@ -23,7 +23,7 @@ from jobs.events import emit
 from jobs.ids import uuid7
 from jobs.models import ApiKey, EventType, Project
 from jobs.running.leases import process_name
-from streaming import news
+from streaming import metrics, news
 from streaming.models import (
     EndReason,
     FinalResult,
@@ -145,6 +145,7 @@ def open_session(
             if LiveSession.objects.open().filter(key=key).count() >= limit:
                 raise TooManySessions(limit)
         session.insert(settings.LEASE_SECONDS)
+        transaction.on_commit(metrics.STARTED.inc)
     return session, token
 
 
@@ -263,6 +264,7 @@ def resume(token: str, last_seq: int) -> Resumed:
     try:
         with transaction.atomic():
             session.take_over(process_name(), settings.LEASE_SECONDS)
+            transaction.on_commit(metrics.RESUMED.inc)
             _remember(session, Happening.RESUMED, epoch=session.epoch, relay=session.relay)
     except NotHeld:
         raise NotResumable(
@@ -311,6 +313,7 @@ def lapse(session: LiveSession) -> None:
 def _tell(session: LiveSession) -> None:
     """That it ended: by the webhooks, and to whoever follows it."""
     session.refresh_from_db()
+    transaction.on_commit(metrics.ENDED.labels(session.reason).inc)
     url = f"{settings.PUBLIC_URL}/api/v1/streams/{session.pk}/"
     data = {
         "id": str(session.pk),

@@ -451,9 +451,12 @@ class AudioPart(models.Model):
 
 
 class HoleQuerySet(models.QuerySet["Hole"]):
+    def unsettled(self) -> HoleQuerySet:
+        return self.filter(settled_at=None)
+
     def due(self) -> HoleQuerySet:
         """Those that nobody fills while their session is live any more, and that may be tried now."""
-        return self.filter(settled_at=None, run_at__lte=Now(), session__state=State.ENDED)
+        return self.unsettled().filter(run_at__lte=Now(), session__state=State.ENDED)
 
 
 class Hole(models.Model):

@@ -18,6 +18,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from routing import limits
 from routing.limits import Slot, Use
+from routing.metrics import CALLS
 from routing.regions import Region
 
 NO_ROOM = "The provider has no room for another live connection now."
@@ -59,6 +60,16 @@ async def slot_at(region: Region) -> AsyncIterator[Slot | None]:
 async def opened(region: Region, query: list[tuple[str, str]]) -> ClientConnection:
     """A live socket of the region's provider; NotOpened."""
     try:
+        socket = await _connected(region, query)
+    except NotOpened as error:
+        CALLS.labels(region.name, "live", _outcome(error.status)).inc()
+        raise
+    CALLS.labels(region.name, "live", "ok").inc()
+    return socket
+
+
+async def _connected(region: Region, query: list[tuple[str, str]]) -> ClientConnection:
+    try:
         return await connect(
             f"{region.base_url.replace('http', 'ws', 1)}/v1/listen?{urlencode(query)}",
             additional_headers={"Authorization": f"Token {region.api_key}"},
@@ -87,6 +98,20 @@ def send(socket: ClientConnection, data: bytes | str) -> None:
     else:
         # websockets has no other call that never waits.
         broadcast((socket,), data)
+
+
+def _outcome(status: int | None) -> str:
+    """As the client for recordings would call it (routing.provider)."""
+    match status:
+        case None:
+            return "provider_unreachable"
+        case 429:
+            return "provider_rate_limited"
+        case 401 | 402 | 403:
+            return "provider_refused_credentials"
+        case rejected if 400 <= rejected < 500:
+            return "provider_rejected"
+    return "provider_error"
 
 
 def _refused(error: InvalidStatus) -> NotOpened:

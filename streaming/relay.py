@@ -22,7 +22,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from routing.regions import Region
-from streaming import lifecycle, provider
+from streaming import lifecycle, metrics, provider
 from streaming.client import Client
 from streaming.database import in_database
 from streaming.holes import filled
@@ -82,6 +82,7 @@ class Relay:
         self._moves: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
         self._refused: Refused | None = None
         self._was_connected = False
+        self._counted = metrics.OfSession(opening.row.options, self._mark.seconds)
         self._tape = Tape(self._row.pk, self._row.epoch, self._mark.byte) if self._row.record else None
         client.report_to(self._from_client)
 
@@ -92,6 +93,11 @@ class Relay:
     @property
     def epoch(self) -> int:
         return self._row.epoch
+
+    @property
+    def held_bytes(self) -> dict[str, int]:
+        """What is kept for the provider and for the client, which may be asked for from any thread."""
+        return {"audio": self._session.held_bytes, "results": self._client.held_characters}
 
     async def serve(self) -> None:
         """Returns when all has been said, closed and stored."""
@@ -112,6 +118,7 @@ class Relay:
                 await self._moves.join()
                 moving.cancel()
         except* Exception:
+            metrics.CONNECTIONS.labels("broken").inc()
             logger.exception("Live session %s failed.", self.session_id)
             await self._client.fail()
         finally:
@@ -152,6 +159,7 @@ class Relay:
     def stored(self, progress: Progress) -> None:
         """All that `progress` says is in the database."""
         del self._moments[: len(progress.moments)]
+        self._counted.progressed(progress.duration, self._session.dropped_interims)
         if progress.finals:
             self._mark = AudioMark(progress.acked_bytes, progress.acked_seconds)
             self._seq = progress.last_seq
@@ -176,10 +184,11 @@ class Relay:
             # The first two are nearly all that there is.
             case actions.SendAudio(data):
                 self._send(data)
-            case actions.Deliver(text, heard_until):
+            case actions.Deliver(text, heard_until, is_final):
                 self._client.deliver(text)
                 if heard_until is not None:
-                    self._latency.told(heard_until, self._loop.time())
+                    took = self._latency.told(heard_until, self._loop.time())
+                    self._counted.told(took, is_final=is_final)
             case actions.SendText(text):
                 self._send(text)
             case actions.Wake(at):
@@ -190,11 +199,13 @@ class Relay:
                 self._finals.append((Final(seq, text, connection, late), mark))
                 self._switchboard.has_news(self)
             case actions.Accept(request_id):
+                metrics.CONNECTIONS.labels("accepted").inc()
                 self._client.accept(request_id)
                 for text in self._opening.missed:
                     self._client.deliver(text)
             case actions.Refuse(status, message):
                 self._refused = _refusal(status, message)
+                metrics.handshake_refused(self._refused.status)
                 self._client.refuse(self._refused)
             case actions.Connect(connection, after, failures):
                 region = self._opening.regions[failures // FAILURES_PER_REGION % len(self._opening.regions)]
@@ -212,8 +223,11 @@ class Relay:
             case actions.Interrupted():
                 self._move(self._interrupt)
             case actions.DeclareGap(start, end):
+                metrics.GAP_SECONDS.inc(end - start)
                 self._remember(Happening.GAP, start=start, end=end)
             case actions.Report(state):
+                if state == "reconnecting":
+                    self._counted.lost_provider(self._loop.time())
                 logger.info("Live session %s: %s", self.session_id, state)
             case actions.FillLate(start, end, heard_from, audio):
                 self._spawn(self._fill(start, end, heard_from, audio))
@@ -250,6 +264,7 @@ class Relay:
             self.happened(events.ProviderRefused(connection, error.status, error.message, error.retry_after))
             return
         self._upstream = socket
+        self._counted.connected(region.name, self._loop.time())
         try:
             self._note_connected(region, provider.request_id(socket), connection)
             self.happened(events.ProviderConnected(connection, provider.request_id(socket)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,7 @@ from django.db import InterfaceError, OperationalError
 
 from jobs.running.leases import process_name
 from routing import limits
-from streaming import lifecycle
+from streaming import lifecycle, metrics
 from streaming.database import in_database
 from streaming.models import LiveSession
 from streaming.refusals import too_many_requests, unavailable
@@ -135,6 +136,20 @@ def switchboard() -> Switchboard:
     if loop not in _of:
         _of[loop] = Switchboard()
     return _of[loop]
+
+
+def _relays() -> list[Relay]:
+    """Those of this process. Whoever collects metrics asks from a thread: copied in one step."""
+    return [relay for board in list(_of.values()) for relay in list(board.relays)]
+
+
+def _held(buffer: str) -> float:
+    return float(sum(relay.held_bytes[buffer] for relay in _relays()))
+
+
+metrics.ACTIVE.set_function(lambda: float(len(_relays())))
+for _buffer in ("audio", "results"):
+    metrics.BUFFER_BYTES.labels(_buffer).set_function(partial(_held, _buffer))
 
 
 def _renew() -> None:

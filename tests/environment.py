@@ -19,6 +19,8 @@ def prepare(database_url: str, data_dir: str) -> None:
         os.environ.pop(name, None)
     os.environ["DATABASE_URL"] = database_url
     os.environ["DATA_DIR"] = data_dir
+    # Workers of one machine cannot all have the same.
+    os.environ["WORKER_PORT"] = "0"
     os.environ["DJANGO_SETTINGS_MODULE"] = "transcribe_project.settings"
 
 

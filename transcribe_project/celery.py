@@ -75,7 +75,10 @@ class Jobs(bootsteps.StartStopStep):
 
     def start(self, parent: Any) -> None:
         from jobs.running import worker
+        from transcribe_project import operations
 
+        if not settings.EMBEDDED:
+            operations.serve(settings.WORKER_PORT)
         worker.start(queues=list(app.amqp.queues.consume_from), concurrency=parent.concurrency)
 
 

@@ -1,56 +1,78 @@
 """Whether this process is alive, and whether it can do its work."""
 
-from collections.abc import Callable
+from __future__ import annotations
 
+from functools import cache
+
+import redis
+from django.conf import settings
 from django.core.files.storage import storages
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
-from django.http import HttpRequest, JsonResponse
-from django.http.response import HttpResponseBase
+
+from jobs.running import worker
+
+OK = "ok"
+# Nothing that a worker waits for, a database that hangs included, lasts so long.
+WORKER_SILENT_SECONDS = 180.0
+BROKER_SECONDS = 2.0
 
 
-class HealthMiddleware:
-    """Answers the two questions before anything else is asked.
+def aliveness() -> tuple[bool, dict[str, str]]:
+    """Whether to leave this process alone; if not, start it anew. Who answers at all and is no worker is."""
+    if worker.is_silent_for(WORKER_SILENT_SECONDS):
+        return False, {"status": "stuck", "worker": f"silent for {WORKER_SILENT_SECONDS:g} s"}
+    return True, {"status": OK}
 
-    Load balancers ask by address and without TLS, which hosts and redirects would refuse.
+
+def readiness() -> tuple[bool, dict[str, str]]:
+    """Whether all is there that work needs, and what was found of each.
+
+    Without the broker nothing is lost but a second (workers look by themselves): that is told, as `degraded`,
+    but no reason to send requests elsewhere.
     """
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        match request.path:
-            case "/healthz":
-                return alive(request)
-            case "/readyz":
-                return ready(request)
-        return self.get_response(request)
+    needed = {**_database(), "storage": _storage()}
+    ready = all(state == OK for state in needed.values())
+    broker = _broker()
+    status = "unavailable" if not ready else OK if broker == OK else "degraded"
+    return ready, {"status": status, **needed, "broker": broker}
 
 
-def alive(request: HttpRequest) -> JsonResponse:
-    return JsonResponse({"status": "ok"})
-
-
-def ready(request: HttpRequest) -> JsonResponse:
-    """200 when all that serving needs is there, else 503; either way with what was found of each."""
-    found = {"database": _database(), "storage": _storage()}
-    ok = all(state == "ok" for state in found.values())
-    return JsonResponse({"status": "ok" if ok else "unavailable", **found}, status=200 if ok else 503)
-
-
-def _database() -> str:
+def _database() -> dict[str, str]:
     try:
         executor = MigrationExecutor(connection)
     except DatabaseError as error:
-        return f"unavailable: {type(error).__name__}"
+        return {"database": _unavailable(error), "migrations": "unknown"}
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    return f"{len(missing)} migrations are missing: run manage.py migrate" if missing else "ok"
+    todo = f"{len(missing)} migrations are missing: run manage.py migrate" if missing else OK
+    return {"database": OK, "migrations": todo}
 
 
 def _storage() -> str:
     try:
         storages["default"].exists("readyz")
     except OSError as error:
-        # Not what it says, which is where our files are: anybody may ask.
-        return f"unavailable: {type(error).__name__}"
-    return "ok"
+        return _unavailable(error)
+    return OK
+
+
+def _broker() -> str:
+    if settings.EMBEDDED:
+        return OK
+    try:
+        _redis().ping()
+    except redis.RedisError as error:
+        return _unavailable(error)
+    return OK
+
+
+def _unavailable(error: Exception) -> str:
+    # Not what it says, which is where things are: anybody may ask.
+    return f"unavailable: {type(error).__name__}"
+
+
+@cache
+def _redis() -> redis.Redis:
+    return redis.Redis.from_url(
+        settings.REDIS_URL, socket_timeout=BROKER_SECONDS, socket_connect_timeout=BROKER_SECONDS
+    )

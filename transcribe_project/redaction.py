@@ -77,6 +77,7 @@ def _known_secrets() -> tuple[str, ...]:
     candidates = {
         settings.SECRET_KEY,
         settings.DEEPGRAM_API_KEY,
+        settings.METRICS_TOKEN,
         settings.EMAIL_HOST_PASSWORD or "",
         *settings.ENCRYPTION_KEYS,
         *passwords,

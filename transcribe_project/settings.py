@@ -61,7 +61,8 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "transcribe_project.headers.PolicyMiddleware",
-    "transcribe_project.health.HealthMiddleware",
+    "transcribe_project.operations.OperationsMiddleware",
+    "transcribe_project.metrics.requests.BeforeMiddleware",
     "jobs.api.origins.OriginMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -72,6 +73,7 @@ MIDDLEWARE = [
     "transcribe_project.large_bodies.LargeBodyMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "transcribe_project.metrics.requests.AfterMiddleware",
 ]
 ROOT_URLCONF = "transcribe_project.urls"
 ASGI_APPLICATION = "transcribe_project.asgi.application"
@@ -211,6 +213,10 @@ LIVE_VIEWERS = env.int("LIVE_VIEWERS", default=1000)
 WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=EMBEDDED)
 WEBHOOK_CONCURRENCY = env.int("WEBHOOK_CONCURRENCY", default=10)
 WEBHOOK_LOG_DAYS = env.int("WEBHOOK_LOG_DAYS", default=30)
+
+# Health and metrics: where workers tell them, and who may read metrics from elsewhere
+WORKER_PORT = env.int("WORKER_PORT", default=9810)
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 # Mail: to operators, of webhook endpoints that were given up
 vars().update(env.mail_at("EMAIL_URL"))

@@ -24,7 +24,7 @@ def models(region: Region, *, include_outdated: bool) -> bytes:
 
 
 def _asked(region: Region, include_outdated: bool) -> bytes:
-    provider = provider_for(ProviderEndpoint(region.base_url, region.api_key))
+    provider = provider_for(ProviderEndpoint(region.base_url, region.api_key, region=region.name))
     try:
         answer = provider.models(include_outdated=include_outdated, call=Call(ASK_SECONDS))
         return orjson.dumps({"stt": orjson.loads(answer.body)["stt"], "tts": []})

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Any, ClassVar, cast
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
 from django.db import models, transaction
-from django.db.models import Case, Count, F, Q, Value, When
+from django.db.models import Case, Count, F, Min, Q, Value, When
 from django.db.models.functions import Now
 
 from jobs.database_clock import seconds_from_now
@@ -47,6 +48,11 @@ class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def due(self) -> DeliveryQuerySet:
         """To be attempted now."""
         return self.idle().pending().filter(run_at__lte=Now())
+
+    def due_since(self) -> datetime | None:
+        """Since when the oldest that is due has been; None if none is."""
+        due = self.pending().filter(run_at__lte=Now())
+        return cast("datetime | None", due.aggregate(first=Min("run_at"))["first"])
 
     def idle(self) -> DeliveryQuerySet:
         """Nobody is at it, or whoever was has not come back."""

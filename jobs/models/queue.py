@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from django.db import connections, models
-from django.db.models import Q
+from django.db.models import Count, Min, Q
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
@@ -16,7 +16,7 @@ from jobs.ids import first_id
 from jobs.json_lists import holding
 from jobs.models.project import Project
 from jobs.models.recording import Recording
-from jobs.models.state import OPEN, Priority, Status
+from jobs.models.state import ENDED, OPEN, Priority, Status
 
 if TYPE_CHECKING:  # it imports this module
     from jobs.models.job import TranscriptionJob
@@ -94,6 +94,26 @@ def _with_audio(job: TranscriptionJob, using: str) -> TranscriptionJob:
 class JobQuerySet(models.QuerySet["TranscriptionJob"]):
     def open(self) -> JobQuerySet:
         return self.filter(status__in=OPEN)
+
+    def lanes(self) -> models.QuerySet[TranscriptionJob, Any]:
+        """What is open by `queue`, `priority` and `status`: how many `jobs`, how many `claimable` now.
+
+        `first_deadline` is counted from when the job was last queued, and so tells how long the oldest waits.
+        """
+        claimable = Q(status=Status.QUEUED) | Q(status=Status.WAITING, run_at__lte=Now())
+        return (
+            self.open()
+            .order_by()
+            .values("queue", "priority", "status")
+            .annotate(
+                jobs=Count("pk"), claimable=Count("pk", filter=claimable), first_deadline=Min("deadline_at")
+            )
+        )
+
+    def ended_by_status(self) -> dict[str, int]:
+        """How many there are, by an index alone."""
+        ended = self.filter(status__in=ENDED).order_by().values_list("status")
+        return dict(ended.annotate(jobs=Count("pk")))
 
     def end_all(self) -> None:
         """Cancel what is open, telling nobody: their project is deleted."""

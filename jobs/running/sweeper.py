@@ -11,7 +11,7 @@ from collections.abc import Callable
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from jobs import lifecycle
+from jobs import lifecycle, metrics
 from jobs.audio import uploads
 from jobs.audio.received import remove_abandoned
 from jobs.models import IdempotencyKey, InvalidTransition, Status, TranscriptionJob, WorkerProcess
@@ -29,8 +29,8 @@ def sweep() -> None:
 
     And remove the files that processes of this host were receiving when they were killed.
     """
-    _each(TranscriptionJob.objects.stalled(), lifecycle.lose_lease)
-    _each(TranscriptionJob.objects.overdue(), lifecycle.pass_deadline)
+    _each("stalled_job", TranscriptionJob.objects.stalled(), lifecycle.lose_lease)
+    _each("overdue_job", TranscriptionJob.objects.overdue(), lifecycle.pass_deadline)
     IdempotencyKey.objects.expired().delete()
     WorkerProcess.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
     endpoints.forget()
@@ -48,10 +48,11 @@ def reclaim_from_the_dead() -> None:
     sweep()
 
 
-def _each(jobs: QuerySet[TranscriptionJob], move: Callable[[TranscriptionJob], None]) -> None:
+def _each(what: str, jobs: QuerySet[TranscriptionJob], move: Callable[[TranscriptionJob], None]) -> None:
     for job in jobs[:AT_A_TIME]:
         try:
             move(job)
         except InvalidTransition:
             continue
+        metrics.RESCUES.labels(what).inc()
         logger.warning("Swept job %s: it is %s now.", job.pk, job.status)

@@ -27,6 +27,7 @@ from django.db import DatabaseError, connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from jobs import metrics
 from jobs.batches import work
 from jobs.companions import companions
 from jobs.forgetting import retention
@@ -123,6 +124,7 @@ class Worker:
         self._deliveries_asked = threading.Event()
         self._batches_asked = threading.Event()
         self._clock_was_off = False
+        self.looked_at = monotonic()
 
     def start(self) -> None:
         threading.Thread(target=self._mind, name="worker", daemon=True).start()
@@ -146,6 +148,7 @@ class Worker:
                 )
                 if job is None:
                     return
+                metrics.job_claimed(job)
                 if queue == ISOLATION_QUEUE:
                     isolation.run_apart(job, self.leases)
                 else:
@@ -213,6 +216,7 @@ class Worker:
                 logger.error("A thread is stuck and keeps its slot: this process leaves, to be started anew.")
                 self.exit_within(settings.SHUTDOWN_GRACE_SECONDS, STUCK_EXIT_CODE)
                 return
+            self.looked_at = monotonic()
             with _guarded("worker"):
                 if monotonic() >= report_at:
                     self._report()
@@ -314,6 +318,11 @@ def start(queues: Sequence[str], concurrency: int) -> Worker:
     if _current.opens_batches:
         serve_here(BATCH_QUEUE, _current.batches_soon)
     return _current
+
+
+def is_silent_for(seconds: float) -> bool:
+    """Whether this process is a worker and its main thread has not looked around for so long."""
+    return _current is not None and monotonic() - _current.looked_at > seconds
 
 
 def current() -> Worker:

@@ -254,14 +254,15 @@ _MODEL_FAMILY = re.compile(
 KEYTERM_TOKENS = 500  # developers.deepgram.com/docs/keyterm
 
 
-def _family(model: Value) -> str | None:
-    known = _MODEL_FAMILY.fullmatch(str(model))
+def model_family(options: Mapping[str, Value]) -> str | None:
+    """That of the model asked for, as nova-3 of nova-3-medical; None for custom models."""
+    known = _MODEL_FAMILY.fullmatch(str(options.get("model", "base-general")))
     return (known[1] or "base") if known else None
 
 
 def _conflicts(options: Mapping[str, Value]) -> Iterable[tuple[str, str]]:
     """Yield (option, message) for each rule between options that is broken."""
-    family = _family(options.get("model", "base-general"))
+    family = model_family(options)
     language = str(options.get("language", "")).lower()
 
     if family == "flux":

@@ -29,6 +29,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 
+from jobs import metrics
 from jobs.database_clock import seconds_from_now
 from jobs.models import Delivery, DeliveryAttempt, DisabledReason, Event, EventType, WebhookEndpoint
 from jobs.models.delivery import receiver_of
@@ -233,6 +234,11 @@ def settle(outcomes: Sequence[Outcome], untried: Sequence[Delivery] = ()) -> Non
             if not outcome.took_it:
                 _after_refusal(outcome, outcome.delivery.endpoint_id in given_up)
         DeliveryAttempt.objects.bulk_create([outcome.log for outcome in existing])
+    for outcome in existing:
+        metrics.webhook_attempted(outcome.log)
+    for outcome in held:
+        if outcome.took_it:
+            metrics.webhook_delivered(outcome.delivery)
 
 
 def _note_at_endpoints(outcomes: Iterable[Outcome]) -> set[UUID | None]:
@@ -273,6 +279,7 @@ def _after_refusal(outcome: Outcome, is_disabled: bool) -> None:
     is_test = delivery.event.type == EventType.TEST
     if outcome.is_gone or is_disabled or is_test or tries > len(SCHEDULE):
         delivery.give_up()
+        transaction.on_commit(metrics.webhook_given_up)
     else:
         pause = SCHEDULE[tries - 1] * random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 (spreads load)
         delivery.retry_in(max(pause, outcome.retry_after or 0.0))

@@ -93,6 +93,7 @@ class Deliver:
 
     text: str
     heard_until: float | None = None
+    is_final: bool = False
 
 
 @dataclass(slots=True)

@@ -190,6 +190,7 @@ class Session:
         self.state = State.OPENING
         self.request_id = resumed.request_id if resumed else ""
         self.reconnects = 0
+        self.dropped_interims = 0
         self._terms = terms
         self._identity = identity if terms.resumable else None
         self._limits = limits or Limits()
@@ -244,6 +245,11 @@ class Session:
     def connection(self) -> int:
         """The number of the last connection asked for."""
         return self._connection
+
+    @property
+    def held_bytes(self) -> int:
+        """Audio kept to be sent, or sent again."""
+        return self._log.size
 
     @property
     def prelude(self) -> bytes:
@@ -518,13 +524,14 @@ class Session:
             self._unacknowledged.append((self._seq, resume_from))
         yield StoreFinal(self._seq, channel.index, start, end, text, resume_from, self._connection, late)
         if self._is_attached:
-            yield Deliver(text, None if late else end)
+            yield Deliver(text, None if late else end, is_final=True)
         if not late:
             self._log.forget(self._mark - MOST_REPLAY - 1.0)
             yield from self._fit_holes()
 
     def _interim(self, channel: Channel, text: str, end: float, now: float) -> Iterator[Action]:
         if self._blocked_since is not None or not self._is_attached:
+            self.dropped_interims += self._is_attached
             return
         if now < channel.delivered_at + self._terms.interim_throttle:
             channel.held_back = (text, end)

@@ -94,12 +94,15 @@ def test_readiness_names_what_is_missing_and_comes_back_with_it():
         postgres.stop("immediate")
         without = httpx.get(f"{web.url}/readyz", timeout=20)
         alive = httpx.get(f"{web.url}/healthz")
+        fleet = httpx.get(f"{web.url}/metrics/fleet", timeout=20)
         postgres.start()
 
     assert unmigrated.status_code == 503
-    assert "manage.py migrate" in unmigrated.json()["database"]
+    assert unmigrated.json()["database"] == "ok"
+    assert "manage.py migrate" in unmigrated.json()["migrations"]
     assert without.status_code == 503
     assert without.json()["database"].startswith("unavailable")
+    assert "transcribe_database_up 0.0" in fleet.text
     assert alive.status_code == 200
 
 

@@ -1,0 +1,179 @@
+"""What is a question over rows: asked of the database when it is collected, once for all processes.
+
+It is told at /metrics/fleet by whichever process is asked, and is the same at each: have it scraped from one
+address, or it is there as often as there are processes. The answer is kept for KEPT_SECONDS, and for COST
+times what it took to get: however often it is asked for, the database is busy for 5 % of the time at most.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable
+from itertools import product
+from time import monotonic
+
+from django.conf import settings
+from django.db import DatabaseError
+from django.utils import timezone
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from jobs.models import Delivery, Priority, Status, TranscriptionJob, WebhookEndpoint, WorkerProcess
+from jobs.models.endpoint import GIVEN_UP
+from jobs.models.state import ENDED, OPEN
+from routing.regions import all_regions, region_served_by
+from streaming.models import OPEN as OPEN_STATES
+from streaming.models import Hole, LiveSession
+
+logger = logging.getLogger(__name__)
+
+KEPT_SECONDS = 5.0
+COST = 20
+# All that ever ended are counted by an index of theirs, which takes its time with millions of them.
+ENDED_KEPT_SECONDS = 60.0
+
+GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "transcribe_database_up": ("Whether the database answered; without it nothing else is told here.", ()),
+    "transcribe_jobs": (
+        "Jobs by status; those that have ended up to a minute late.",
+        ("status",),
+    ),
+    "transcribe_open_jobs": (
+        "Jobs that have not ended. region: whose queue it is, empty for the one of isolated jobs.",
+        ("region", "queue", "priority", "status"),
+    ),
+    "transcribe_backlog_jobs": (
+        "Jobs that a worker could begin now: queued, or waiting for a time that has come.",
+        ("region", "queue", "priority"),
+    ),
+    "transcribe_backlog_oldest_seconds": (
+        "For how long the oldest of the queued jobs has been queued; 0 if there is none.",
+        ("region", "queue", "priority"),
+    ),
+    "transcribe_workers_alive": ("Workers heard of within the last 15 s.", ("queue",)),
+    "transcribe_worker_slots": ("Jobs that these run at once.", ("queue",)),
+    "transcribe_webhook_deliveries_pending": ("Deliveries to be attempted, now or later.", ()),
+    "transcribe_webhook_oldest_due_seconds": (
+        "For how long the oldest delivery that is due has been; 0 if none is.",
+        (),
+    ),
+    "transcribe_webhook_endpoints_in_trouble": (
+        "Endpoints that fail, and those that were given up for failing. state: failing, given_up.",
+        ("state",),
+    ),
+    "transcribe_live_sessions_open": (
+        "Live sessions in all processes. state: connecting, live, interrupted (the client may come back).",
+        ("state",),
+    ),
+    "transcribe_live_holes_open": ("Stretches of live audio still to be transcribed late.", ()),
+}
+
+Families = dict[str, GaugeMetricFamily]
+
+
+class Fleet(Collector):
+    """Thread-safe; whoever asks while another does waits for the other's answer."""
+
+    def __init__(self) -> None:
+        self._asking = threading.Lock()
+        self._told: list[Metric] = []
+        self._told_until = self._ended_at = float("-inf")
+        self._ended: dict[str, int] = {}
+
+    def describe(self) -> Iterable[Metric]:
+        return _families().values()
+
+    def collect(self) -> Iterable[Metric]:
+        with self._asking:
+            began = monotonic()
+            if began > self._told_until:
+                self._told = list(self._ask().values())
+                self._told_until = monotonic() + max(KEPT_SECONDS, COST * (monotonic() - began))
+            return self._told
+
+    def _ask(self) -> Families:
+        families = _families()
+        try:
+            if monotonic() - self._ended_at > ENDED_KEPT_SECONDS:
+                self._ended = TranscriptionJob.objects.ended_by_status()
+                self._ended_at = monotonic()
+            _tell_jobs(families, self._ended)
+            _tell_workers(families)
+            _tell_webhooks(families)
+            _tell_streams(families)
+        except DatabaseError as error:
+            logger.warning("The database cannot be asked for metrics: %s", type(error).__name__)
+            families = _families()
+            families["transcribe_database_up"].add_metric((), 0)
+        else:
+            families["transcribe_database_up"].add_metric((), 1)
+        return families
+
+
+def _families() -> Families:
+    return {name: GaugeMetricFamily(name, said, labels=labels) for name, (said, labels) in GAUGES.items()}
+
+
+def _tell_jobs(families: Families, ended: dict[str, int]) -> None:
+    now = timezone.now()
+    by_status = dict.fromkeys(OPEN, 0) | dict.fromkeys(ENDED, 0) | ended
+    # A lane that is empty is told as well: nothing to be seen is not the same as nothing there.
+    queues = [region.queue for region in all_regions().values()]
+    backlog = dict.fromkeys(product(queues, Priority), (0, 0.0))
+    for lane in TranscriptionJob.objects.lanes():
+        queue, priority = lane["queue"], Priority(lane["priority"])
+        by_status[lane["status"]] += lane["jobs"]
+        families["transcribe_open_jobs"].add_metric(
+            (_region_of(queue), queue, priority.label, lane["status"]), lane["jobs"]
+        )
+        jobs, age = backlog.get((queue, priority), (0, 0.0))
+        if lane["status"] == Status.QUEUED and lane["first_deadline"] is not None:
+            # The deadline is counted from when a job was last queued.
+            left = (lane["first_deadline"] - now).total_seconds()
+            age = max(0.0, settings.JOB_DEADLINE_SECONDS - left)
+        backlog[queue, priority] = (jobs + lane["claimable"], age)
+    for (queue, priority), (jobs, age) in backlog.items():
+        labels = (_region_of(queue), queue, priority.label)
+        families["transcribe_backlog_jobs"].add_metric(labels, jobs)
+        families["transcribe_backlog_oldest_seconds"].add_metric(labels, age)
+    for status, jobs in by_status.items():
+        families["transcribe_jobs"].add_metric((status,), jobs)
+
+
+def _region_of(queue: str) -> str:
+    region = region_served_by(queue)
+    return region.name if region else ""
+
+
+def _tell_workers(families: Families) -> None:
+    workers = list(WorkerProcess.objects.alive())
+    queues = {region.queue for region in all_regions().values()}
+    for queue in sorted(queues.union(*(worker.queues for worker in workers))):
+        serving = [worker for worker in workers if queue in worker.queues]
+        families["transcribe_workers_alive"].add_metric((queue,), len(serving))
+        slots = sum(worker.concurrency for worker in serving)
+        families["transcribe_worker_slots"].add_metric((queue,), slots)
+
+
+def _tell_webhooks(families: Families) -> None:
+    families["transcribe_webhook_deliveries_pending"].add_metric((), Delivery.objects.pending().count())
+    due_since = Delivery.objects.due_since()
+    age = 0.0 if due_since is None else (timezone.now() - due_since).total_seconds()
+    families["transcribe_webhook_oldest_due_seconds"].add_metric((), max(0.0, age))
+    failing = WebhookEndpoint.objects.failing()
+    given_up = failing.filter(disabled_reason__in=GIVEN_UP).count()
+    for state, endpoints in (("failing", failing.count() - given_up), ("given_up", given_up)):
+        families["transcribe_webhook_endpoints_in_trouble"].add_metric((state,), endpoints)
+
+
+def _tell_streams(families: Families) -> None:
+    for state in OPEN_STATES:
+        sessions = LiveSession.objects.filter(state=state).count()
+        families["transcribe_live_sessions_open"].add_metric((state,), sessions)
+    families["transcribe_live_holes_open"].add_metric((), Hole.objects.unsettled().count())
+
+
+FLEET = CollectorRegistry()
+FLEET.register(Fleet())
