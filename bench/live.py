@@ -98,6 +98,7 @@ def ours(work: Path, provider: str, database: str, redis: str) -> Iterator[tuple
         "DATABASE_URL": database,
         "DEEPGRAM_BASE_URL": f"http://{provider}",
         "DEEPGRAM_API_KEY": "k",
+        "PROVIDER_MAX_LIVE": "0",
         "DATA_DIR": str(work / "ours"),
         "PORT": str(port),
         "LOG_LEVEL": "WARNING",

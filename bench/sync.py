@@ -111,6 +111,8 @@ def ours(
         "DATA_DIR": str(work / "ours"),
         # As many as ask at once, since the reference has no limit: nothing goes to the queue.
         "SYNC_SLOTS": str(max(CONCURRENCIES)),
+        # Kept to, and never reached.
+        "PROVIDER_MAX_RECORDINGS": str(2 * max(CONCURRENCIES)),
         "PORT": str(port),
         "LOG_LEVEL": "WARNING",
     }

@@ -71,9 +71,9 @@ def time_claims():
 
     claim, log = JobQuerySet.claim, open(os.environ["CLAIMS"], "a", buffering=1)  # noqa: SIM115 (till the end)
 
-    def timed(*arguments):
+    def timed(*arguments, **named):
         begun = monotonic()
-        job = claim(*arguments)
+        job = claim(*arguments, **named)
         if job is not None:
             log.write(f"{monotonic() - begun}\n")
         return job

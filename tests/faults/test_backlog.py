@@ -10,7 +10,7 @@ import pytest
 from jobs.models import Priority, TranscriptionJob
 from tests.faults.harness import Stopwatch, Submitter, open_jobs, percentile, promises_kept, queue_jobs
 from tests.faults.sabotage import SABOTAGED
-from tests.jobs.rows import make_project
+from tests.jobs.rows import fresh, make_project
 
 FULL = [pytest.mark.full_load, pytest.mark.timeout(1800)]
 CONCURRENCY = 10
@@ -81,6 +81,34 @@ def test_f14_a_backlog_slows_neither_claims_nor_submissions_and_priority_is_stri
     assert percentile(submitter.seconds, load.share) < load.submit_seconds
     assert found == 0
     assert max(growth.values()) < GROWTH_BYTES
+
+
+@pytest.mark.parametrize(
+    ("queued", "singles"), [pytest.param(300, 3, id="small"), pytest.param(10_000, 50, id="full", marks=FULL)]
+)
+def test_f19_the_files_of_one_project_keep_no_other_s_waiting(stack, provider, tell, queued, singles):
+    provider.set_faults("latency=0.2")
+    many = make_project("many")
+    jobs = queue_jobs(queued, many)
+    for place, job in enumerate(jobs):
+        job.start_tag = place
+    TranscriptionJob.objects.bulk_update(jobs, ["start_tag"], batch_size=500)
+    theirs, overtaken = TranscriptionJob.objects.filter(project=many), []
+    with stack.web() as web, stack.workers(1, concurrency=CONCURRENCY) as supervisor:
+        submitter = Submitter(web.url, rate=1)
+        for _ in range(singles):
+            submitter.submit()
+            single = TranscriptionJob.objects.get(pk=submitter.accepted[-1])
+            supervisor.wait_until(lambda single=single: fresh(single).is_ended, 60)
+            single = fresh(single)
+            since = theirs.filter(claimed_at__gt=single.created_at, claimed_at__lt=single.claimed_at)
+            overtaken.append(since.count())
+        left = theirs.open().count()
+
+    tell("F19", queued=queued, left=left, singles=singles, of_the_other_before_it=max(overtaken))
+    assert left
+    # Its turn is the next but one; as many more may be claimed while it is being written.
+    assert max(overtaken) <= 1 + CONCURRENCY
 
 
 def inversions():
