@@ -27,7 +27,6 @@ from routing import limits
 from routing.limits import Use
 from routing.provider import (
     AudioFile,
-    ProviderEndpoint,
     ProviderError,
     ProviderRejected,
     ProviderUnavailable,
@@ -106,7 +105,7 @@ def transcribe(hole: Hole) -> list[str]:
         opted_out = "false" if session.project.improve_provider_models else "true"
         query = [*to_query(recording_options(session.options)), ("mip_opt_out", opted_out)]
         region = _region_of(session)
-        provider = provider_for(ProviderEndpoint(region.base_url, region.api_key, region=region.name))
+        provider = provider_for(region.endpoint)
         file = AudioFile(io.BytesIO(data), len(data))
         slot = limits.take(region, Use.QUEUED)
         if slot is None:

@@ -71,7 +71,7 @@ async def opened(region: Region, query: list[tuple[str, str]]) -> ClientConnecti
 async def _connected(region: Region, query: list[tuple[str, str]]) -> ClientConnection:
     try:
         return await connect(
-            f"{region.base_url.replace('http', 'ws', 1)}/v1/listen?{urlencode(query)}",
+            f"{region.live_url.rstrip('/')}/v1/listen?{urlencode(query)}",
             additional_headers={"Authorization": f"Token {region.api_key}"},
             compression=None,
             open_timeout=OPEN_SECONDS,

@@ -9,8 +9,9 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import django
 import pytest
@@ -20,6 +21,9 @@ from django.conf import settings
 from tests import environment
 from tests.services import PostgresServer, RedisServer
 from tests.services.process import free_port
+
+if TYPE_CHECKING:  # it needs Django to be set up
+    from routing.regions import Region
 
 VENDOR = os.environ.get("TEST_DATABASE", "postgresql")
 OTHER_VENDOR = {"postgresql": "sqlite", "sqlite": "postgresql"}
@@ -64,6 +68,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     deselected = [item for item in items if left_out.intersection(mark.name for mark in item.iter_markers())]
     items[:] = [item for item in items if item not in deselected]
     config.hook.pytest_deselected(items=deselected)
+
+
+@pytest.fixture(autouse=True)
+def _no_regions_of_other_tests() -> None:
+    from routing.regions import all_regions
+
+    all_regions.cache_clear()
+
+
+@pytest.fixture
+def regions(db: None) -> "Iterator[Callable[..., dict[str, Region]]]":
+    """Makes the regions those of the test, each described as in REGIONS."""
+    from routing.models import RegionRow
+    from routing.regions import all_regions, seed
+
+    def make(*described: dict[str, Any]) -> "dict[str, Region]":
+        RegionRow.objects.all().delete()
+        RegionRow.objects.bulk_create(map(seed, described))
+        all_regions.cache_clear()
+        return all_regions()
+
+    yield make
+    all_regions.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,12 @@ from typing import Any
 
 from celery import Celery, bootsteps
 from celery.exceptions import CPendingDeprecationWarning
-from celery.signals import setup_logging, worker_shutting_down
+from celery.signals import celeryd_init, setup_logging, worker_shutting_down
 from django.conf import settings
 from django.utils.log import configure_logging
 from kombu import Queue
 
 from jobs.queues import BATCH_QUEUE, ISOLATION_QUEUE, WEBHOOK_QUEUE
-from routing.regions import all_regions
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "transcribe_project.settings")
 
@@ -24,11 +23,27 @@ app = Celery("transcribe_project")
 app.set_default()
 
 
-def queues() -> list[Queue]:
-    """All there are. A worker serves all of them unless told otherwise (-Q)."""
-    regional = [region.queue for region in all_regions().values()]
-    names = [*regional, ISOLATION_QUEUE, WEBHOOK_QUEUE, BATCH_QUEUE]
-    return [Queue(name, routing_key=name) for name in dict.fromkeys(names)]
+def _named(queue: str) -> Queue:
+    return Queue(queue, routing_key=queue)
+
+
+def serve_regions() -> None:
+    """Make this process, before its worker is made, a worker of REGION, or of all queues if none is named.
+
+    That is what it serves unless told otherwise (-Q). One of a region takes what its row says of broker and
+    concurrency (-c still wins).
+    """
+    from routing.regions import all_regions, region_named
+
+    if not settings.REGION:
+        for region in all_regions().values():
+            app.amqp.queues.select_add(_named(region.queue))
+        return
+    region = region_named(settings.REGION)
+    broker_url = region.broker_url or app.conf.broker_url
+    app.conf.update(broker_url=broker_url, worker_concurrency=region.concurrency)
+    app.amqp.queues.add(_named(region.queue))
+    app.amqp.queues.select([region.queue])
 
 
 class Configuration:
@@ -48,8 +63,8 @@ class Configuration:
 
     broker_url = settings.REDIS_URL or "memory://localhost"
     worker_concurrency = settings.WORKER_CONCURRENCY
-    # Named before anybody may send: Celery keeps what it finds at the first sending.
-    task_queues = queues()
+    # Those that are no region's.
+    task_queues = tuple(map(_named, (ISOLATION_QUEUE, WEBHOOK_QUEUE, BATCH_QUEUE)))
     # Only the Redis transport can go without prefetching.
     worker_disable_prefetch = not settings.EMBEDDED
     broker_transport_options = (
@@ -80,6 +95,11 @@ class Jobs(bootsteps.StartStopStep):
         if not settings.EMBEDDED:
             operations.serve(settings.WORKER_PORT)
         worker.start(queues=list(app.amqp.queues.consume_from), concurrency=parent.concurrency)
+
+
+@celeryd_init.connect
+def serve(**_: Any) -> None:
+    serve_regions()
 
 
 @setup_logging.connect

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ValidationError
 from django.http.request import split_domain_port, validate_host
 
-REGION_FIELDS = {"name", "base_url", "api_key", "queue", "max_attempts"}
+from routing.regions import SEEDED_FIELDS, seed
 
 
 @register
@@ -29,20 +30,26 @@ def leases_outlive_heartbeats(**_: Any) -> list[CheckMessage]:
 
 @register
 def regions_are_described(**_: Any) -> list[CheckMessage]:
-    """The objects of REGIONS have a name of their own and known fields."""
+    """The objects of REGIONS have a name of their own, and fields as the table has them."""
     names = [row["name"] for row in settings.REGIONS]
     found: list[CheckMessage] = []
     if len(set(names)) != len(names):
         found.append(Error("REGIONS names a region twice.", id="transcribe.E003"))
     for row in settings.REGIONS:
-        if unknown := sorted(set(row) - REGION_FIELDS):
+        if unknown := sorted(set(row) - SEEDED_FIELDS):
             found.append(
                 Error(
                     f"Region {row['name']} has unknown fields: {', '.join(unknown)}.",
-                    hint=f"Known are {', '.join(sorted(REGION_FIELDS))}.",
+                    hint=f"Known are {', '.join(sorted(SEEDED_FIELDS))}.",
                     id="transcribe.E004",
                 )
             )
+            continue
+        try:
+            seed(row).clean_fields()
+        except ValidationError as invalid:
+            wrong = "; ".join(f"{name}: {' '.join(said)}" for name, said in invalid.message_dict.items())
+            found.append(Error(f"Region {row['name']} in REGIONS: {wrong}", id="transcribe.E006"))
     return found
 
 

@@ -10,7 +10,7 @@ import threading
 import celery.worker.state
 from celery.worker import WorkController
 
-from transcribe_project.celery import app
+from transcribe_project.celery import app, serve_regions
 
 
 class EmbeddedWorker(threading.Thread):
@@ -23,6 +23,7 @@ class EmbeddedWorker(threading.Thread):
 
     def run(self) -> None:
         ready = self.ready
+        serve_regions()
 
         class Controller(WorkController):
             def on_consumer_ready(self, consumer: object) -> None:

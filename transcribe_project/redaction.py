@@ -11,10 +11,12 @@ import logging
 import re
 import sys
 import threading
+from collections.abc import Iterator
 from functools import lru_cache
 from types import TracebackType
 from urllib.parse import unquote, urlsplit
 
+from django.apps import apps
 from django.conf import settings
 from django.views.debug import SafeExceptionReporterFilter
 
@@ -52,7 +54,7 @@ _COMPILED = [(re.compile(pattern, re.IGNORECASE), instead) for pattern, instead 
 
 def redact(text: str) -> str:
     """The text without secrets."""
-    for secret in _known_secrets():
+    for secret in (*_known_secrets(), *_keys_of_regions()):
         text = text.replace(secret, REDACTED)
     text = _AFTER_SCHEME.sub(_bare, text)
     for pattern, instead in _COMPILED:
@@ -84,7 +86,19 @@ def _known_secrets() -> tuple[str, ...]:
         *map(unquote, passwords),
         *(str(region.get("api_key", "")) for region in settings.REGIONS if isinstance(region, dict)),
     }
-    return tuple(sorted((each for each in candidates if len(each) >= SHORTEST_KNOWN), key=len, reverse=True))
+    return tuple(sorted((each for each in candidates if _is_secret(each)), key=len, reverse=True))
+
+
+def _keys_of_regions() -> Iterator[str]:
+    """Those of the regions that this process has read."""
+    if apps.models_ready:
+        from routing.regions import all_regions
+
+        yield from (each.api_key for each in (all_regions.known or {}).values() if _is_secret(each.api_key))
+
+
+def _is_secret(key: str) -> bool:
+    return len(key) >= SHORTEST_KNOWN
 
 
 class RedactingFormatter(logging.Formatter):

@@ -166,6 +166,8 @@ REGIONS = env.json_named("REGIONS")
 PROVIDER_MAX_RECORDINGS = env.int("PROVIDER_MAX_RECORDINGS", default=0 if USES_SANDBOX else 50)
 PROVIDER_MAX_LIVE = env.int("PROVIDER_MAX_LIVE", default=0 if USES_SANDBOX else 150)
 PROVIDER_MAX_CALLS = env.int("PROVIDER_MAX_CALLS", default=0)
+# The region that this process works for, if it is a worker of one.
+REGION = env.str("REGION", default="")
 PROVIDER_DEADLINE_SECONDS = env.float("PROVIDER_DEADLINE_SECONDS", default=1260)
 
 # Routing
@@ -352,6 +354,7 @@ UNFOLD = {
                     _to("mic", "Recordings", "jobs_recording_changelist"),
                     _to("webhook", "Webhook endpoints", "jobs_webhookendpoint_changelist"),
                     _to("outbox", "Webhook deliveries", "jobs_delivery_changelist"),
+                    _to("public", "Regions", "routing_regionrow_changelist"),
                     _to("memory", "Workers", "jobs_workerprocess_changelist"),
                 ],
             },

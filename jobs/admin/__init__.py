@@ -2,7 +2,19 @@
 
 from django.contrib import admin
 
-from jobs.admin import audit, batches, endpoints, jobs, keys, projects, recordings, users, webhooks, workers
+from jobs.admin import (
+    audit,
+    batches,
+    endpoints,
+    jobs,
+    keys,
+    projects,
+    recordings,
+    regions,
+    users,
+    webhooks,
+    workers,
+)
 
 admin.site.index_title = "Dashboard"
 
@@ -14,6 +26,7 @@ __all__ = [
     "keys",
     "projects",
     "recordings",
+    "regions",
     "users",
     "webhooks",
     "workers",

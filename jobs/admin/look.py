@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     Choices = forms.Select
     Line = forms.TextInput
     Lines = forms.Textarea
+    Password = forms.PasswordInput
     Switch = forms.CheckboxInput
     Url = forms.URLInput
 else:
@@ -42,6 +43,7 @@ else:
     from unfold.decorators import action, display
     from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
     from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget as Checkboxes
+    from unfold.widgets import UnfoldAdminPasswordWidget as Password
     from unfold.widgets import UnfoldAdminSelectWidget as Choices
     from unfold.widgets import UnfoldAdminTextareaWidget as Lines
     from unfold.widgets import UnfoldAdminTextInputWidget as Line
@@ -64,6 +66,7 @@ __all__ = [
     "Line",
     "Lines",
     "ModelAdmin",
+    "Password",
     "Switch",
     "TabularInline",
     "Url",

@@ -16,14 +16,14 @@ from jobs.audit import audited, record
 from jobs.forgetting import erasure
 from jobs.models import Membership, Project, Role
 from jobs.models.audit import Action
-from routing.regions import all_regions
+from routing.regions import names_of_residency
 
 
 class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
     residency = forms.MultipleChoiceField(
         required=False,
         widget=Checkboxes,
-        help_text="Regions that its audio may go to; none ticked means any.",
+        help_text="Regions, or labels of regions, that its audio may go to; none ticked means any.",
     )
 
     class Meta:
@@ -35,7 +35,7 @@ class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
         if "residency" in self.fields:
             # A region that is gone stays ticked until somebody takes it away: silently widening where audio
             # may go would be worse than a choice that does nothing.
-            names = dict.fromkeys([*all_regions(), *self.instance.residency])
+            names = dict.fromkeys([*names_of_residency(), *self.instance.residency])
             self.fields["residency"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
 
 

@@ -16,9 +16,9 @@ from django.utils.html import format_html
 from jobs.admin.history import SeenByStaff
 from jobs.admin.look import display
 from jobs.audit import audited, record
-from jobs.encryption import SecretUnreadable
 from jobs.models.audit import Action
 from jobs.models.signing import OVERLAP, Signing
+from routing.encryption import SecretUnreadable
 
 
 class SigningAdmin(SeenByStaff):

@@ -27,6 +27,7 @@ from jobs.intake import TooManyOpenJobs
 from jobs.models import KeyReused
 from jobs.refusal import Refusal
 from jobs.transcripts.options import InvalidOptions
+from routing.encryption import SecretUnreadable
 from routing.regions import UnknownRegion
 
 logger = logging.getLogger(__name__)
@@ -108,6 +109,8 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
             return answer(400, "unknown_region", str(error))
         case ProbeError(code="probe_unavailable"):
             return _unavailable(error.code, error.message)
+        case SecretUnreadable():
+            return answer(409, error.code, error.message)
         case Refusal():
             return answer(error.status, error.code, error.message)
         case OperationalError() | InterfaceError():

@@ -34,7 +34,7 @@ from jobs.models import (
 )
 from jobs.models.audit import Action, Result
 from jobs.speed import expected_end
-from routing.regions import all_regions
+from routing.regions import names_of_residency
 
 # What entries of the audit log call by the names of models, by the words of the API.
 KINDS = {
@@ -287,9 +287,9 @@ class ProjectSerializer(BodySerializer, serializers.ModelSerializer[Project]):
         read_only_fields = ("id", "created_at")
 
     def validate_residency(self, names: list[str]) -> list[str]:
-        unknown = sorted(set(names) - set(all_regions()))
+        unknown = sorted(set(names) - set(names_of_residency()))
         if unknown:
-            raise serializers.ValidationError(f"There is no region {', '.join(unknown)}.")
+            raise serializers.ValidationError(f"There is no region or label {', '.join(unknown)}.")
         return names
 
 

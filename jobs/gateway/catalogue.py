@@ -6,7 +6,7 @@ import orjson
 from django.core.cache import cache
 
 from jobs.gateway.refusals import failed_upstream, unavailable
-from routing.provider import Call, CallAborted, ProviderEndpoint, ProviderError, provider_for
+from routing.provider import Call, CallAborted, ProviderError, provider_for
 from routing.regions import Region
 
 ASK_SECONDS = 10.0
@@ -24,7 +24,7 @@ def models(region: Region, *, include_outdated: bool) -> bytes:
 
 
 def _asked(region: Region, include_outdated: bool) -> bytes:
-    provider = provider_for(ProviderEndpoint(region.base_url, region.api_key, region=region.name))
+    provider = provider_for(region.endpoint)
     try:
         answer = provider.models(include_outdated=include_outdated, call=Call(ASK_SECONDS))
         return orjson.dumps({"stt": orjson.loads(answer.body)["stt"], "tts": []})

@@ -2,7 +2,7 @@ import django.core.validators
 import django.db.models.deletion
 import django.db.models.functions.datetime
 import django.utils.timezone
-import jobs.encryption
+import routing.encryption
 import jobs.ids
 import jobs.models.signing
 from django.conf import settings
@@ -324,11 +324,11 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "webhook_secret",
-                    jobs.encryption.EncryptedTextField(
+                    routing.encryption.EncryptedTextField(
                         default=jobs.models.signing.new_webhook_secret, editable=False
                     ),
                 ),
-                ("previous_webhook_secret", jobs.encryption.EncryptedTextField(default="", editable=False)),
+                ("previous_webhook_secret", routing.encryption.EncryptedTextField(default="", editable=False)),
                 ("previous_webhook_secret_until", models.DateTimeField(editable=False, null=True)),
                 (
                     "id",
@@ -938,11 +938,11 @@ class Migration(migrations.Migration):
             fields=[
                 (
                     "webhook_secret",
-                    jobs.encryption.EncryptedTextField(
+                    routing.encryption.EncryptedTextField(
                         default=jobs.models.signing.new_webhook_secret, editable=False
                     ),
                 ),
-                ("previous_webhook_secret", jobs.encryption.EncryptedTextField(default="", editable=False)),
+                ("previous_webhook_secret", routing.encryption.EncryptedTextField(default="", editable=False)),
                 ("previous_webhook_secret_until", models.DateTimeField(editable=False, null=True)),
                 (
                     "id",

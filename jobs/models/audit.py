@@ -49,6 +49,9 @@ class Action(models.TextChoices):
     WEBHOOK_CHANGED = "webhook.changed"
     WEBHOOK_DISABLED = "webhook.disabled"
     WEBHOOK_DELETED = "webhook.deleted"
+    REGION_ADDED = "region.added"
+    REGION_CHANGED = "region.changed"
+    REGION_REMOVED = "region.removed"
     DATA_PURGED = "data.purged"
 
 

@@ -11,7 +11,7 @@ from django.db import models
 from django.db.models import F
 from django.utils import timezone
 
-from jobs.encryption import EncryptedTextField, SecretUnreadable
+from routing.encryption import EncryptedTextField, SecretUnreadable
 
 # How long the secret before still signs: the time in which receivers are given the new one.
 OVERLAP = timedelta(hours=24)

@@ -43,7 +43,6 @@ from routing.provider import (
     AudioFile,
     AudioUnreadable,
     CallAborted,
-    ProviderEndpoint,
     ProviderError,
     ProviderUnavailable,
     provider_for,
@@ -154,7 +153,7 @@ def _write(outcome: Outcome, job: TranscriptionJob, call: Call) -> None:
 def _ask(job: TranscriptionJob, region: Region, call: Call, answered: Callable[[], None]) -> Heard:
     if job.recording_id is None:
         _ingest(job, call)
-    provider = provider_for(ProviderEndpoint(region.base_url, region.api_key, region=region.name))
+    provider = provider_for(region.endpoint)
     with ExitStack() as opened:
         recording = cast(Recording, job.recording)
         audio = opened.enter_context(storages["default"].open(str(recording.file.name)))

@@ -18,13 +18,13 @@ from django.conf import settings
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from jobs.encryption import SecretUnreadable
 from jobs.gateway import callbacks
 from jobs.models import Delivery, DeliveryAttempt, Event, EventType
 from jobs.models.event import as_json
 from jobs.models.signing import Signing
 from routing.addresses import ForbiddenURL
 from routing.backoff import parse_retry_after
+from routing.encryption import SecretUnreadable
 from routing.transport import (
     Call,
     CallInterrupted,

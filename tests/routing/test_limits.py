@@ -5,7 +5,7 @@ import pytest
 from routing import coordination, limits
 from routing.coordination import Memory
 from routing.limits import BELIEVED_SECONDS, Held, Kind, Use, take
-from routing.regions import Region, all_regions, region_named
+from routing.regions import Region
 
 
 class Asked(Memory):
@@ -36,7 +36,9 @@ def store(monkeypatch):
 
 def region(**fields):
     described = {"name": "eu", "base_url": "https://eu.example.com", "api_key": "k", "queue": "q"}
-    numbers = {"max_attempts": 3, "max_recordings": 0, "max_live": 0, "max_calls": 0}
+    described |= {"live_url": "", "broker_url": "", "enabled": True, "residency": frozenset()}
+    numbers = {"weight": 1, "concurrency": 10, "max_attempts": 3}
+    numbers |= {"max_recordings": 0, "max_live": 0, "max_calls": 0}
     return Region(**described | numbers | fields)
 
 
@@ -177,15 +179,9 @@ def test_one_slot_alone_may_be_idle_capacity(store):
     assert take(region(max_recordings=1), Use.QUEUED).is_idle_capacity
 
 
-def test_a_region_has_the_limits_of_the_settings_or_its_own(settings):
+def test_a_region_has_the_limits_of_the_settings_or_its_own(settings, regions):
     settings.PROVIDER_MAX_RECORDINGS, settings.PROVIDER_MAX_LIVE, settings.PROVIDER_MAX_CALLS = 50, 150, 180
-    settings.REGIONS = [{"name": "us"}, {"name": "eu", "max_recordings": 5, "max_live": 6, "max_calls": 7}]
-    all_regions.cache_clear()
-
-    try:
-        found = {name: region_named(name) for name in ("us", "eu")}
-    finally:
-        all_regions.cache_clear()
+    found = regions({"name": "us"}, {"name": "eu", "max_recordings": 5, "max_live": 6, "max_calls": 7})
 
     assert {name: (r.max_recordings, r.max_live, r.max_calls) for name, r in found.items()} == {
         "us": (50, 150, 180),

@@ -223,13 +223,12 @@ def test_packets_without_a_container_cannot_be_recorded(live, upstream, credenti
     assert refused.value.response.status_code == 400
 
 
-def test_a_region_that_cannot_be_reached_is_left_for_the_next(live, upstream, credentials, settings):
+def test_a_region_that_cannot_be_reached_is_left_for_the_next(live, upstream, credentials, regions):
     provider = upstream(recogniser)
-    settings.REGIONS = [
-        {"name": "away", "base_url": f"http://127.0.0.1:{free_port()}"},
+    regions(
+        {"name": "away", "base_url": f"http://127.0.0.1:{free_port()}", "weight": 2},
         {"name": "there", "base_url": provider.url},
-    ]
-    all_regions.cache_clear()
+    )
 
     with connect(live.url + QUERY, open_timeout=30, **credentials) as socket:
         socket.send(TENTH)

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from jobs.encryption import rotate
+from routing.encryption import rotate
 
 
 class Command(BaseCommand):

@@ -59,7 +59,9 @@ def test_jobs_can_only_be_made_by_uploading(root_client):
     assert root_client.get(reverse("admin:jobs_transcriptionjob_add")).status_code == 403
 
 
-def test_the_list_takes_as_many_queries_for_many_jobs_as_for_two(staff_client):
+def test_the_list_takes_as_many_queries_for_many_jobs_as_for_two(staff_client, regions):
+    regions({"name": "default"})
+
     def queries():
         with CaptureQueriesContext(
             connection,

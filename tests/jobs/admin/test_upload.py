@@ -10,7 +10,6 @@ from django.urls import reverse
 from jobs.batches.unpacking import open_next
 from jobs.models import Batch, Mode, Priority, Project, Recording, Status, TranscriptionJob
 from jobs.running import sync
-from routing.regions import all_regions
 from tests.jobs.admin.conftest import said, wav
 from tests.jobs.rows import make_project
 
@@ -47,11 +46,8 @@ def archive(*files, name="calls.zip"):
 
 
 @pytest.fixture
-def two_regions(settings):
-    settings.REGIONS = [{"name": "eu"}, {"name": "us"}]
-    all_regions.cache_clear()
-    yield
-    all_regions.cache_clear()
+def two_regions(regions):
+    regions({"name": "eu"}, {"name": "us"})
 
 
 def test_a_file_becomes_a_queued_job_of_the_personal_project(staff_client, staff):

@@ -14,7 +14,6 @@ from django.utils import timezone
 from jobs import lifecycle
 from jobs.ids import first_id
 from jobs.models import Priority, Recording, Status, Transcript, TranscriptionJob
-from routing.regions import all_regions
 from tests.jobs.api.conftest import JOBS, add_job, error_of, run_queued, upload, wav
 
 WORD = {"word": "hello", "punctuated_word": "Hello.", "start": 0.0, "end": 0.5, "confidence": 0.9}
@@ -79,11 +78,8 @@ def test_a_list_costs_the_same_queries_however_long_and_leaves_transcripts_alone
 
 
 @pytest.fixture
-def eu(settings):
-    settings.REGIONS = [{"name": "default"}, {"name": "eu"}]
-    all_regions.cache_clear()
-    yield
-    all_regions.cache_clear()
+def eu(regions):
+    regions({"name": "default"}, {"name": "eu"})
 
 
 @pytest.mark.parametrize(

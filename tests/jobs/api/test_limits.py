@@ -102,8 +102,9 @@ def test_the_use_of_a_limited_key_is_noted(project):
 
 
 def test_a_key_without_limits_costs_no_statement_more(
-    project, django_assert_num_queries, django_capture_on_commit_callbacks
+    project, regions, django_assert_num_queries, django_capture_on_commit_callbacks
 ):
+    regions({"name": "default"})
     client = client_for(ApiKey.objects.issue(project, "x", last_used_at=timezone.now())[1])
 
     with django_assert_num_queries(3) as asked:

@@ -297,7 +297,8 @@ def test_a_job_that_could_not_be_begun_without_the_database_is_given_back(claime
     assert (fresh(job).status, fresh(job).crashes) == (Status.QUEUED, 0)
 
 
-def test_a_claimed_job_is_begun_without_asking_the_database_again(claimed, provider, leases):
+def test_a_claimed_job_is_begun_without_asking_the_database_again(claimed, provider, leases, regions):
+    regions({"name": "default"})
     job, asked = claimed(), []
 
     def noting(execute_sql, sql, params, many, context):

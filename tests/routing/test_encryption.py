@@ -7,9 +7,9 @@ from cryptography.fernet import Fernet
 from django.core.management import CommandError, call_command
 from django.db import connection
 
-from jobs import encryption
-from jobs.encryption import SecretUnreadable
 from jobs.models import ApiKey, Project
+from routing import encryption
+from routing.encryption import SecretUnreadable
 from tests.jobs.rows import lose_key_of, make_project
 
 pytestmark = pytest.mark.django_db

@@ -13,19 +13,17 @@ from django.conf import settings
 from django.db import models
 from django.db.models.query_utils import DeferredAttribute
 
-from jobs.refusal import Refusal
-
 ROTATED_AT_A_TIME = 500
 
 
-class SecretUnreadable(Refusal):
-    """The key that it was encrypted with is not among ours any more."""
+class SecretUnreadable(Exception):
+    """The key that it was encrypted with is not among ours any more. `message` says what to do."""
 
-    status = 409
+    code = "secret_unreadable"
+    message = "No key of ENCRYPTION_KEYS opens this secret: rotate it, or put the key back."
 
     def __init__(self) -> None:
-        lost = "No key of ENCRYPTION_KEYS opens this secret: rotate it, or put the key back."
-        super().__init__("secret_unreadable", lost)
+        super().__init__(self.message)
 
 
 @lru_cache(maxsize=1)

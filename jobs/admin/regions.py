@@ -1,0 +1,122 @@
+"""Regions: where work may be done, how each does, and the switch that takes it out of service."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.db import transaction
+from django.http import HttpRequest
+
+from jobs.admin.history import SeenByStaff
+from jobs.admin.look import Password, display
+from jobs.admin.options_form import LinesField
+from jobs.audit import audited, record
+from jobs.models import TranscriptionJob
+from jobs.models.audit import Action
+from routing.models import RegionRow
+from routing.regions import all_regions
+
+SECRETS = ("api_key", "broker_url")
+
+
+class SecretField(forms.CharField):
+    """Written and never shown. Left empty, what is kept stays."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        unseen = Password(attrs={"autocomplete": "new-password"})
+        super().__init__(required=False, widget=unseen, **kwargs)
+
+
+class RegionForm(forms.ModelForm):  # type: ignore[type-arg]
+    residency = LinesField(
+        required=False, help_text="Labels, one a line, by which projects may name it: eu, gdpr."
+    )
+    api_key = SecretField(label="API key", help_text="Never shown. Empty: what is kept, or DEEPGRAM_API_KEY.")
+    broker_url = SecretField(
+        label="Broker URL", help_text="redis://host:6379/0, never shown. Empty: what is kept, or REDIS_URL."
+    )
+
+    class Meta:
+        model = RegionRow
+        fields = (
+            "name",
+            "enabled",
+            "base_url",
+            "live_url",
+            "api_key",
+            "queue",
+            "broker_url",
+            "weight",
+            "residency",
+            "profile",
+            "concurrency",
+            "max_attempts",
+            "max_recordings",
+            "max_live",
+            "max_calls",
+        )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        for name in SECRETS:
+            if not cleaned.get(name) and not self.instance._state.adding:
+                # As it is in the database, opened or not.
+                cleaned[name] = self.instance.__dict__[name]
+        return cleaned
+
+
+@admin.register(RegionRow)
+class RegionAdmin(SeenByStaff):
+    form = RegionForm
+    list_display = ("name", "switch", "weight", "labels", "queue", "queued", "changed_at")
+    when_empty = "There are no regions yet. The first use of REGIONS or DEEPGRAM_BASE_URL makes them."
+    readonly_fields = ("changed_at",)
+    fieldsets = (
+        (None, {"fields": ("name", "enabled", "weight", "residency")}),
+        ("Provider", {"fields": ("base_url", "live_url", "api_key")}),
+        ("Workers", {"fields": ("queue", "broker_url", "profile", "concurrency", "max_attempts")}),
+        ("Limits", {"fields": ("max_recordings", "max_live", "max_calls", "changed_at")}),
+    )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: RegionRow | None = None) -> Any:
+        # Jobs, sessions and receipts carry them.
+        return (*self.readonly_fields, "name", "queue") if obj else self.readonly_fields
+
+    @display(description="", label={"on": "success", "off": "danger"})
+    def switch(self, row: RegionRow) -> str:
+        return "on" if row.enabled else "off"
+
+    @display(description="residency")
+    def labels(self, row: RegionRow) -> str:
+        return ", ".join(row.residency) or "—"
+
+    @display(description="jobs in line")
+    def queued(self, row: RegionRow) -> int:
+        return TranscriptionJob.objects.claimable(row.queue).count()
+
+    def save_model(self, request: HttpRequest, obj: RegionRow, form: Any, change: bool) -> None:
+        action = Action.REGION_CHANGED if change else Action.REGION_ADDED
+        with audited(action, request, obj, changed=sorted(form.changed_data)):
+            super().save_model(request, obj, form, change)
+        all_regions.cache_clear()
+
+    def has_delete_permission(self, request: HttpRequest, obj: RegionRow | None = None) -> bool:
+        """Not while jobs of it are open: nobody would run them."""
+        if obj is not None and TranscriptionJob.objects.open().filter(region=obj.name).exists():
+            return False
+        return super().has_delete_permission(request, obj)
+
+    def delete_model(self, request: HttpRequest, obj: RegionRow) -> None:
+        with transaction.atomic():
+            # First: what is removed has no name any more.
+            record(Action.REGION_REMOVED, request, obj)
+            super().delete_model(request, obj)
+        all_regions.cache_clear()
+
+    def get_actions(self, request: HttpRequest) -> Any:
+        """One by one only: each is asked whether it has open jobs."""
+        actions = super().get_actions(request)
+        actions.pop("delete_selected", None)
+        return actions
