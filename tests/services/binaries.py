@@ -25,7 +25,8 @@ def find(program: str, package: str) -> Path:
     if not found:
         raise ProgramMissing(
             f"{program} is missing: the tests run on real servers. On Debian or Ubuntu: "
-            "apt-get install postgresql redis-server nginx-light; or put the servers' programs in PATH."
+            "apt-get install postgresql redis-server nginx-light prometheus docker-compose; or put the "
+            "servers' programs in PATH."
         )
     return found
 
@@ -43,7 +44,9 @@ def _look(program: str) -> Path | None:
 def _apt_install(package: str) -> bool:
     if os.geteuid() != 0 or not shutil.which("apt-get"):
         return False
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", package]
+    # Another worker of pytest-xdist may be installing something just now.
+    wait = ["-o", f"DPkg::Lock::Timeout={APT_TIMEOUT}"]
+    install = ["apt-get", "install", "--yes", "--no-install-recommends", *wait, package]
     # An image's package lists are often absent or old, so a failure is worth one update.
     return _apt(install) or (_apt(["apt-get", "update"]) and _apt(install))
 

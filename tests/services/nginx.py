@@ -20,13 +20,14 @@ VALUES = {
 
 
 class Nginx(Server):
-    """Passes on to `upstream` (host:port). `values` are the template's where they are not the usual."""
+    """Passes on to `upstreams` (host:port). `values` are the template's where they are not the usual."""
 
     prefix = "nginx"
 
-    def __init__(self, upstream: str, *, port: int | None = None, **values: str) -> None:
+    def __init__(self, *upstreams: str, port: int | None = None, **values: str) -> None:
         super().__init__(port)
-        self._values = VALUES | {"WEB": upstream, "LIVE": upstream} | values
+        servers = " ".join(f"server {upstream} max_fails=2 fail_timeout=5s;" for upstream in upstreams)
+        self._values = VALUES | {"WEB_SERVERS": servers, "LIVE_SERVERS": servers} | values
 
     @property
     def url(self) -> str:
