@@ -7,7 +7,10 @@ covers by the seconds of its audio, so it is remembered when each second arrived
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
+from itertools import accumulate
 from math import exp, log1p
+from typing import Any
 
 import orjson
 
@@ -38,13 +41,16 @@ def reported(text: str) -> dict[str, float] | None:
 
 
 class LatencyMeter:
-    """Of one session. `seconds` are of its audio, `now` of one clock."""
+    """Of one session, whose relays before have come to `summary`.
 
-    def __init__(self) -> None:
+    `seconds` are of its audio, `now` of one clock.
+    """
+
+    def __init__(self, summary: Mapping[str, Any]) -> None:
         self._ends: list[float] = []
         self._arrivals: list[float] = []
-        self._counts: dict[int, int] = {}
-        self.results = 0
+        self._counts = {int(bucket): count for bucket, count in summary.get("counts", {}).items()}
+        self.results = sum(self._counts.values())
 
     def heard(self, seconds: float, now: float) -> None:
         """All audio up to there has arrived by now."""
@@ -68,19 +74,16 @@ class LatencyMeter:
         self.results += 1
         return took
 
-    def summary(self) -> dict[str, float]:
-        """FIGURES; empty without any results."""
+    def summary(self) -> dict[str, Any]:
+        """FIGURES, and as `counts` how many results each bucket has; empty without any results."""
         if not self.results:
             return {}
-        figures = (self._percentile(0.50), self._percentile(0.95), self._percentile(0.99), self.results)
-        return dict(zip(FIGURES, figures, strict=True))
+        counts = dict(sorted(self._counts.items()))
+        buckets, reached = list(counts), list(accumulate(counts.values()))
 
-    def _percentile(self, part: float) -> float:
-        """Milliseconds."""
-        left = part * self.results
-        bucket = 0
-        for bucket in sorted(self._counts):
-            left -= self._counts[bucket]
-            if left <= 0:
-                break
-        return round(exp((bucket + 0.5) / _PER_E_FOLD) - 1, 2)
+        def milliseconds(part: float) -> float:
+            bucket = buckets[bisect_left(reached, part * self.results)]
+            return round(exp((bucket + 0.5) / _PER_E_FOLD) - 1, 2)
+
+        figures = (milliseconds(0.50), milliseconds(0.95), milliseconds(0.99), self.results)
+        return {**dict(zip(FIGURES, figures, strict=True)), "counts": counts}

@@ -7,8 +7,9 @@ first: whoever has lost the session to another relay (NotHeld) writes nothing at
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -86,7 +87,8 @@ class Progress:
 
     `acked_bytes`, `acked_seconds`: where in the client's audio to go on from, all before which is final.
     `last_seq`: of the last of all `finals` ever stored. `duration`: seconds of audio received. `connections`:
-    the number of the last one to the provider; `reconnects`: how many of them replaced another.
+    the number of the last one to the provider; `reconnects`: how many of them replaced another. `latency`: of
+    all results so far (streaming.latency.LatencyMeter.summary).
     """
 
     session_id: UUID
@@ -97,6 +99,7 @@ class Progress:
     duration: float
     connections: int = 1
     reconnects: int = 0
+    latency: Mapping[str, Any] = field(default_factory=dict)
     finals: Sequence[Final] = ()
     moments: Sequence[Moment] = ()
 
@@ -161,14 +164,14 @@ def connected(session: LiveSession, region: str, request_id: str) -> None:
 
 # SQLite returns no column by its table's name, so that of the two tables only one may have an `id`.
 _STORE = """
-WITH given (session, held, bytes, seconds, seq, length, last, lost) AS (VALUES {rows})
+WITH given (session, held, bytes, seconds, seq, length, last, lost, measured) AS (VALUES {rows})
 UPDATE streaming_livesession
 SET acked_bytes = bytes, acked_seconds = seconds, last_seq = seq, duration = length, connections = last,
-    reconnects = lost
+    reconnects = lost, latency = {measured}
 FROM given WHERE id = session AND epoch = held AND state <> 'ended'
 RETURNING id
 """
-_ROW = "(%s, %s, %s, %s, %s, %s, %s, %s)"
+_ROW = "(%s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 
 def store(progress: Sequence[Progress]) -> set[UUID]:
@@ -227,10 +230,12 @@ def _advance(progress: Sequence[Progress]) -> set[UUID]:
             each.duration,
             each.connections,
             each.reconnects,
+            json.dumps(each.latency),
         ]
     rows = ", ".join([_ROW] * len(progress))
     with connection.cursor() as cursor:
-        cursor.execute(_STORE.format(rows=rows), values)
+        measured = "measured::jsonb" if postgresql else "measured"
+        cursor.execute(_STORE.format(rows=rows, measured=measured), values)
         return {found if postgresql else UUID(found) for (found,) in cursor.fetchall()}
 
 
@@ -239,15 +244,9 @@ def keep_prelude(session: LiveSession, prelude: bytes) -> None:
     LiveSession.objects.filter(pk=session.pk, epoch=session.epoch).update(prelude=prelude)
 
 
-def interrupt(
-    session: LiveSession,
-    *,
-    latency: dict[str, float] | None = None,
-    client_latency: dict[str, float] | None = None,
-) -> None:
+def interrupt(session: LiveSession, *, client_latency: dict[str, float] | None = None) -> None:
     """The client of a resumable session is away."""
-    fields: dict[str, Any] = {"latency": latency} if latency else {}
-    fields |= {"client_latency": client_latency} if client_latency else {}
+    fields = {"client_latency": client_latency} if client_latency else {}
     with transaction.atomic():
         session.interrupt(**fields)
         _remember(session, Happening.INTERRUPTED)
@@ -283,7 +282,6 @@ def end(
     session: LiveSession,
     reason: EndReason,
     *,
-    latency: dict[str, float] | None = None,
     client_latency: dict[str, float] | None = None,
     error_code: str = "",
     error_message: str = "",
@@ -293,7 +291,6 @@ def end(
     What is not stored yet goes to `store` before.
     """
     fields: dict[str, Any] = {"error_code": error_code, "error_message": error_message}
-    fields |= {"latency": latency} if latency else {}
     fields |= {"client_latency": client_latency} if client_latency else {}
     with transaction.atomic():
         session.end(reason, **fields)

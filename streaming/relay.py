@@ -62,7 +62,7 @@ class Relay:
             resumed=opening.resumed,
             created_at=opening.row.created_at,
         )
-        self._latency = LatencyMeter()
+        self._latency = LatencyMeter(opening.row.latency)
         self._seen_by_client: dict[str, float] | None = None
         self._switchboard = switchboard()
         self._loop = asyncio.get_running_loop()
@@ -152,6 +152,7 @@ class Relay:
             duration=self._session.audio_seconds,
             connections=self._session.connection,
             reconnects=self._session.reconnects,
+            latency=self._latency.summary(),
             finals=[final for final, _ in finals],
             moments=list(self._moments),
         )
@@ -344,14 +345,13 @@ class Relay:
             logger.exception("The end of live session %s could not be stored.", self.session_id)
 
     def _interrupt(self) -> None:
-        lifecycle.interrupt(self._row, latency=self._latency.summary(), client_latency=self._seen_by_client)
+        lifecycle.interrupt(self._row, client_latency=self._seen_by_client)
 
     def _end(self, reason: EndReason) -> None:
         refused = self._refused
         lifecycle.end(
             self._row,
             reason,
-            latency=self._latency.summary(),
             client_latency=self._seen_by_client,
             error_code=refused.code if refused else "",
             error_message=refused.message if refused else "",

@@ -47,6 +47,7 @@ class Speaker:
         self.closes: list[int | None] = []
         self.socket: ClientConnection | None = None
         self.sent = 0
+        self.results = 0  # over the last connection
         self._given_up = False
 
     @property
@@ -86,10 +87,12 @@ class Speaker:
 
     async def _converse(self, socket: ClientConnection) -> None:
         self.finals = [final for final in self.finals if final["seq"] <= self._acked_seq]
+        self.results = 0
         sending = None
         try:
             async for text in socket:
                 message = json.loads(text)
+                self.results += message["type"] == "Results"
                 match message["type"]:
                     case "Session":
                         self.sessions += 1

@@ -45,7 +45,8 @@ def session(project):
 
 
 def test_the_list_shows_the_sessions_at_the_cost_of_one(staff_client, session, django_assert_max_num_queries):
-    lifecycle.end(session, EndReason.UNAVAILABLE, latency={"p95_ms": 341.6})
+    lifecycle.store([progress(session, duration=65.0, latency={"p95_ms": 341.6})])
+    lifecycle.end(session, EndReason.UNAVAILABLE)
     for _ in range(10):
         live(session.project)
 
@@ -74,7 +75,8 @@ def test_the_page_shows_what_is_said_and_what_happened(staff_client, session):
 
 def test_the_page_of_a_session_that_is_over_shows_how_late_results_were(staff_client, session):
     measured = {"p50_ms": 210.0, "p95_ms": 340.0, "p99_ms": 400.0, "results": 12}
-    lifecycle.end(session, EndReason.FINISHED, latency=measured, client_latency=measured | {"p50_ms": 1.5})
+    lifecycle.store([progress(session, latency=measured)])
+    lifecycle.end(session, EndReason.FINISHED, client_latency=measured | {"p50_ms": 1.5})
 
     text = staff_client.get(page("change", session)).content.decode()
 

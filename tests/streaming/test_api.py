@@ -48,10 +48,9 @@ def test_a_stream_is_shown_with_what_was_said_so_far(api, project):
 
 def test_how_a_stream_ended_is_shown(api, project):
     session = live(project)
-    latency = {"p50_ms": 210.0, "p95_ms": 340.5, "p99_ms": 400.0, "results": 12, "more": [1]}
-    lifecycle.end(
-        session, EndReason.UNAVAILABLE, latency=latency, error_code="provider_error", error_message="Down."
-    )
+    latency = {"p50_ms": 210.0, "p95_ms": 340.5, "p99_ms": 400.0, "results": 12, "counts": {"107": 12}}
+    lifecycle.store([progress(session, latency=latency)])
+    lifecycle.end(session, EndReason.UNAVAILABLE, error_code="provider_error", error_message="Down.")
 
     shown = api.get(f"{STREAMS}{session.pk}/").json()
 

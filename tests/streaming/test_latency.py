@@ -1,10 +1,12 @@
+import json
+
 import pytest
 
 from streaming.latency import REMEMBERED, LatencyMeter, reported
 
 
 def test_a_result_is_late_by_the_time_since_the_last_audio_that_it_covers_arrived():
-    meter = LatencyMeter()
+    meter = LatencyMeter({})
     meter.heard(0.1, now=10.0)
     meter.heard(0.2, now=10.1)
     meter.heard(0.3, now=10.2)
@@ -16,11 +18,12 @@ def test_a_result_is_late_by_the_time_since_the_last_audio_that_it_covers_arrive
         "p95_ms": pytest.approx(300, rel=0.05),
         "p99_ms": pytest.approx(300, rel=0.05),
         "results": 1,
+        "counts": {114: 1},
     }
 
 
 def test_a_result_may_end_within_a_message():
-    meter = LatencyMeter()
+    meter = LatencyMeter({})
     meter.heard(0.25, now=1.0)
     meter.heard(0.5, now=2.0)
 
@@ -30,7 +33,7 @@ def test_a_result_may_end_within_a_message():
 
 
 def test_a_final_may_end_before_an_interim_did():
-    meter = LatencyMeter()
+    meter = LatencyMeter({})
     for tenth in range(100):
         meter.heard((tenth + 1) / 10, now=tenth / 10)
 
@@ -41,7 +44,7 @@ def test_a_final_may_end_before_an_interim_did():
 
 
 def test_percentiles_are_exact_by_five_percent():
-    meter = LatencyMeter()
+    meter = LatencyMeter({})
     meter.heard(1.0, now=0.0)
     for milliseconds in range(1, 1001):
         meter.told(1.0, now=milliseconds / 1000)
@@ -53,15 +56,32 @@ def test_percentiles_are_exact_by_five_percent():
     assert summary["p99_ms"] == pytest.approx(990, rel=0.05)
 
 
+def test_a_resumed_session_goes_on_with_what_was_measured_before():
+    before = LatencyMeter({})
+    before.heard(1.0, now=0.0)
+    for _ in range(90):
+        before.told(1.0, now=0.1)
+    after = LatencyMeter(json.loads(json.dumps(before.summary())))
+    after.heard(2.0, now=50.0)
+
+    for _ in range(10):
+        after.told(2.0, now=51.0)
+
+    summary = after.summary()
+    assert summary["results"] == 100
+    assert summary["p50_ms"] == pytest.approx(100, rel=0.05)
+    assert summary["p95_ms"] == pytest.approx(1000, rel=0.05)
+
+
 def test_nothing_was_told_so_there_is_no_latency():
-    meter = LatencyMeter()
+    meter = LatencyMeter({})
     meter.told(1.0, now=1.0)
 
     assert meter.summary() == {}
 
 
 def test_what_is_remembered_is_bounded():
-    meter = LatencyMeter()
+    meter = LatencyMeter({})
     for message in range(10 * REMEMBERED):
         meter.heard(message / 10, now=message / 10)
 

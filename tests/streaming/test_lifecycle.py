@@ -223,9 +223,9 @@ def test_the_token_is_nowhere_in_the_database(project):
 def test_a_session_ends_once_and_is_told_of_once(project):
     endpoint = WebhookEndpoint.objects.create(project=project, url="https://example.com/hook")
     session = live(project, tags=["desk"])
-    lifecycle.store([progress(session, results(1, "Hello."), duration=4.5)])
+    lifecycle.store([progress(session, results(1, "Hello."), duration=4.5, latency={"p50_ms": 3.0})])
 
-    lifecycle.end(session, EndReason.FINISHED, latency={"p50_ms": 3.0})
+    lifecycle.end(session, EndReason.FINISHED)
     with pytest.raises(NotHeld):
         lifecycle.end(session, EndReason.DRAINED)
 

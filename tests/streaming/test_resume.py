@@ -66,6 +66,18 @@ async def test_a_session_goes_on_at_another_server(live, other, sandbox, key):
     assert session.duration == pytest.approx(len(AUDIO) / 32_000, abs=0.01)
 
 
+async def test_latency_is_of_all_that_served_the_session(live, other, sandbox, key):
+    servers = iter([live.url, other.url])
+    speaker = Speaker(lambda: next(servers), key, AUDIO)
+    speaking = asyncio.create_task(speaker.speak())
+
+    await until(lambda: LiveSession.objects.filter(latency__results__gt=0).exists())
+    speaker.socket.transport.abort()
+    await asyncio.wait_for(speaking, SECONDS)
+
+    assert (await ended()).latency["results"] > speaker.results
+
+
 async def test_a_relay_whose_session_goes_on_elsewhere_is_over(live, other, sandbox, key):
     """Its client has not even noticed: only a network that is half gone leaves two."""
     servers = iter([live.url, other.url])
