@@ -17,7 +17,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 
-from jobs import metrics
+from jobs import metrics, quotas
 from jobs.database_clock import seconds_from_now
 from jobs.forgetting.deletion import delete_if_unused
 from jobs.ids import uuid7
@@ -32,7 +32,7 @@ from jobs.models import (
     Recording,
     TranscriptionJob,
 )
-from jobs.refusal import Refusal
+from jobs.refusal import NotAccepted
 from jobs.running import sync
 from jobs.running.leases import keeper
 from jobs.running.wakeups import wake
@@ -42,10 +42,6 @@ from routing.regions import Region, UnknownRegion, choose_region
 
 INSERTED_AT_A_TIME = 500
 REGION_REASONS = {True: "It was asked for.", False: "It is the first that may take the job."}
-
-
-class NotAccepted(Refusal):
-    """The work cannot be taken as it is asked for. `code` is stable, the message says what to do."""
 
 
 class TooManyOpenJobs(NotAccepted):
@@ -76,6 +72,7 @@ class Order:
 
     `callback_method`: POST or PUT, for a callback as Deepgram makes it (jobs.gateway.callbacks).
     `of_archive`: it comes of an archive that the batch had before it was sealed, and is let in.
+    `is_counted`: its audio counts against the project's quota; if not, it was counted before.
     `deadline`: seconds within which it must be begun; JOB_DEADLINE_SECONDS if None.
     `patience`: seconds that the caller waits, from the making of the order; SYNC_DEADLINE_SECONDS at most.
     """
@@ -92,6 +89,7 @@ class Order:
     deadline: float | None = None
     batch: Batch | None = None
     of_archive: bool = False
+    is_counted: bool = True
     user: User | None = None
     key: ApiKey | None = None
     patience: float | None = None
@@ -102,8 +100,9 @@ class Order:
     @property
     def is_limited(self) -> bool:
         """Whether what it goes into is counted or may be closed, to be asked with the job's row."""
-        counted = self.key is not None and self.key.open_jobs_limit is not None
-        return counted or (self.batch is not None and not self.of_archive)
+        by_key = self.key is not None and self.key.open_jobs_limit is not None
+        by_quota = self.is_counted and self.project.daily_minutes is not None
+        return by_key or by_quota or (self.batch is not None and not self.of_archive)
 
     @property
     def waits(self) -> float:
@@ -168,7 +167,8 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
     """Make the job. One that runs sync is running when this returns, in a thread of this process.
 
     NotAccepted or UnknownRegion if no region may take it, TooManyOpenJobs if its key has as many as it may,
-    BatchSealed if its batch takes no more; AlreadyAccepted, or KeyReused, if its idempotency key was used
+    QuotaExceeded if it is too long for what is left of the project's quota, BatchSealed if its batch takes no
+    more; AlreadyAccepted, or KeyReused, if its idempotency key was used
     meanwhile. The recording is deleted then, if it is not another job's.
     """
     try:
@@ -212,12 +212,12 @@ def _insert(job: TranscriptionJob, order: Order) -> None:
         return
     try:
         with transaction.atomic():
-            _admit(order, 1)
+            _admit(order, 1, job.duration)
             job.insert()
             if order.idempotency is not None:
                 order.idempotency.insert(job=job)
             _accepted(job)
-    except (TooManyOpenJobs, BatchSealed, IntegrityError) as error:
+    except (NotAccepted, BatchSealed, IntegrityError) as error:
         if job.recording is not None:
             delete_if_unused(job.recording)
         earlier = order.idempotency and order.idempotency.earlier()
@@ -230,11 +230,16 @@ def _accepted(job: TranscriptionJob, count: int = 1) -> None:
     transaction.on_commit(partial(metrics.SUBMITTED.labels(job.mode, job.region).inc, count))
 
 
-def _admit(order: Order, jobs: int) -> None:
-    """Those of one key with a limit, or of one batch, go one after the other: none is let in too many."""
+def _admit(order: Order, jobs: int, duration: float | None = None) -> None:
+    """Those of one key with a limit, one project with a quota, or one batch go one after the other.
+
+    None is so let in too many. `duration`: of the one job, if it is known.
+    """
     if order.key is not None and order.key.open_jobs_limit is not None:
         ApiKey.objects.select_for_update(no_key=True).get(pk=order.key.pk)
         check_room(order.key, jobs)
+    if order.is_counted:
+        quotas.charge(order.project, duration)
     if order.batch is not None and not order.of_archive:
         order.batch.admit()
 
@@ -242,8 +247,8 @@ def _admit(order: Order, jobs: int) -> None:
 def queue_all(order: Order, remotes: Sequence[Remote]) -> None:
     """Queue a job for each of these URLs, in this order, in one transaction; whatever the order's mode.
 
-    NotAccepted if no region may take them or the key has no room for all, BatchSealed if the batch takes no
-    more.
+    NotAccepted if no region may take them, the key has no room for all or the quota is used up; BatchSealed
+    if the batch takes no more.
     """
     region = region_for(order)
     queued = replace(order, mode="async")

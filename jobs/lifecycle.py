@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from jobs import events, metrics
+from jobs import events, metrics, quotas
 from jobs.batches import completion
 from jobs.forgetting.deletion import remove_answer, remove_unattached
 from jobs.models import (
@@ -27,6 +27,7 @@ from jobs.models import (
     Mode,
     Priority,
     Recording,
+    Status,
     Transcript,
     TranscriptionJob,
 )
@@ -54,8 +55,13 @@ NO_CALL = CallReport()
 def attach(job: TranscriptionJob, recording: Recording) -> None:
     """What was fetched and stored for a running job, its row not saved yet, becomes the job's recording."""
     with transaction.atomic():
+        if job.project.daily_minutes is not None and recording.duration:
+            # Of two tries, the first of which was made without its being known, one counts.
+            row = TranscriptionJob.objects.select_for_update(no_key=True).filter(pk=job.pk, recording=None)
+            if row.values_list("pk"):
+                quotas.count(job.project_id, recording.duration)
         job.attach(recording)
-        # Of two tries, the first of which was made without its being known.
+        # Also the second time.
         Recording.objects.bulk_create([recording], ignore_conflicts=True)
 
 
@@ -154,7 +160,8 @@ def cancel(job: TranscriptionJob) -> None:
 def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> None:
     """Run an ended job once more, with other options if given; earlier transcripts stay as versions.
 
-    AudioDeleted if its audio is not kept any more.
+    AudioDeleted if its audio is not kept any more. QuotaExceeded if it was transcribed, and for doing that
+    again there is too little left of the project's quota; what came to nothing is not counted twice.
     """
     queue = region_named(job.region).queue
     with transaction.atomic():
@@ -165,6 +172,8 @@ def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> 
             recording = Recording.objects.select_for_update(no_key=True).get(pk=job.recording_id)
             if recording.audio_deleted_at is not None:
                 raise AudioDeleted(job)
+        if job.status == Status.COMPLETED:
+            quotas.charge(job.project, job.duration)
         job.requeue(
             queue=queue,
             start_tag=TranscriptionJob.objects.next_start_tag(job.project, queue, job.priority),

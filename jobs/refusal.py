@@ -14,3 +14,7 @@ class Refusal(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class NotAccepted(Refusal):
+    """The work cannot be taken as it is asked for."""

@@ -18,8 +18,10 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from django.db.models import F, QuerySet
 from django.utils import timezone
 
+from jobs import quotas
 from jobs.events import emit
 from jobs.ids import uuid7
 from jobs.models import ApiKey, EventType, Project
@@ -307,8 +309,19 @@ def lapse(session: LiveSession) -> None:
             _remember(session, Happening.INTERRUPTED, relay=session.relay)
 
 
+def count(sessions: QuerySet[LiveSession]) -> None:
+    """Count what these have heard since they were counted last, where their project has a quota."""
+    heard = sessions.filter(project__daily_minutes__isnull=False, duration__gt=F("counted"))
+    with transaction.atomic():
+        rows = list(heard.select_for_update(of=("self",)).only("project_id", "duration", "counted"))
+        for row in rows:
+            quotas.count(row.project_id, row.duration - row.counted)
+        LiveSession.objects.filter(pk__in=[row.pk for row in rows]).update(counted=F("duration"))
+
+
 def _tell(session: LiveSession) -> None:
     """That it ended: by the webhooks, and to whoever follows it."""
+    count(LiveSession.objects.filter(pk=session.pk))
     session.refresh_from_db()
     transaction.on_commit(metrics.ENDED.labels(session.reason).inc)
     url = f"{settings.PUBLIC_URL}/api/v1/streams/{session.pk}/"

@@ -157,6 +157,7 @@ class LiveSession(models.Model):
     prelude = models.BinaryField(default=b"", help_text="The header of audio in a container.")
     last_seq = models.BigIntegerField(default=0, help_text="Of the last result that is stored.")
     duration = models.FloatField(default=0.0, help_text="seconds of audio")
+    counted = models.FloatField(default=0.0, help_text="Of these, what was counted against the quota.")
     connections = models.PositiveIntegerField(default=0, help_text="To the provider; the last one's number.")
     reconnects = models.PositiveIntegerField(default=0, help_text="Of those, how many replaced another.")
     latency = models.JSONField(default=dict, help_text="p50_ms, p95_ms, p99_ms and how many results.")

@@ -12,12 +12,14 @@ from urllib.parse import parse_qsl
 
 from django.conf import settings
 
+from jobs import quotas
+from jobs.quotas import QuotaExceeded
 from routing.regions import Region, regions_within
 from streaming import lifecycle
 from streaming.as_recording import can_be_recorded
 from streaming.authentication import authenticate, check_origin
 from streaming.models import LiveSession
-from streaming.refusals import Refused, bad_request, too_many_requests, unavailable
+from streaming.refusals import Refused, bad_request, refusal_of, too_many_requests, unavailable
 from streaming.rules.actions import AudioMark
 from streaming.rules.parameters import BadParameter, Terms, read
 from streaming.rules.session import Identity, ResumePoint
@@ -58,6 +60,10 @@ def _begun(scope: Any, terms: Terms, query: list[tuple[str, str]]) -> Opening:
     if terms.record and not can_be_recorded(terms.encoding):
         raise bad_request(f"Audio in {terms.encoding} cannot be recorded: leave record out.")
     caller = authenticate(scope, dict(query).get("project"))
+    try:
+        quotas.check(caller.project)
+    except QuotaExceeded as error:
+        raise refusal_of(error) from None
     regions = regions_within(caller.project.residency)
     if not regions:
         raise unavailable(RETRY_SECONDS)

@@ -26,6 +26,7 @@ from jobs.audio.received import InsufficientStorage, ReceivedFile, check_disk
 from jobs.forgetting.deletion import delete_if_unused
 from jobs.forgetting.files import remove
 from jobs.models import Chore, Recording, TranscriptionJob
+from jobs.refusal import NotAccepted
 from routing.regions import UnknownRegion
 from streaming import news
 from streaming.as_recording import header_for, raw_encoding, recording_options, silence_for
@@ -117,7 +118,7 @@ def make_recording(session: LiveSession) -> None:
     """
     try:
         job = _submitted(session)
-    except (ProbeError, intake.NotAccepted, UnknownRegion) as error:
+    except (ProbeError, NotAccepted, UnknownRegion) as error:
         logger.warning("Live session %s is not recorded: %s", session.pk, error)
         _finish(session, None, getattr(error, "code", "unknown_region"))
         return
@@ -140,13 +141,15 @@ def _submitted(session: LiveSession) -> TranscriptionJob | None:
         project=session.project,
         options=recording_options(session.options),
         mode="async",
+        # As it was heard.
+        is_counted=False,
         metadata={"stream": str(session.pk)},
         tags=session.tags,
         user=session.created_by,
     )
     try:
         return intake.submit(order, recording=recording)
-    except (intake.NotAccepted, UnknownRegion):
+    except (NotAccepted, UnknownRegion):
         delete_if_unused(recording)
         raise
 

@@ -12,6 +12,7 @@ from jobs.gateway.refusals import Refused as Refused
 from jobs.gateway.refusals import insufficient_permissions as insufficient_permissions
 from jobs.gateway.refusals import invalid_credentials as invalid_credentials
 from jobs.gateway.refusals import not_found as not_found
+from jobs.gateway.refusals import refusal_of as refusal_of
 from jobs.gateway.refusals import too_many_requests as too_many_requests
 from jobs.gateway.refusals import unavailable as unavailable
 

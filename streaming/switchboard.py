@@ -154,4 +154,5 @@ for _buffer in ("audio", "results"):
 
 def _renew() -> None:
     limits.renew()
+    lifecycle.count(LiveSession.objects.open().filter(relay=process_name()))
     LiveSession.objects.renew(process_name(), settings.LEASE_SECONDS)

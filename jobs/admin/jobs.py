@@ -28,6 +28,7 @@ from jobs.forgetting.deletion import delete_job
 from jobs.models import Batch, InvalidTransition, Status, TranscriptionJob, WorkerProcess
 from jobs.models.audit import Action
 from jobs.models.state import ENDED, OPEN
+from jobs.quotas import QuotaExceeded
 from routing.regions import UnknownRegion, all_regions
 
 # A request should end, and one that moves two thousand jobs takes seconds.
@@ -213,6 +214,8 @@ class JobAdmin(HistoryAdmin):
                     move(job)
             except InvalidTransition:
                 refused.append((job, f"{job.status}: {rule}"))
+            except QuotaExceeded:
+                refused.append((job, "too little is left of its project's quota for today"))
             except UnknownRegion:
                 refused.append((job, f"its region {job.region} is gone: upload it again"))
             else:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.db.models import Count, QuerySet
+from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
 from jobs import members
@@ -14,7 +14,7 @@ from jobs.admin.look import Checkboxes, TabularInline, display
 from jobs.admin.secrets import SigningAdmin
 from jobs.audit import audited, record
 from jobs.forgetting import erasure
-from jobs.models import Membership, Project, Role
+from jobs.models import DailyUsage, Membership, Project, Role
 from jobs.models.audit import Action
 from routing.regions import names_of_residency
 
@@ -28,7 +28,14 @@ class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Project
-        fields = ("name", "residency", "improve_provider_models", "audio_days", "transcript_days")
+        fields = (
+            "name",
+            "residency",
+            "improve_provider_models",
+            "audio_days",
+            "transcript_days",
+            "daily_minutes",
+        )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -61,7 +68,7 @@ class MembersInline(TabularInline):
 class ProjectAdmin(SigningAdmin):
     form = ProjectForm
     signs = "to the callback_url of the project's jobs"
-    list_display = ("name", "personal_to", "member_count", "residence", "created_at")
+    list_display = ("name", "personal_to", "member_count", "residence", "minutes_today", "created_at")
     list_select_related = ("personal_to",)
     search_fields = ("name",)
     fields = (
@@ -69,16 +76,18 @@ class ProjectAdmin(SigningAdmin):
         "residency",
         "improve_provider_models",
         ("audio_days", "transcript_days"),
+        ("daily_minutes", "minutes_today"),
         "secret_link",
         "id",
         "created_at",
     )
-    readonly_fields = ("secret_link", "id", "created_at")
+    readonly_fields = ("minutes_today", "secret_link", "id", "created_at")
     inlines = (MembersInline,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Project]:
         projects: QuerySet[Project] = super().get_queryset(request).filter(deleted_at=None)
-        return projects.annotate(member_count=Count("members"))
+        usage = DailyUsage.objects.of_today(OuterRef("pk")).values("seconds")
+        return projects.annotate(member_count=Count("members"), seconds_today=Subquery(usage))
 
     def save_model(self, request: HttpRequest, obj: Project, form: Any, change: bool) -> None:
         action = Action.PROJECT_CHANGED if change else Action.PROJECT_CREATED
@@ -121,6 +130,12 @@ class ProjectAdmin(SigningAdmin):
     @display(description="members", ordering="member_count")
     def member_count(self, project: Any) -> int:
         return int(project.member_count)
+
+    @display(description="minutes today")
+    def minutes_today(self, project: Any) -> str:
+        if project.daily_minutes is None:
+            return "not counted"
+        return f"{(project.seconds_today or 0) / 60:.1f} of {project.daily_minutes}"
 
     @display(description="residency")
     def residence(self, project: Project) -> str:

@@ -36,7 +36,7 @@ from jobs.batches import making
 from jobs.batches.archives import is_archive
 from jobs.batches.completion import seal
 from jobs.models import Batch, BatchSealed, Priority, Project, TranscriptionJob
-from jobs.refusal import Refusal
+from jobs.refusal import NotAccepted, Refusal
 from routing.regions import all_regions
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def _make(
         return intake.submit(order, url=name)
     if (upload.size or 0) > settings.MAX_UPLOAD_BYTES:
         allowed = filesizeformat(settings.MAX_UPLOAD_BYTES)
-        raise intake.NotAccepted("too_large", f"It is larger than {allowed}. Split or compress it.")
+        raise NotAccepted("too_large", f"It is larger than {allowed}. Split or compress it.")
     if not is_archive(upload):
         return intake.submit(order, recording=keep(order.project, upload))
     if order.batch is not None:

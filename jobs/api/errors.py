@@ -20,11 +20,12 @@ from django.views import defaults
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
-from jobs.api.limits import open_jobs_limit
+from jobs.api.limits import audio_quota, open_jobs_limit
 from jobs.audio.downloads import RangeNotSatisfiable
 from jobs.audio.probe import ProbeError
 from jobs.intake import TooManyOpenJobs
 from jobs.models import KeyReused
+from jobs.quotas import QuotaExceeded
 from jobs.refusal import Refusal
 from jobs.transcripts.options import InvalidOptions
 from routing.encryption import SecretUnreadable
@@ -101,6 +102,8 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
         case TooManyOpenJobs():
             headers = open_jobs_limit(error.limit, RETRY_AFTER_SECONDS)
             return answer(error.status, error.code, error.message, headers=headers)
+        case QuotaExceeded():
+            return answer(error.status, error.code, error.message, headers=audio_quota(error))
         case RangeNotSatisfiable():
             return answer(416, "range_not_satisfiable", "The file has no such range.")
         case KeyReused():

@@ -20,7 +20,10 @@ ERRORS = {
     413: "too_large: the body is larger than is accepted.",
     415: "unsupported_media_type, unsupported_media, corrupt_media and others: it is no audio we read.",
     416: "range_not_satisfiable: the file has no such range.",
-    429: "rate_limited, too_many_open_jobs: the key's limit is reached; Retry-After says when to try again.",
+    429: (
+        "rate_limited, too_many_open_jobs, quota_exceeded: a limit of the key or the project is reached; "
+        "Retry-After says when to try again."
+    ),
     503: "service_unavailable: try again after the seconds in Retry-After.",
     507: "insufficient_storage: there is no room left for what is sent.",
 }

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from rest_framework import serializers
 
+from jobs import quotas
 from jobs.api.bodies import BodySerializer
 from jobs.api.parsers import too_large
 from jobs.audio.parts import Part
@@ -268,6 +269,9 @@ class ProjectSerializer(BodySerializer, serializers.ModelSerializer[Project]):
         help_text="Regions that its audio may go to; none named means any.",
     )
 
+    minutes_today = serializers.SerializerMethodField(
+        help_text="Minutes that it has had of its daily_minutes since midnight UTC; null without any."
+    )
     audio_days = Days(help_text="Days that audio is kept after it came; null: always.")
     transcript_days = Days(
         help_text="Days that transcripts, answers and events are kept after their job ended; null: always."
@@ -282,9 +286,16 @@ class ProjectSerializer(BodySerializer, serializers.ModelSerializer[Project]):
             "improve_provider_models",
             "audio_days",
             "transcript_days",
+            "daily_minutes",
+            "minutes_today",
             "created_at",
         )
-        read_only_fields = ("id", "created_at")
+        read_only_fields = ("id", "daily_minutes", "created_at")
+
+    def get_minutes_today(self, project: Project) -> float | None:
+        """Null for a project without a quota."""
+        quota = quotas.today(project)
+        return None if quota is None else round(quota.used / 60, 2)
 
     def validate_residency(self, names: list[str]) -> list[str]:
         unknown = sorted(set(names) - set(names_of_residency()))

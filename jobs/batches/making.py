@@ -21,10 +21,10 @@ from jobs.batches import archives
 from jobs.batches.completion import seal
 from jobs.forgetting import files
 from jobs.ids import uuid7
-from jobs.intake import INSERTED_AT_A_TIME, AlreadyAccepted, NotAccepted, Order, Remote
+from jobs.intake import INSERTED_AT_A_TIME, AlreadyAccepted, Order, Remote
 from jobs.models import Batch, BatchArchive, IdempotencyKey, Priority, RefusedItem
 from jobs.queues import BATCH_QUEUE
-from jobs.refusal import Refusal
+from jobs.refusal import NotAccepted, Refusal
 from jobs.running.wakeups import wake
 
 logger = logging.getLogger(__name__)

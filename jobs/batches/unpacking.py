@@ -22,7 +22,7 @@ from django.conf import settings
 from django.core.files.storage import storages
 from django.db import DatabaseError, connection, transaction
 
-from jobs import intake
+from jobs import intake, quotas
 from jobs.audio.keeping import keep
 from jobs.audio.probe import ProbeError
 from jobs.audio.received import ReceivedFile
@@ -30,9 +30,10 @@ from jobs.batches import making
 from jobs.batches.archives import ArchiveRefused, Entry, EntryRefused, entries
 from jobs.batches.completion import finish_if_done
 from jobs.forgetting.deletion import delete_if_unused, remove_archive
-from jobs.intake import NotAccepted, Order, TooManyOpenJobs
+from jobs.intake import Order, TooManyOpenJobs
 from jobs.models import ArchiveLost, BatchArchive, Recording
-from jobs.refusal import Refusal
+from jobs.quotas import QuotaExceeded
+from jobs.refusal import NotAccepted, Refusal
 from routing.regions import UnknownRegion
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ logger = logging.getLogger(__name__)
 CLAIMS_AT_MOST = 5
 # Until a key that has as many open jobs as it may is looked at again.
 ROOM_SECONDS = 5.0
+# Until a project that has used up its quota is: tomorrow it has more, but it may be given more before.
+QUOTA_SECONDS = 60.0
 # Until what failed for reasons of ours is tried again.
 AGAIN_SECONDS = 30.0
 KILLS = "Whoever opened it was ended at this point, several times. The files before it were taken."
@@ -92,6 +95,7 @@ def _open(archive: BatchArchive, stopping: Callable[[], bool]) -> None:
         # Asked before anything is unpacked.
         intake.region_for(order)
         intake.check_room(order.key)
+        quotas.check(order.project)
         with storages["default"].open(archive.file) as file:
             for entry in entries(file, making.archive_limits(), archive.next_member):
                 if stopping():
@@ -100,6 +104,8 @@ def _open(archive: BatchArchive, stopping: Callable[[], bool]) -> None:
                 _take(archive, entry, order)
     except TooManyOpenJobs:
         archive.give_back(for_seconds=ROOM_SECONDS)
+    except QuotaExceeded:
+        archive.give_back(for_seconds=QUOTA_SECONDS)
     except (ArchiveRefused, NotAccepted) as refusal:
         _end(archive, refusal)
     except UnknownRegion as error:

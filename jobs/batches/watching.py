@@ -29,8 +29,9 @@ from jobs.audio.keeping import keep
 from jobs.audio.probe import ProbeError
 from jobs.audio.received import READ_BYTES, ReceivedFile
 from jobs.ids import uuid7_of
-from jobs.intake import NotAccepted, Order
+from jobs.intake import Order
 from jobs.models import Recording, Status, TranscriptionJob
+from jobs.refusal import NotAccepted
 from jobs.transcripts.exports import FORMATS
 
 logger = logging.getLogger(__name__)

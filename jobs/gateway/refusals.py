@@ -20,6 +20,7 @@ from jobs.api.errors import RETRY_AFTER_SECONDS, RateLimited
 from jobs.audio.probe import ProbeError
 from jobs.audio.received import InsufficientStorage
 from jobs.intake import TooManyOpenJobs
+from jobs.quotas import QuotaExceeded
 from jobs.refusal import Refusal
 from jobs.transcripts.options import InvalidOptions
 
@@ -168,6 +169,8 @@ def refusal_of(error: Exception) -> Refused:
             return too_many_requests(int(error.headers["Retry-After"]))
         case TooManyOpenJobs():
             return too_many_requests(RETRY_AFTER_SECONDS)
+        case QuotaExceeded():
+            return Refused(429, "TOO_MANY_REQUESTS", error.message, retry_after=error.retry_after)
         case Refusal():
             return Refused(error.status, error.code.upper(), error.message)
         case OperationalError() | InterfaceError():

@@ -11,7 +11,7 @@ from django.db import connection
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 
-from jobs import grants, intake
+from jobs import grants, intake, quotas
 from jobs.audio.keeping import keep
 from jobs.gateway import answers, bodies, catalogue, query, refusals
 from jobs.gateway.authentication import authenticate
@@ -57,6 +57,7 @@ def listen(request: HttpRequest) -> HttpResponseBase:
     )
     # Asked before anything is received.
     intake.check_room(key)
+    quotas.check(key.project)
     intake.region_for(order)
     url = bodies.url_in(request)
     recording = None if url else keep(key.project, bodies.receive(request), options=asked.options)

@@ -108,6 +108,9 @@ class Project(Signing):
         blank=True,
         help_text="How long transcripts, answers and events are kept after their job ended; empty: always.",
     )
+    daily_minutes = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Minutes of audio that it may have a day (UTC); empty: any."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     deleted_at = models.DateTimeField(null=True, editable=False, help_text="It is being erased since then.")
 

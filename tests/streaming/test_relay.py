@@ -8,7 +8,8 @@ from django.core.files.storage import storages
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
 
-from jobs.models import ApiKey
+from jobs import quotas
+from jobs.models import ApiKey, Project
 from routing import limits
 from routing.limits import Kind
 from routing.regions import all_regions, region_named
@@ -146,6 +147,42 @@ def test_the_provider_has_so_many_connections_at_once(live, upstream, credential
     wait_until(lambda: limits.in_use(region_named("default"))[Kind.LIVE] == 0)
     with connect(live.url + QUERY, **credentials) as next_one:
         close_stream(next_one)
+
+
+def test_without_quota_left_there_is_no_session(live, upstream, credentials, project):
+    provider = upstream(recogniser)
+    Project.objects.update(daily_minutes=1)
+    quotas.count(project.pk, 60)
+
+    with pytest.raises(InvalidStatus) as refused, connect(live.url + QUERY, **credentials):
+        pass
+
+    response = refused.value.response
+    assert response.status_code == 429
+    assert json.loads(response.body)["err_code"] == "TOO_MANY_REQUESTS"
+    assert "1 min of audio a day" in response.headers["dg-error"]
+    assert int(response.headers["retry-after"]) <= 86_400
+    assert not provider.requests
+
+
+def test_live_audio_counts_as_it_is_heard(live, upstream, credentials, project, settings):
+    settings.HEARTBEAT_SECONDS = 0.2
+    upstream(recogniser)
+    Project.objects.update(daily_minutes=1)
+
+    def used():
+        return quotas.today(Project.objects.get()).used
+
+    with connect(live.url + QUERY, **credentials) as socket:
+        for _ in range(10):
+            socket.send(TENTH)
+        wait_until(lambda: used() == 1.0)
+        for _ in range(5):
+            socket.send(TENTH)
+        close_stream(socket)
+
+    wait_until(lambda: LiveSession.objects.get().is_ended)
+    assert used() == 1.5
 
 
 def test_a_process_has_so_many_sessions_at_once(live, upstream, credentials, settings):

@@ -19,7 +19,7 @@ from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from jobs import intake, lifecycle
+from jobs import intake, lifecycle, quotas
 from jobs.api import idempotency
 from jobs.api.errors import BadRequest
 from jobs.api.filters import JobFilter
@@ -123,6 +123,7 @@ class JobViewSet(ScopedViewSet):
             # Before the body is read; exactly, when the job is inserted. What may have been accepted before
             # is told so, however full the key.
             intake.check_room(request.auth)
+            quotas.check(request.auth.project)
 
     def get_queryset(self) -> QuerySet[TranscriptionJob]:
         return self.in_projects(TranscriptionJob.objects.select_related("recording"))

@@ -24,7 +24,8 @@ def test_a_key_sees_its_own_project_alone(api, project, other_project):
 
     assert [row["name"] for row in page["results"]] == [project.name]
     policies = {"residency", "improve_provider_models", "audio_days", "transcript_days"}
-    assert set(page["results"][0]) == {"id", "name", "created_at"} | policies
+    quota = {"daily_minutes", "minutes_today"}
+    assert set(page["results"][0]) == {"id", "name", "created_at"} | policies | quota
     assert api.get(f"{PROJECTS}{other_project.pk}/").status_code == 404
 
 

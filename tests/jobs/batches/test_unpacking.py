@@ -17,7 +17,18 @@ from jobs.audio.received import InsufficientStorage, ReceivedFile
 from jobs.batches import making, moves, unpacking
 from jobs.batches.unpacking import open_next
 from jobs.forgetting import erasure, files
-from jobs.models import ApiKey, Batch, BatchArchive, Event, Recording, RefusedItem, Removal, TranscriptionJob
+from jobs.models import (
+    ApiKey,
+    Batch,
+    BatchArchive,
+    DailyUsage,
+    Event,
+    Project,
+    Recording,
+    RefusedItem,
+    Removal,
+    TranscriptionJob,
+)
 from tests.conditions import wait_until
 from tests.environment import ROOT
 from tests.jobs.batches.test_archives import packed, zipped
@@ -34,9 +45,9 @@ while open_next(lambda: False):
 """
 
 
-def send(file, *, key=None):
+def send(file, *, key=None, project=None):
     """A batch that was made of this archive, still to be opened."""
-    project = key.project if key else make_project()
+    project = key.project if key else project or make_project()
     batch = Batch(project=project, key=key, options={"model": "nova-3"})
     with ReceivedFile("calls.zip") as upload:
         upload.receive(file.getvalue())
@@ -84,6 +95,22 @@ def test_each_file_of_an_archive_is_a_job_or_is_refused(kind):
     assert {(job.status, job.mode, job.duration) for job in jobs} == {("queued", "async", 0.5)}
     assert not is_stored(batch)
     assert BatchArchive.objects.get().opened_at
+
+
+@pytest.mark.django_db(transaction=True)
+def test_with_the_quota_used_up_an_archive_waits_and_goes_on_where_it_was():
+    project = Project.objects.create(name="limited", daily_minutes=1)
+    batch = send(zipped(*of("a.wav", "b.wav", content=wav(40.0))), project=project)
+
+    open_all()
+    assert names(batch) == ["a.wav"]
+    Project.objects.update(daily_minutes=2)
+    BatchArchive.objects.update(lease_until=ago(1))
+    open_all()
+
+    assert names(batch) == ["a.wav", "b.wav"]
+    assert refused(batch) == {}
+    assert DailyUsage.objects.get().seconds == 80
 
 
 @pytest.mark.django_db(transaction=True)

@@ -7,7 +7,8 @@ import httpx
 import pytest
 from django.core.files.storage import storages
 
-from jobs.models import ApiKey, Status, TranscriptionJob
+from jobs import quotas
+from jobs.models import ApiKey, Project, Status, TranscriptionJob
 from tests.conditions import wait_until
 from tests.jobs.api.conftest import wav
 from tests.sandbox.receiver import Receiver
@@ -247,6 +248,18 @@ def test_a_key_at_its_limit_is_told_when_to_try_again(gateway, project):
 
     assert refusal(response) == (429, "TOO_MANY_REQUESTS")
     assert int(response.headers["Retry-After"]) > 0
+
+
+def test_too_much_audio_for_the_day_is_refused_in_deepgrams_shape(client, project):
+    Project.objects.update(daily_minutes=1)
+    quotas.count(project.pk, 58)
+
+    taken, refused = (client.post(LISTEN, content=wav(2), headers=WAV) for _ in range(2))
+
+    assert taken.status_code == 200
+    assert refusal(refused) == (429, "TOO_MANY_REQUESTS")
+    assert "1 min of audio a day" in refused.json()["err_msg"]
+    assert 0 < int(refused.headers["Retry-After"]) <= 86_400
 
 
 def test_what_the_provider_refuses_is_refused_in_its_words(client):
