@@ -24,6 +24,10 @@ class ServerThread:
         self._thread.start()
         wait_until(lambda: self._server.started)
 
+    def ping_every(self, seconds: float) -> None:
+        """WebSockets that are opened from now on; who does not answer within as much again is gone."""
+        self._server.config.ws_ping_interval = self._server.config.ws_ping_timeout = seconds
+
     def stop(self) -> None:
         self._server.should_exit = True
         self._thread.join()

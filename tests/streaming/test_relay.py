@@ -1,7 +1,10 @@
 """What becomes of a live session: its row, its results, its end."""
 
+import asyncio
 import json
-from socket import SHUT_RDWR
+import threading
+from contextlib import suppress
+from socket import SHUT_RDWR, create_connection
 
 import pytest
 from django.core.files.storage import storages
@@ -217,6 +220,51 @@ def test_a_client_that_vanishes_leaves_nothing_open(live, upstream, credentials)
 
     wait_until(lambda: not provider.open)
     wait_until(lambda: LiveSession.objects.get().is_ended)
+
+
+def test_a_client_that_is_dead_without_a_word_is_noticed(live, upstream, credentials):
+    """Its machine is gone, or hangs: nothing is closed, and no ping is answered."""
+    provider = upstream(recogniser)
+    live.ping_every(1)
+    request = (
+        f"GET {QUERY} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        f"Authorization: {credentials['additional_headers']['Authorization']}\r\n\r\n"
+    )
+
+    with create_connection(("127.0.0.1", live.port)) as dead:
+        dead.sendall(request.encode())
+        assert dead.recv(1024).startswith(b"HTTP/1.1 101")
+        assert provider.open
+        wait_until(lambda: not provider.open)
+        wait_until(lambda: LiveSession.objects.get().is_ended)
+
+    assert LiveSession.objects.get().reason == "client_gone"
+
+
+def test_a_client_that_does_not_read_is_closed_and_told_why(live, upstream, credentials, monkeypatch):
+    given_up = threading.Event()
+
+    async def talkative(socket):
+        """Says more than all buffers take up, until it is told to end."""
+        while not given_up.is_set():
+            await socket.send(result(0, 1, final=False, text="hello " * 40_000))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(socket.recv(), 0.01)
+                given_up.set()
+
+    upstream(talkative)
+    monkeypatch.setattr("streaming.rules.session._BLOCKED", 0.5)
+
+    with connect(live.url + QUERY, max_size=None, **credentials) as socket:
+        assert given_up.wait(60)
+        with pytest.raises(ConnectionClosedError) as closed:
+            while True:
+                socket.recv(timeout=10)
+
+    assert closed.value.rcvd.code == 4008
+    wait_until(lambda: LiveSession.objects.get().is_ended)
+    assert LiveSession.objects.get().reason == "too_slow"
 
 
 def test_what_a_client_has_seen_of_latency_is_kept_and_not_passed_on(live, upstream, credentials):
