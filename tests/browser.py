@@ -93,12 +93,16 @@ class Browser:
 
 
 class Page:
-    """A tab. `complaints` collects what went wrong in it: errors on the console and uncaught exceptions."""
+    """A tab. `complaints` collects what went wrong in it: errors on the console and uncaught exceptions.
+
+    `asked` collects the kinds of its dialogs ("beforeunload"), to which the answer is yes.
+    """
 
     def __init__(self, socket: ClientConnection, *, width: int, height: int, dark: bool) -> None:
         self._socket = socket
         self._last_id = 0
         self.complaints: list[str] = []
+        self.asked: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
             self.call(f"{domain}.enable")
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -117,10 +121,11 @@ class Page:
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """A command of the protocol, and its answer."""
         self._last_id += 1
-        self._socket.send(json.dumps({"id": self._last_id, "method": method, "params": parameters}))
+        called = self._last_id
+        self._socket.send(json.dumps({"id": called, "method": method, "params": parameters}))
         while True:
             message = json.loads(self._socket.recv(timeout=ANSWER_SECONDS))
-            if message.get("id") == self._last_id:
+            if message.get("id") == called:
                 if "error" in message:
                     raise RuntimeError(f"{method}: {message['error']['message']}")
                 return message["result"]
@@ -171,3 +176,9 @@ class Page:
                 self.complaints.append(f"{entry['text']} {entry.get('url', '')}")
             case {"method": "Runtime.exceptionThrown", "params": {"exceptionDetails": details}}:
                 self.complaints.append(details.get("exception", {}).get("description") or details["text"])
+            case {"method": "Page.javascriptDialogOpening", "params": {"type": kind}}:
+                self.asked.append(kind)
+                # Whatever is waited for comes after it; its own answer tells nothing.
+                self._last_id += 1
+                answer = {"id": self._last_id, "method": "Page.handleJavaScriptDialog"}
+                self._socket.send(json.dumps(answer | {"params": {"accept": True}}))

@@ -89,7 +89,10 @@ def state_partial(request: HttpRequest, job_id: UUID) -> HttpResponse:
 def requeue_page(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpResponse:
     """The form with the job's options; posting it runs the job once more."""
     job = get_object_or_404(_jobs(), pk=job_id)
-    form = OptionsForm(request.POST or None, initial=fields_of(job.options))
+    initial = fields_of(job.options)
+    # Those that the transcript desk offers, after what was corrected.
+    initial["keyterm"] = list(dict.fromkeys([*initial["keyterm"], *request.GET.getlist("keyterm")]))
+    form = OptionsForm(request.POST or None, initial=initial)
     if form.is_bound and form.is_valid():
         try:
             with audited(Action.JOB_REQUEUED, request, job):

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.formats import date_format
 
 from jobs import lifecycle
-from jobs.admin import downloads, job_page
+from jobs.admin import desk, downloads, job_page
 from jobs.admin.history import HistoryAdmin
 from jobs.admin.look import action, display
 from jobs.admin.upload import begin_batch, upload_page
@@ -283,10 +283,11 @@ class JobAdmin(HistoryAdmin):
             ("<uuid:job_id>/audio/", "audio", partial(job_page.audio, self)),
             ("<uuid:job_id>/transcript.<str:extension>", "transcript", job_page.transcript),
         ]
-        return [
+        mine = [
             path(route, self.admin_site.admin_view(view), name=f"jobs_transcriptionjob_{name}")
             for route, name, view in own
-        ] + super().get_urls()
+        ]
+        return [*mine, *desk.routes(self), *super().get_urls()]
 
     def page_of(self, job: TranscriptionJob) -> HttpResponseRedirect:
         return HttpResponseRedirect(reverse("admin:jobs_transcriptionjob_change", args=(job.pk,)))

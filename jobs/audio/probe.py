@@ -25,12 +25,20 @@ import subprocess
 import sys
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from jobs.audio import probe_server
-from jobs.audio.probe_server import MAX_DURATION, WALL_SECONDS
+from jobs.audio.probe_server import (
+    EXAMINE,
+    MAX_DURATION,
+    PEAKS,
+    PEAKS_PER_SECOND,
+    PEAKS_WALL_SECONDS,
+    WALL_SECONDS,
+)
 from jobs.refusal import Refusal
 
 CHANNELS: Final = range(1, 33)  # Deepgram transcribes up to 20 of them apart
@@ -39,6 +47,9 @@ SAMPLE_RATES: Final = range(4_000, 192_001)
 CONCURRENT_PROBES: Final = 4
 
 _ANSWER_BYTES: Final = 4096
+_RECEIVED_BYTES: Final = 1 << 16
+# In base64, of the longest recording that is accepted.
+_PEAKS_BYTES: Final = int(MAX_DURATION * PEAKS_PER_SECOND * 4 / 3) + _ANSWER_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +88,19 @@ def probe(path: str | os.PathLike[str], max_duration: float = MAX_DURATION) -> P
         size = os.fstat(descriptor).st_size
         if not size:
             raise ProbeError("corrupt_media", "The file is empty. Check that the upload was complete.")
-        found = _read_wav(descriptor, size) or _from_answer(_server.ask(descriptor), descriptor)
+        found = _read_wav(descriptor, size) or _from_answer(_server.ask(descriptor, EXAMINE), descriptor)
     return _within_limits(found, max_duration)
+
+
+def peaks(media: IO[bytes]) -> bytes:
+    """How loud the open file is, 20 times a second: a byte each, 255 the loudest there can be.
+
+    Takes up to 6 s of a processor for an hour of audio, at a low priority, and one at a time. ProbeError.
+    """
+    answer = _server.ask(media.fileno(), PEAKS)
+    if isinstance(found := answer.get("peaks"), str):
+        return b64decode(found)
+    raise ProbeError("unsupported_media", f"The audio cannot be drawn ({answer.get('failure')}).")
 
 
 def _within_limits(found: Probe, max_duration: float) -> Probe:
@@ -245,6 +267,11 @@ def _from_answer(answer: dict[str, Any], descriptor: int) -> Probe:
     raise ProbeError("probe_crashed", "The recording could not be read. Convert it to FLAC, and send that.")
 
 
+def _turns() -> dict[bytes, threading.BoundedSemaphore]:
+    """How many children there may be at once; who is asked for peaks holds up nobody who uploads."""
+    return {EXAMINE: threading.BoundedSemaphore(CONCURRENT_PROBES), PEAKS: threading.BoundedSemaphore(1)}
+
+
 class _ServerDied(Exception):
     """The fork server ended, for reasons that need not lie in this file."""
 
@@ -256,56 +283,57 @@ class _ForkServer:
     control: socket.socket | None = None
     process: subprocess.Popen[bytes] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
-    turns: threading.BoundedSemaphore = field(
-        default_factory=lambda: threading.BoundedSemaphore(CONCURRENT_PROBES)
-    )
+    turns: dict[bytes, threading.BoundedSemaphore] = field(default_factory=_turns)
 
-    def ask(self, media: int) -> dict[str, Any]:
+    def ask(self, media: int, question: bytes) -> dict[str, Any]:
         """The child's answer about the open file `media`. Raises ProbeError `probe_unavailable`."""
-        turns = self.turns
+        turns = self.turns[question]
         if not turns.acquire(timeout=WALL_SECONDS):
             raise ProbeError("probe_unavailable", "Too many recordings are being read. Try again shortly.")
         try:
             for _ in range(2):  # a server that died takes its probes along; a fresh one gets one more chance
                 try:
-                    return self._ask_once(media)
+                    return self._ask_once(media, question)
                 except _ServerDied:
                     logger.warning("the fork server that reads recordings has died")
         finally:
             turns.release()
         raise ProbeError("probe_unavailable", "Recordings cannot be read at the moment. Try again shortly.")
 
-    def _ask_once(self, media: int) -> dict[str, Any]:
+    def _ask_once(self, media: int, question: bytes) -> dict[str, Any]:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs, self.lock:
                 try:
                     server = self._running()
-                    socket.send_fds(server, [b"?"], [media, theirs.fileno()])
+                    socket.send_fds(server, [question], [media, theirs.fileno()])
                 except OSError as error:
                     self._stop()
                     raise _ServerDied from error
-            said = self._read_answer(ours, server)
+            if question == PEAKS:
+                said = self._read_answer(ours, server, PEAKS_WALL_SECONDS, _PEAKS_BYTES)
+            else:
+                said = self._read_answer(ours, server, WALL_SECONDS, _ANSWER_BYTES)
         try:
             answer = json.loads(said)
         except (ValueError, RecursionError):
             answer = None
         return answer if isinstance(answer, dict) else {"failure": "probe_crashed"}
 
-    def _read_answer(self, ours: socket.socket, server: socket.socket) -> bytes:
+    def _read_answer(self, ours: socket.socket, server: socket.socket, wall: float, most: int) -> bytes:
         """All that is said until the child has ended, so that its turn lasts as long as it does.
 
         The server ends children that overstay, and answers for those that die: silence is its own end.
         """
-        deadline = time.monotonic() + WALL_SECONDS + 3
-        answer = b""
+        deadline = time.monotonic() + wall + 3
+        answer = bytearray()
         with contextlib.suppress(OSError):  # a time-out among them
-            ours.settimeout(WALL_SECONDS + 3)
-            while received := ours.recv(_ANSWER_BYTES):
-                answer = (answer + received)[:_ANSWER_BYTES]
+            ours.settimeout(wall + 3)
+            while received := ours.recv(_RECEIVED_BYTES):
+                answer += received[: most - len(answer)]
                 ours.settimeout(max(deadline - time.monotonic(), 0.001))
             if answer:
-                return answer
+                return bytes(answer)
         with self.lock:
             if self.control is server:  # else another thread has seen it, and started the next
                 self._stop()
@@ -342,7 +370,7 @@ class _ForkServer:
     def forget(self) -> None:
         """In a forked copy of the owner: the server, and whoever held the lock, belong to the original."""
         self.lock = threading.Lock()
-        self.turns = threading.BoundedSemaphore(CONCURRENT_PROBES)
+        self.turns = _turns()
         if self.control is not None:
             self.control.close()
             self.control = None

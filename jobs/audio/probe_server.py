@@ -15,16 +15,26 @@ import signal
 import socket
 import sys
 import time
+from base64 import b64encode
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:  # whoever starts it never loads FFmpeg
-    from av import AudioStream
+    from collections.abc import Iterator
+
+    from av import AudioFrame, AudioStream
     from av.container import InputContainer
 
+# What is asked of a recording.
+EXAMINE: Final = b"?"
+PEAKS: Final = b"~"
 MAX_DURATION: Final = 24 * 3600.0
 WALL_SECONDS: Final = 20
 CPU_SECONDS: Final = 10
+# To be asked for peaks, which takes all of the audio being decoded: an hour of Opus is 6 s of a processor.
+PEAKS_WALL_SECONDS: Final = 240
+PEAKS_CPU_SECONDS: Final = 120
+PEAKS_PER_SECOND: Final = 20
 MEMORY_BYTES: Final = 1536 * 1024 * 1024
 
 _OPTIONS: Final = {
@@ -37,13 +47,17 @@ _COUNTED: Final = frozenset({"mp3", "aac", "amr"})
 _TAIL_SECONDS: Final = 1.0
 _BELIEVED_WITHIN: Final = 0.5
 _SERVER_DESCRIPTORS: Final = 64
+_PEAKS_RATE: Final = 8_000
 _NEW_NAMESPACES: Final = 0x10000000 | 0x40000000  # CLONE_NEWUSER | CLONE_NEWNET
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
 
 def _serve() -> None:
-    """Fork a child for each pair of descriptors (media, answer) that comes in, until the owner is gone."""
+    """Fork a child for each question that comes in, with its descriptors (media, answer).
+
+    Until the owner is gone.
+    """
     importlib.import_module("av.subtitles.stream")  # PyAV does so late, when a child can open no file
 
     control = socket.socket(fileno=0)
@@ -75,9 +89,10 @@ def _serve() -> None:
             media, answer = descriptors
             child = os.fork()
             if not child:
-                _read_and_exit(media, answer, null, libc)
+                _read_and_exit(message, media, answer, null, libc)
             os.close(media)
-            children[child] = (time.monotonic() + WALL_SECONDS, socket.socket(fileno=answer))
+            wall = PEAKS_WALL_SECONDS if message == PEAKS else WALL_SECONDS
+            children[child] = (time.monotonic() + wall, socket.socket(fileno=answer))
         if woken in ready:
             os.read(woken, 512)
         _reap(children)
@@ -103,7 +118,7 @@ def _reap(children: dict[int, tuple[float, socket.socket]]) -> None:
                 answer.send(json.dumps({"failure": failure}).encode(), socket.MSG_DONTWAIT)
 
 
-def _read_and_exit(media: int, answer: int, null: int, libc: ctypes.CDLL) -> None:
+def _read_and_exit(question: bytes, media: int, answer: int, null: int, libc: ctypes.CDLL) -> None:
     """The child's whole life. Nothing may be imported once the limits hold."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -114,17 +129,19 @@ def _read_and_exit(media: int, answer: int, null: int, libc: ctypes.CDLL) -> Non
     os.closerange(3, _SERVER_DESCRIPTORS)
     os.lseek(0, 0, os.SEEK_SET)
     _limit(resource.RLIMIT_AS, MEMORY_BYTES)
-    _limit(resource.RLIMIT_CPU, CPU_SECONDS)
+    _limit(resource.RLIMIT_CPU, PEAKS_CPU_SECONDS if question == PEAKS else CPU_SECONDS)
     _limit(resource.RLIMIT_FSIZE, 0)
     _limit(resource.RLIMIT_NPROC, 0)
     _limit(resource.RLIMIT_NOFILE, 4)  # 0 to 2, and the copy of 0 that FFmpeg makes
     try:
-        found = _examine()
+        found = _peaks() if question == PEAKS else _examine()
     except MemoryError:
         found = {"failure": "probe_crashed"}
     except Exception:  # noqa: BLE001 - PyAV raises what it likes on damaged files; the owner reports it
         found = {"failure": "unreadable"}
-    os.write(1, json.dumps(found).encode())
+    said = memoryview(json.dumps(found).encode())
+    while said:
+        said = said[os.write(1, said) :]
     os._exit(0)
 
 
@@ -158,6 +175,44 @@ def _examine() -> dict[str, Any]:
             "container": container.format.name,
             "video": any(not video.disposition & attached for video in container.streams.video),
         }
+
+
+def _peaks() -> dict[str, Any]:
+    """How loud descriptor 0 is, a byte for each part of a second; 255 is the loudest there can be."""
+    import av
+
+    os.nice(10)
+    each = 2 * _PEAKS_RATE // PEAKS_PER_SECOND
+    peaks, rest = bytearray(), b""
+    with av.open("fd:", options=dict(_OPTIONS), metadata_errors="ignore") as container:
+        stream = container.streams.best("audio")
+        if not isinstance(stream, av.AudioStream):
+            return {"failure": "no_audio"}
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=_PEAKS_RATE)
+        for frame in _frames(container, stream):
+            for mono in resampler.resample(frame):
+                samples = rest + bytes(mono.planes[0])[: mono.samples * 2]
+                whole = len(samples) // each * each
+                rest = samples[whole:]
+                peaks += bytes(_peak(samples[at : at + each]) for at in range(0, whole, each))
+    if rest:
+        peaks.append(_peak(rest))
+    return {"peaks": b64encode(peaks).decode()}
+
+
+def _frames(container: "InputContainer", stream: "AudioStream") -> "Iterator[AudioFrame | None]":
+    """All that can be decoded, and then None."""
+    import av
+
+    with contextlib.suppress(av.FFmpegError):  # of a cut file, what is there
+        yield from container.decode(stream)
+    yield None
+
+
+def _peak(samples: bytes) -> int:
+    # Every other one shows as much.
+    values = memoryview(samples).cast("h")[::2].tolist()
+    return min(max(max(values), -min(values)) >> 7, 255)
 
 
 def _duration(container: "InputContainer", stream: "AudioStream") -> float:

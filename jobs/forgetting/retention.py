@@ -43,6 +43,7 @@ from jobs.models import (
     Transcript,
     TranscriptionJob,
     Upload,
+    Waveform,
 )
 from jobs.models.audit import KEPT_FOR, Action
 
@@ -128,6 +129,7 @@ def _audio(project: Project) -> int:
         for recording in recordings:
             recording.delete_audio()
         Recording.objects.filter(pk__in=[each.pk for each in recordings]).update(audio_deleted_at=Now())
+        Waveform.objects.filter(recording__in=recordings).delete()
     return len(recordings)
 
 

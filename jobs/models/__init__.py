@@ -11,7 +11,7 @@ from jobs.models.idempotency import IdempotencyKey, KeyReused
 from jobs.models.job import TranscriptionJob
 from jobs.models.key import ApiKey, KeyNotUsable, Scope, TooManyRequests
 from jobs.models.project import Membership, Project, Role
-from jobs.models.recording import Recording
+from jobs.models.recording import Recording, Waveform
 from jobs.models.removal import Removal
 from jobs.models.state import InvalidTransition, Mode, Priority, RequestedMode, Status
 from jobs.models.transcript import Transcript
@@ -56,6 +56,7 @@ __all__ = [
     "Transcript",
     "TranscriptionJob",
     "Upload",
+    "Waveform",
     "WebhookEndpoint",
     "WorkerProcess",
 ]

@@ -66,3 +66,13 @@ class Recording(models.Model):
         """Remove the stored bytes; the row is the caller's to delete."""
         if self.file.name:
             storages["default"].delete(self.file.name)
+
+
+class Waveform(models.Model):
+    """How loud a recording is, `jobs.audio.probe.peaks`; empty if it cannot be drawn."""
+
+    recording = models.OneToOneField(Recording, primary_key=True, on_delete=models.CASCADE)
+    peaks = models.BinaryField()
+
+    def __str__(self) -> str:
+        return f"waveform of {self.recording_id}"

@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from routing.regions import all_regions
+from tests.browser import Browser, Page
 from tests.sandbox_process import SandboxProcess
 
 
@@ -61,3 +62,29 @@ def provider(settings) -> Iterator[SandboxProcess]:
         all_regions.cache_clear()
         yield sandbox
     all_regions.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with Browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def new_page(browser, live_server, root_client):
+    """Makes pages that are logged in; they open paths."""
+
+    def make(**size) -> Page:
+        page = browser.page(**size)
+        page.set_cookie(live_server.url, "sessionid", root_client.cookies["sessionid"].value)
+        visit = page.open
+        page.open = lambda path: visit(live_server.url + path)
+        pages.append(page)
+        return page
+
+    pages = []
+    yield make
+    for page in pages:
+        # Before the server goes: a page that is open keeps asking it for news.
+        page.call("Page.navigate", url="about:blank")
+        page.close()

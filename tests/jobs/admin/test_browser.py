@@ -1,14 +1,12 @@
 """The admin in a real browser: its scripts, and how it fits."""
 
-from collections.abc import Iterator
-
 import pytest
 from django.urls import reverse
 
 from jobs import lifecycle
 from jobs.lifecycle import CallReport
 from jobs.models import ApiKey, Batch, Status, TranscriptionJob
-from tests.browser import CHROMIUM, Browser, Page
+from tests.browser import CHROMIUM
 from tests.jobs.admin.conftest import wav
 from tests.jobs.rows import RESULT, make_job, make_project, make_recording
 
@@ -17,32 +15,6 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
 ]
 UPLOAD = reverse("admin:jobs_transcriptionjob_upload")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def new_page(browser, live_server, root_client):
-    """Makes pages that are logged in; they open paths."""
-
-    def make(**size) -> Page:
-        page = browser.page(**size)
-        page.set_cookie(live_server.url, "sessionid", root_client.cookies["sessionid"].value)
-        visit = page.open
-        page.open = lambda path: visit(live_server.url + path)
-        pages.append(page)
-        return page
-
-    pages = []
-    yield make
-    for page in pages:
-        # Before the server goes: a page that is open keeps asking it for news.
-        page.call("Page.navigate", url="about:blank")
-        page.close()
 
 
 def tab(page):

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from jobs.audio import probe as probe_module
-from jobs.audio.probe import CONCURRENT_PROBES, Probe, ProbeError, probe
-from jobs.audio.probe_server import MEMORY_BYTES, WALL_SECONDS
+from jobs.audio.probe import CONCURRENT_PROBES, Probe, ProbeError, peaks, probe
+from jobs.audio.probe_server import EXAMINE, MEMORY_BYTES, WALL_SECONDS
 from tests.jobs.media import FORMATS, MANIFESTS, SPEECH, STUDIO, encode, overwrite, recording, write_wav
 from tests.listener import counting_listener
 
@@ -421,8 +421,9 @@ def test_a_probe_that_gets_no_turn_blames_no_recording(
     anything_else: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe_module, "WALL_SECONDS", 0.01)
-    monkeypatch.setattr(probe_module._server, "turns", threading.BoundedSemaphore(1))
-    with probe_module._server.turns:
+    turns = threading.BoundedSemaphore(1)
+    monkeypatch.setitem(probe_module._server.turns, EXAMINE, turns)
+    with turns:
         error = refusal(anything_else)
 
     assert error.code == "probe_unavailable"
@@ -456,3 +457,24 @@ def grants_namespaces() -> bool:
 @pytest.mark.skipif(not grants_namespaces(), reason="this kernel or container grants no network namespace")
 def test_the_server_has_no_network(server: psutil.Process) -> None:
     assert os.readlink(f"/proc/{server.pid}/ns/net") != os.readlink("/proc/self/ns/net")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_peaks_are_a_byte_for_each_twentieth_of_a_second(name: str, tmp_path: Path) -> None:
+    path = recording(tmp_path, name)
+
+    with path.open("rb") as media:
+        drawn = peaks(media)
+
+    assert len(drawn) == pytest.approx(40, abs=3)
+    assert max(drawn) > 200 or not any(drawn)  # noise, or silence where no noise could be encoded
+
+
+def test_peaks_of_what_is_no_audio_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("These are words, not sounds.")
+
+    with path.open("rb") as media, pytest.raises(ProbeError) as refused:
+        peaks(media)
+
+    assert refused.value.code == "unsupported_media"
