@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -10,14 +10,15 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected as ask_and_delete
-from django.db.models import Case, QuerySet, When
-from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect, JsonResponse
+from django.template.loader import get_template
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.html import escape
 
-from jobs import lifecycle
-from jobs.admin import desk, downloads, job_page
+from jobs.admin import bulk, desk, downloads, job_page
 from jobs.admin.history import HistoryAdmin
 from jobs.admin.look import action, display
 from jobs.admin.upload import begin_batch, upload_page
@@ -25,19 +26,15 @@ from jobs.admin.wording import STATUS_COLOURS, length, reason, title, took, unti
 from jobs.audit import audited, record_read
 from jobs.backlog import unserved
 from jobs.forgetting.deletion import delete_job
-from jobs.models import Batch, InvalidTransition, Status, TranscriptionJob, WorkerProcess
+from jobs.models import Batch, Status, TranscriptionJob, WorkerProcess
 from jobs.models.audit import Action
-from jobs.models.state import ENDED, OPEN
-from jobs.quotas import QuotaExceeded
-from routing.regions import UnknownRegion, all_regions
+from jobs.search import found
+from routing.regions import all_regions
 
-# A request should end, and one that moves two thousand jobs takes seconds.
-BULK_LIMIT = 2000
-# Writing the subtitles of one that lasts four minutes takes 18 ms.
-EXPORT_LIMIT = 1000
 # Each is a field of the form that asks whether to delete them, of which Django takes a thousand.
 DELETE_LIMIT = 500
-NAMED_AT_MOST = 5
+# States of that many rows are asked for at once: no list shows more.
+ROWS_AT_MOST = 100
 
 
 class RegionFilter(admin.SimpleListFilter):
@@ -101,11 +98,20 @@ class JobAdmin(HistoryAdmin):
     list_fullwidth = True
     list_select_related = ("project", "recording")
     list_before_template = "admin/jobs/_unserved.html"
-    search_fields = ("recording__filename", "url", "error_code")
-    search_help_text = "File name, URL, id or error code"
+    # What makes django show the field; what is looked for where is get_search_results's.
+    search_fields = ("id",)
+    search_help_text = "What was said, file name, URL, id or error code"
     sortable_by = ("created",)
     when_empty = "There are no jobs yet: upload a recording, or submit one over the API."
-    actions = ("requeue_selected", "cancel_selected", "export_selected", "delete_selected")
+    actions = (
+        "requeue_selected",
+        "cancel_selected",
+        "prioritise_high",
+        "prioritise_normal",
+        "prioritise_low",
+        "export_selected",
+        "delete_selected",
+    )
 
     # Columns
 
@@ -141,11 +147,7 @@ class JobAdmin(HistoryAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        try:
-            return queryset.filter(pk=UUID(search_term.strip())), False
-        except ValueError:
-            found, may_repeat = super().get_search_results(request, queryset, search_term)
-            return found, may_repeat
+        return (queryset.filter(found(search_term)) if search_term.strip() else queryset), False
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -158,74 +160,54 @@ class JobAdmin(HistoryAdmin):
     # Bulk actions
 
     @action(description="Requeue")
-    def requeue_selected(self, request: HttpRequest, jobs: QuerySet[TranscriptionJob]) -> None:
-        rule = "only what has ended can be requeued"
-        self._move_each(request, jobs, lifecycle.requeue, ENDED, Action.JOB_REQUEUED, "requeued", rule)
+    def requeue_selected(self, request: HttpRequest, jobs: QuerySet[TranscriptionJob]) -> Any:
+        return self._move(request, jobs, "requeue")
 
     @action(description="Cancel")
-    def cancel_selected(self, request: HttpRequest, jobs: QuerySet[TranscriptionJob]) -> None:
-        rule = "only what has not ended can be cancelled"
-        self._move_each(request, jobs, lifecycle.cancel, OPEN, Action.JOB_CANCELLED, "cancelled", rule)
+    def cancel_selected(self, request: HttpRequest, jobs: QuerySet[TranscriptionJob]) -> Any:
+        return self._move(request, jobs, "cancel")
+
+    @action(description="Priority: high")
+    def prioritise_high(self, request: HttpRequest, jobs: QuerySet[TranscriptionJob]) -> Any:
+        return self._move(request, jobs, "prioritise_high")
+
+    @action(description="Priority: normal")
+    def prioritise_normal(self, request: HttpRequest, jobs: QuerySet[TranscriptionJob]) -> Any:
+        return self._move(request, jobs, "prioritise_normal")
+
+    @action(description="Priority: low")
+    def prioritise_low(self, request: HttpRequest, jobs: QuerySet[TranscriptionJob]) -> Any:
+        return self._move(request, jobs, "prioritise_low")
+
+    def _move(self, request: HttpRequest, jobs: QuerySet[TranscriptionJob], name: str) -> HttpResponse | None:
+        """Those that are ticked at once; all that match only after it was shown how many they are."""
+        if _across(request):
+            return bulk.preview(self, request, jobs, name)
+        chosen = jobs.select_related("project", "recording").order_by("-id")
+        bulk.move_each(self, request, chosen, bulk.MOVES[name]).tell(request, bulk.MOVES[name])
+        return None
 
     @action(description="Export transcripts (ZIP of txt, srt, vtt, json)")
     def export_selected(
         self, request: HttpRequest, jobs: QuerySet[TranscriptionJob]
     ) -> HttpResponseBase | None:
-        chosen = self._chosen(request, jobs, "filter the list for the rest", EXPORT_LIMIT)
+        if _across(request):
+            return bulk.preview(self, request, jobs, "export")
+        chosen = jobs.select_related("project", "recording")
         file, included, without = downloads.archive(chosen)
         if without:
             messages.warning(
                 request,
-                f"{_jobs(len(without))} not exported, having no transcript: "
-                + _named(without, lambda job: f"{title(job)} ({job.status})"),
+                f"{bulk.jobs_were(len(without))} not exported, having no transcript: "
+                + bulk.named(without, lambda job: f"{title(job)} ({job.status})"),
             )
         if not included:
             file.close()
             return None
         for job in included:
             record_read(Action.TRANSCRIPT_EXPORTED, request, job, format="zip")
-        messages.success(request, f"{_jobs(len(included))} exported.")
+        messages.success(request, f"{bulk.jobs_were(len(included))} exported.")
         return downloads.archive_file(file)
-
-    def _chosen(
-        self, request: HttpRequest, jobs: QuerySet[TranscriptionJob], rest: str, limit: int
-    ) -> list[TranscriptionJob]:
-        chosen = list(jobs.select_related("project", "recording")[: limit + 1])
-        if len(chosen) > limit:
-            messages.warning(request, f"Only the first {limit} were taken; {rest}.")
-        return chosen[:limit]
-
-    def _move_each(
-        self,
-        request: HttpRequest,
-        jobs: QuerySet[TranscriptionJob],
-        move: Callable[[TranscriptionJob], None],
-        possible: Collection[Status],
-        as_action: Action,
-        done: str,
-        rule: str,
-    ) -> None:
-        # What can be moved goes first, so that doing it again to the same list goes on where this stops.
-        last = Case(When(status__in=possible, then=0), default=1)
-        moved, refused = 0, []
-        for job in self._chosen(request, jobs.order_by(last, "-id"), "do it again for the rest", BULK_LIMIT):
-            try:
-                with audited(as_action, request, job):
-                    move(job)
-            except InvalidTransition:
-                refused.append((job, f"{job.status}: {rule}"))
-            except QuotaExceeded:
-                refused.append((job, "too little is left of its project's quota for today"))
-            except UnknownRegion:
-                refused.append((job, f"its region {job.region} is gone: upload it again"))
-            else:
-                self.log_change(request, job, done.capitalize())
-                moved += 1
-        if moved:
-            messages.success(request, f"{_jobs(moved)} {done}.")
-        if refused:
-            why = _named(refused, lambda pair: f"{title(pair[0])} ({pair[1]})")
-            messages.warning(request, f"{_jobs(len(refused))} not {done}: {why}")
 
     # Deletion, by superusers alone: it takes the stored files along
 
@@ -233,9 +215,10 @@ class JobAdmin(HistoryAdmin):
     def delete_selected(
         self, request: HttpRequest, jobs: QuerySet[TranscriptionJob]
     ) -> HttpResponseBase | None:
-        chosen = self._chosen(request, jobs, "do it again for the rest", DELETE_LIMIT)
-        ids = [job.pk for job in chosen]
-        return ask_and_delete(self, request, self.get_queryset(request).filter(pk__in=ids))
+        ids = list(jobs.values_list("pk", flat=True)[: DELETE_LIMIT + 1])
+        if len(ids) > DELETE_LIMIT:
+            messages.warning(request, f"Only the first {DELETE_LIMIT} were taken; do it again for the rest.")
+        return ask_and_delete(self, request, self.get_queryset(request).filter(pk__in=ids[:DELETE_LIMIT]))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_active and request.user.is_superuser)
@@ -273,10 +256,30 @@ class JobAdmin(HistoryAdmin):
             return HttpResponseRedirect(reverse("admin:jobs_transcriptionjob_changelist"))
         return job_page.job_page(self, request, job)
 
+    def _states(self, request: HttpRequest) -> JsonResponse:
+        """How those jobs stand now that a list shows: the cells that change, by id (static/jobs/list.js)."""
+        ids = [pk for pk in map(_id_in, request.GET.getlist("id")[:ROWS_AT_MOST]) if pk]
+        label = get_template("unfold/helpers/label.html")
+        return JsonResponse(
+            {
+                str(job.pk): {
+                    "ended": job.is_ended,
+                    "labelled_status": label.render({"type": STATUS_COLOURS[job.status], "text": job.status}),
+                    "waiting_for": escape(self.waiting_for(job)),
+                    "attempts": str(job.attempts),
+                    "took": took(job),
+                }
+                for job in self.get_queryset(request).filter(pk__in=ids)
+            }
+        )
+
     def get_urls(self) -> list[URLPattern]:
         own: list[tuple[str, str, Callable[..., HttpResponseBase]]] = [
             ("upload/", "upload", partial(upload_page, self)),
             ("upload/batch/", "upload_batch", partial(begin_batch, self)),
+            ("states/", "states", self._states),
+            ("bulk/export/", "bulk_export", partial(bulk.export, self)),
+            ("bulk/<str:name>/", "bulk", partial(bulk.step, self)),
             ("<uuid:job_id>/state/", "state", job_page.state_partial),
             ("<uuid:job_id>/requeue/", "requeue", partial(job_page.requeue_page, self)),
             ("<uuid:job_id>/cancel/", "cancel", partial(job_page.cancel, self)),
@@ -293,10 +296,6 @@ class JobAdmin(HistoryAdmin):
         return HttpResponseRedirect(reverse("admin:jobs_transcriptionjob_change", args=(job.pk,)))
 
 
-def _jobs(count: int) -> str:
-    return "1 job was" if count == 1 else f"{count} jobs were"
-
-
-def _named(items: list[Any], name: Callable[[Any], str]) -> str:
-    rest = len(items) - NAMED_AT_MOST
-    return "; ".join(map(name, items[:NAMED_AT_MOST])) + (f"; and {rest} more." if rest > 0 else ".")
+def _across(request: HttpRequest) -> bool:
+    """Whether all that match are meant, and not only those that are ticked."""
+    return request.POST.get("select_across") == "1"

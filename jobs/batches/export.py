@@ -12,6 +12,7 @@ from pathlib import PurePath
 from tempfile import SpooledTemporaryFile
 
 from django.db import connection
+from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
@@ -35,8 +36,13 @@ def export(batch: Batch, formats: Sequence[str]) -> StreamingHttpResponse:
     The names of the files are the jobs' numbers in the batch and what their recordings are called: no two are
     the same, and none has anything in it that a file system would heed.
     """
-    response = StreamingHttpResponse(_parts(batch, formats), content_type="application/zip")
-    filename = f"{_harmless(str(batch)) or 'batch'}.zip"
+    return bundle(TranscriptionJob.objects.filter(batch=batch), _harmless(str(batch)) or "batch", formats)
+
+
+def bundle(jobs: QuerySet[TranscriptionJob], name: str, formats: Sequence[str]) -> StreamingHttpResponse:
+    """The same of any jobs, in the order of their making."""
+    response = StreamingHttpResponse(_parts(jobs, formats), content_type="application/zip")
+    filename = f"{name}.zip"
     response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=filename)
     make_harmless(response)
     return response
@@ -60,7 +66,7 @@ class _Pipe(io.RawIOBase):
         return taken
 
 
-def _parts(batch: Batch, formats: Sequence[str]) -> Iterator[bytes]:
+def _parts(jobs: QuerySet[TranscriptionJob], formats: Sequence[str]) -> Iterator[bytes]:
     pipe = _Pipe()
     with (
         SpooledTemporaryFile(ROWS_IN_MEMORY, "w+", encoding="utf-8", newline="") as rows,
@@ -71,7 +77,7 @@ def _parts(batch: Batch, formats: Sequence[str]) -> Iterator[bytes]:
         rows.write("\N{ZERO WIDTH NO-BREAK SPACE}")
         write = csv.writer(rows).writerow
         write(COLUMNS)
-        for number, job in _numbered(batch):
+        for number, job in _numbered(jobs):
             transcript = job.transcripts.last() if job.status == Status.COMPLETED else None
             # Whoever reads slowly has no connection of the database's meanwhile.
             connection.close()
@@ -90,11 +96,11 @@ def _parts(batch: Batch, formats: Sequence[str]) -> Iterator[bytes]:
     yield pipe.take()
 
 
-def _numbered(batch: Batch) -> Iterator[tuple[int, TranscriptionJob]]:
-    """All jobs of the batch in the order of their making, counted from 1."""
+def _numbered(jobs: QuerySet[TranscriptionJob]) -> Iterator[tuple[int, TranscriptionJob]]:
+    """All of them in the order of their making, counted from 1."""
     number, after = 0, None
+    jobs = jobs.select_related("recording").order_by("pk")
     while True:
-        jobs = TranscriptionJob.objects.filter(batch=batch).select_related("recording").order_by("pk")
         page = list((jobs.filter(pk__gt=after) if after else jobs)[:READ_AT_A_TIME])
         for job in page:
             number += 1

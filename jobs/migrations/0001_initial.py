@@ -328,7 +328,10 @@ class Migration(migrations.Migration):
                         default=jobs.models.signing.new_webhook_secret, editable=False
                     ),
                 ),
-                ("previous_webhook_secret", routing.encryption.EncryptedTextField(default="", editable=False)),
+                (
+                    "previous_webhook_secret",
+                    routing.encryption.EncryptedTextField(default="", editable=False),
+                ),
                 ("previous_webhook_secret_until", models.DateTimeField(editable=False, null=True)),
                 (
                     "id",
@@ -942,7 +945,10 @@ class Migration(migrations.Migration):
                         default=jobs.models.signing.new_webhook_secret, editable=False
                     ),
                 ),
-                ("previous_webhook_secret", routing.encryption.EncryptedTextField(default="", editable=False)),
+                (
+                    "previous_webhook_secret",
+                    routing.encryption.EncryptedTextField(default="", editable=False),
+                ),
                 ("previous_webhook_secret_until", models.DateTimeField(editable=False, null=True)),
                 (
                     "id",

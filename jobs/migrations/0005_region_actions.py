@@ -4,15 +4,54 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0004_corrections'),
+        ("jobs", "0004_corrections"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='auditentry',
-            name='action',
-            field=models.CharField(choices=[('session.signed_in', 'Signed In'), ('session.sign_in_failed', 'Sign In Failed'), ('key.issued', 'Key Issued'), ('key.changed', 'Key Changed'), ('key.rotated', 'Key Rotated'), ('key.revoked', 'Key Revoked'), ('secret.revealed', 'Secret Revealed'), ('secret.rotated', 'Secret Rotated'), ('audio.fetched', 'Audio Fetched'), ('transcript.viewed', 'Transcript Viewed'), ('transcript.exported', 'Transcript Exported'), ('transcript.corrected', 'Transcript Corrected'), ('job.requeued', 'Job Requeued'), ('job.changed', 'Job Changed'), ('job.cancelled', 'Job Cancelled'), ('job.deleted', 'Job Deleted'), ('batch.requeued', 'Batch Requeued'), ('batch.cancelled', 'Batch Cancelled'), ('batch.deleted', 'Batch Deleted'), ('stream.deleted', 'Stream Deleted'), ('member.added', 'Member Added'), ('member.changed', 'Member Changed'), ('member.removed', 'Member Removed'), ('user.created', 'User Created'), ('project.created', 'Project Created'), ('project.changed', 'Project Changed'), ('project.deleted', 'Project Deleted'), ('project.erased', 'Project Erased'), ('webhook.added', 'Webhook Added'), ('webhook.changed', 'Webhook Changed'), ('webhook.disabled', 'Webhook Disabled'), ('webhook.deleted', 'Webhook Deleted'), ('region.added', 'Region Added'), ('region.changed', 'Region Changed'), ('region.removed', 'Region Removed'), ('data.purged', 'Data Purged')], max_length=40),
+            model_name="auditentry",
+            name="action",
+            field=models.CharField(
+                choices=[
+                    ("session.signed_in", "Signed In"),
+                    ("session.sign_in_failed", "Sign In Failed"),
+                    ("key.issued", "Key Issued"),
+                    ("key.changed", "Key Changed"),
+                    ("key.rotated", "Key Rotated"),
+                    ("key.revoked", "Key Revoked"),
+                    ("secret.revealed", "Secret Revealed"),
+                    ("secret.rotated", "Secret Rotated"),
+                    ("audio.fetched", "Audio Fetched"),
+                    ("transcript.viewed", "Transcript Viewed"),
+                    ("transcript.exported", "Transcript Exported"),
+                    ("transcript.corrected", "Transcript Corrected"),
+                    ("job.requeued", "Job Requeued"),
+                    ("job.changed", "Job Changed"),
+                    ("job.cancelled", "Job Cancelled"),
+                    ("job.deleted", "Job Deleted"),
+                    ("batch.requeued", "Batch Requeued"),
+                    ("batch.cancelled", "Batch Cancelled"),
+                    ("batch.deleted", "Batch Deleted"),
+                    ("stream.deleted", "Stream Deleted"),
+                    ("member.added", "Member Added"),
+                    ("member.changed", "Member Changed"),
+                    ("member.removed", "Member Removed"),
+                    ("user.created", "User Created"),
+                    ("project.created", "Project Created"),
+                    ("project.changed", "Project Changed"),
+                    ("project.deleted", "Project Deleted"),
+                    ("project.erased", "Project Erased"),
+                    ("webhook.added", "Webhook Added"),
+                    ("webhook.changed", "Webhook Changed"),
+                    ("webhook.disabled", "Webhook Disabled"),
+                    ("webhook.deleted", "Webhook Deleted"),
+                    ("region.added", "Region Added"),
+                    ("region.changed", "Region Changed"),
+                    ("region.removed", "Region Removed"),
+                    ("data.purged", "Data Purged"),
+                ],
+                max_length=40,
+            ),
         ),
     ]

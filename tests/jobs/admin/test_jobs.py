@@ -251,20 +251,6 @@ def test_the_list_calls_a_job_by_its_recording(staff_client, filename):
     assert f">{filename or f'recording {job.pk.hex[-8:]}'}</a>" in staff_client.get(LIST).content.decode()
 
 
-def test_doing_it_again_to_all_goes_on_where_it_stopped(staff_client, monkeypatch):
-    monkeypatch.setattr("jobs.admin.jobs.BULK_LIMIT", 2)
-    project = make_project()
-    queued = [make_job(project=project) for _ in range(3)]
-    ended = [make_job(Status.FAILED, project=project) for _ in range(2)]
-
-    first = act(staff_client, "cancel_selected", *ended, across=True)
-    second = act(staff_client, "cancel_selected", *ended, across=True)
-
-    assert "Only the first 2 were taken; do it again for the rest." in said(first)
-    assert "1 job was cancelled." in said(second)
-    assert {fresh(job).status for job in queued} == {Status.CANCELLED}
-
-
 def test_deleting_is_the_last_of_the_actions(root_client):
     make_job()
 
@@ -273,6 +259,9 @@ def test_deleting_is_the_last_of_the_actions(root_client):
     assert [name for name, _ in choices if name] == [
         "requeue_selected",
         "cancel_selected",
+        "prioritise_high",
+        "prioritise_normal",
+        "prioritise_low",
         "export_selected",
         "delete_selected",
     ]

@@ -1,0 +1,217 @@
+"""What is done to many jobs at once: those that are ticked in the list, or all that match it.
+
+All that match may be a million. So it is shown first how many they are, and they are then dealt with in steps
+of a request each, in the order of their ids, by the page that asked for it (static/jobs/bulk.js; without
+JavaScript by a button for each step). Each move is audited like that of a single job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
+from django.shortcuts import render
+from django.template.response import TemplateResponse
+from django.utils import timezone
+
+from jobs import lifecycle
+from jobs.admin.wording import title
+from jobs.audit import audited, record
+from jobs.batches.export import bundle
+from jobs.ids import first_id
+from jobs.models import InvalidTransition, Priority, Status, TranscriptionJob
+from jobs.models.audit import Action
+from jobs.models.state import ENDED, OPEN
+from jobs.quotas import QuotaExceeded
+from jobs.transcripts.exports import FORMATS
+from routing.regions import UnknownRegion
+
+if TYPE_CHECKING:
+    from jobs.admin.jobs import JobAdmin
+
+# A step takes about a second.
+STEP = 200
+# Further than this the jobs of a status are not counted.
+COUNTED_AT_MOST = 100_000
+EXPORTED_AT_MOST = 10_000
+NAMED_AT_MOST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """`verb` asks for it, `done` tells of it; `rule` is why what is in no `possible` status is left."""
+
+    verb: str
+    done: str
+    apply: Callable[[TranscriptionJob], None]
+    possible: Collection[Status]
+    action: Action
+    rule: str
+
+
+def _to(priority: Priority) -> Move:
+    return Move(
+        f"Give {priority.label} priority to",
+        f"given {priority.label} priority",
+        partial(lifecycle.change, priority=priority),
+        (Status.QUEUED, Status.WAITING),
+        Action.JOB_CHANGED,
+        "only what is queued or waits has a place in line",
+    )
+
+
+MOVES = {
+    "requeue": Move(
+        "Requeue",
+        "requeued",
+        lifecycle.requeue,
+        ENDED,
+        Action.JOB_REQUEUED,
+        "only what has ended can be requeued",
+    ),
+    "cancel": Move(
+        "Cancel",
+        "cancelled",
+        lifecycle.cancel,
+        OPEN,
+        Action.JOB_CANCELLED,
+        "only what has not ended can be cancelled",
+    ),
+    **{f"prioritise_{priority.label}": _to(priority) for priority in Priority},
+}
+
+
+@dataclass(slots=True)
+class Moved:
+    """How many jobs were moved, and which were not and why."""
+
+    count: int = 0
+    refused: list[tuple[TranscriptionJob, str]] = field(default_factory=list)
+
+    def tell(self, request: HttpRequest, move: Move) -> None:
+        if self.count:
+            messages.success(request, f"{jobs_were(self.count)} {move.done}.")
+        if self.refused:
+            why = named(self.refused, lambda pair: f"{title(pair[0])} ({pair[1]})")
+            messages.warning(request, f"{jobs_were(len(self.refused))} not {move.done}: {why}")
+
+
+def move_each(admin: JobAdmin, request: HttpRequest, jobs: Iterable[TranscriptionJob], move: Move) -> Moved:
+    moved = Moved()
+    for job in jobs:
+        if job.status not in move.possible:
+            moved.refused.append((job, f"{job.status}: {move.rule}"))
+            continue
+        try:
+            with audited(move.action, request, job):
+                move.apply(job)
+        except (InvalidTransition, QuotaExceeded) as error:
+            moved.refused.append((job, error.message.rstrip(".")))
+        except UnknownRegion:
+            moved.refused.append((job, f"its region {job.region} is gone: upload it again"))
+        else:
+            admin.log_change(request, job, move.done.capitalize())
+            moved.count += 1
+    return moved
+
+
+def preview(
+    admin: JobAdmin, request: HttpRequest, jobs: QuerySet[TranscriptionJob], name: str
+) -> HttpResponse:
+    """How many jobs match, and how many of them would be moved (or exported), to be confirmed."""
+    possible: Collection[str] = MOVES[name].possible if name in MOVES else (Status.COMPLETED,)
+    counts = [(status, _counted(jobs, status), status in possible) for status in Status]
+    context = {
+        **admin.admin_site.each_context(request),
+        "title": f"{MOVES[name].verb if name in MOVES else 'Export'} all jobs that match",
+        "opts": TranscriptionJob._meta,
+        "name": name,
+        "query": request.GET.urlencode(),
+        "counts": [each for each in counts if each[1]],
+        "concerned": sum(count for _, count, is_possible in counts if is_possible),
+        "left": sum(count for _, count, is_possible in counts if not is_possible),
+        "capped": COUNTED_AT_MOST,
+        "rule": MOVES[name].rule if name in MOVES else "only what is completed has a transcript",
+        # What comes later was not counted.
+        "until": first_id(timezone.now()),
+    }
+    return TemplateResponse(request, "admin/jobs/bulk.html", context)
+
+
+def step(admin: JobAdmin, request: HttpRequest, name: str) -> HttpResponse:
+    """Move the next of those that match the query, and tell how far it is."""
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    if name not in MOVES:
+        raise Http404
+    move, after, until = MOVES[name], _id(request, "after"), _id(request, "until")
+    jobs = _matching(admin, request).filter(status__in=move.possible, pk__gt=after, pk__lt=until)
+    some = list(jobs.select_related("project", "recording").order_by("pk")[:STEP])
+    moved = move_each(admin, request, some, move)
+    done = _number(request, "done") + moved.count
+    context = {
+        **admin.admin_site.each_context(request),
+        "title": move.verb,
+        "opts": TranscriptionJob._meta,
+        "name": name,
+        "move": move,
+        "query": request.GET.urlencode(),
+        "total": _number(request, "total"),
+        "seen": _number(request, "seen") + len(some),
+        "done": done,
+        "told": f"{jobs_were(done)} {move.done}" if done else "",
+        "after": some[-1].pk if some else after,
+        "until": until,
+        "is_over": len(some) < STEP,
+        "refused": [(job, title(job), why) for job, why in moved.refused[:NAMED_AT_MOST]],
+        "left": _number(request, "left") + len(moved.refused),
+    }
+    by_script = request.headers.get("X-Requested-With") == "XMLHttpRequest"
+    return render(request, f"admin/jobs/{'_bulk_step' if by_script else 'bulk_step'}.html", context)
+
+
+def export(admin: JobAdmin, request: HttpRequest) -> HttpResponseBase:
+    """The transcripts of all that match, as one ZIP with a manifest, written while it is sent."""
+    if request.method != "POST":
+        return HttpResponseNotAllowed(["POST"])
+    jobs = _matching(admin, request).filter(status=Status.COMPLETED, pk__lt=_id(request, "until"))
+    if jobs.reach(EXPORTED_AT_MOST + 1):
+        messages.error(request, f"More than {EXPORTED_AT_MOST} are not exported at once: filter the list.")
+        return preview(admin, request, _matching(admin, request), "export")
+    record(Action.TRANSCRIPT_EXPORTED, request, jobs=jobs.count(), filter=request.GET.urlencode()[:500])
+    return bundle(jobs, "transcripts", [*FORMATS])
+
+
+def _matching(admin: JobAdmin, request: HttpRequest) -> Any:
+    return admin.get_changelist_instance(request).get_queryset(request)
+
+
+def _counted(jobs: QuerySet[TranscriptionJob], status: Status) -> int:
+    return jobs.filter(status=status).order_by()[:COUNTED_AT_MOST].count()
+
+
+def _id(request: HttpRequest, name: str) -> UUID:
+    try:
+        return UUID(request.POST.get(name) or "0" * 32)
+    except ValueError:
+        raise Http404 from None
+
+
+def _number(request: HttpRequest, name: str) -> int:
+    given = request.POST.get(name, "")
+    return int(given) if given.isdecimal() and len(given) < 10 else 0
+
+
+def jobs_were(count: int) -> str:
+    return "1 job was" if count == 1 else f"{count:,} jobs were"
+
+
+def named(items: list[Any], name: Callable[[Any], str]) -> str:
+    rest = len(items) - NAMED_AT_MOST
+    return "; ".join(map(name, items[:NAMED_AT_MOST])) + (f"; and {rest} more." if rest > 0 else ".")

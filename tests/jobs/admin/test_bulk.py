@@ -1,0 +1,167 @@
+"""What is done to all jobs that match: shown first, then step by step."""
+
+import io
+import re
+import zipfile
+
+import pytest
+from django.urls import reverse
+
+from jobs import lifecycle
+from jobs.admin import bulk
+from jobs.models import AuditEntry, Priority, Status, TranscriptionJob
+from jobs.models.audit import Action
+from tests.jobs.rows import RESULT, fresh, make_job, make_project
+
+pytestmark = pytest.mark.django_db
+LIST = reverse("admin:jobs_transcriptionjob_changelist")
+BY_SCRIPT = {"X-Requested-With": "XMLHttpRequest"}
+
+
+@pytest.fixture
+def project():
+    return make_project()
+
+
+def ask(client, name, job, query=""):
+    """The page that asks for all that match to be confirmed."""
+    data = {"action": name, "_selected_action": [str(job.pk)], "select_across": "1"}
+    return client.post(f"{LIST}?{query}", data).content.decode()
+
+
+def step(name):
+    return reverse("admin:jobs_transcriptionjob_bulk", args=(name,))
+
+
+def fields_of(page):
+    """Where the page's form leads, and what is hidden in it."""
+    form = re.search(r'<form method="post" class="job-buttons" action="([^"]*)"(.*?)</form>', page, re.S)
+    if form is None:
+        return None
+    return form[1].replace("&amp;", "&"), dict(re.findall(r'name="(\w+)" value="([^"]*)"', form[2]))
+
+
+def to_the_end(client, page):
+    """Every step, until no page asks for another; the last."""
+    while form := fields_of(page):
+        page = client.post(form[0], form[1], headers=BY_SCRIPT).content.decode()
+    return page
+
+
+def test_nothing_is_done_before_it_is_confirmed_and_it_is_told_how_many_it_would_be(staff_client, project):
+    failed = [make_job(Status.FAILED, project=project) for _ in range(3)]
+    make_job(project=project)
+
+    page = ask(staff_client, "requeue_selected", failed[0])
+
+    assert "Requeue 3 jobs" in page
+    assert "left as they are: only what has ended can be requeued" in page
+    assert {fresh(job).status for job in failed} == {Status.FAILED}
+
+
+def test_all_that_match_are_moved_step_by_step_and_audited(staff_client, project, monkeypatch):
+    monkeypatch.setattr(bulk, "STEP", 2)
+    failed = [make_job(Status.FAILED, project=project) for _ in range(5)]
+    dead = make_job(Status.DEAD, project=project)
+
+    page = ask(staff_client, "requeue_selected", failed[0], "status__exact=failed")
+    page = to_the_end(staff_client, page)
+
+    assert "5 jobs were requeued" in page
+    assert {fresh(job).status for job in failed} == {Status.QUEUED}
+    assert fresh(dead).status == Status.DEAD
+    assert AuditEntry.objects.filter(action=Action.JOB_REQUEUED).count() == 5
+
+
+def test_what_comes_after_it_was_confirmed_is_left(staff_client, project):
+    make_job(project=project)
+    page = ask(staff_client, "cancel_selected", make_job(project=project))
+    later = make_job(project=project)
+
+    page = to_the_end(staff_client, page)
+
+    assert "2 jobs were cancelled" in page
+    assert fresh(later).status == Status.QUEUED
+
+
+def test_without_a_script_each_step_has_a_page_with_a_button(staff_client, project, monkeypatch):
+    monkeypatch.setattr(bulk, "STEP", 1)
+    jobs = [make_job(project=project) for _ in range(2)]
+    address, fields = fields_of(ask(staff_client, "cancel_selected", jobs[0]))
+
+    page = staff_client.post(address, fields).content.decode()
+
+    assert "Go on" in page and "<html" in page
+    assert sorted(fresh(job).status for job in jobs) == [Status.CANCELLED, Status.QUEUED]
+
+
+def test_all_that_wait_get_another_place_in_line(staff_client, project):
+    jobs = [make_job(project=project), make_job(Status.WAITING, project=project)]
+
+    page = to_the_end(staff_client, ask(staff_client, "prioritise_high", jobs[0]))
+
+    assert "2 jobs were given high priority" in page
+    assert {fresh(job).priority for job in jobs} == {Priority.HIGH}
+
+
+def test_what_cannot_be_moved_is_told_with_why(staff_client, project):
+    job = make_job(Status.FAILED, project=project, region="gone")
+
+    page = to_the_end(staff_client, ask(staff_client, "requeue_selected", job))
+
+    assert "1 could not be" in page
+    assert "its region gone is gone" in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_transcripts_of_all_that_match_are_one_archive(staff_client, project):
+    for _ in range(2):
+        job = make_job(Status.RUNNING, project=project)
+        lifecycle.complete(job, RESULT)
+    make_job(Status.FAILED, project=project)
+    address, fields = fields_of(ask(staff_client, "export_selected", job))
+
+    response = staff_client.post(address, fields)
+
+    with zipfile.ZipFile(io.BytesIO(b"".join(response.streaming_content))) as archive:
+        names = archive.namelist()
+    assert len(names) == 2 * 4 + 1
+    entry = AuditEntry.objects.get(action=Action.TRANSCRIPT_EXPORTED)
+    assert entry.details["jobs"] == 2
+
+
+def test_more_than_can_be_exported_at_once_is_refused_with_what_to_do(staff_client, project, monkeypatch):
+    monkeypatch.setattr(bulk, "EXPORTED_AT_MOST", 1)
+    jobs = [make_job(Status.COMPLETED, project=project) for _ in range(2)]
+    address, fields = fields_of(ask(staff_client, "export_selected", jobs[0]))
+
+    assert "filter the list" in staff_client.post(address, fields).content.decode()
+
+
+@pytest.mark.parametrize("fields", [{"after": "x"}, {"until": "1"}])
+def test_nonsense_is_not_found(staff_client, fields):
+    assert (
+        staff_client.post(reverse("admin:jobs_transcriptionjob_bulk", args=("cancel",)), fields).status_code
+        == 404
+    )
+
+
+def test_a_step_is_only_taken_by_post_and_for_moves_that_there_are(staff_client):
+    assert staff_client.get(reverse("admin:jobs_transcriptionjob_bulk", args=("cancel",))).status_code == 405
+    assert (
+        staff_client.post(reverse("admin:jobs_transcriptionjob_bulk", args=("explode",))).status_code == 404
+    )
+
+
+def test_the_rows_of_the_list_are_told_how_they_stand_now(staff_client, project):
+    waiting = make_job(Status.WAITING, project=project, error_code="provider_error")
+    done = make_job(Status.COMPLETED, project=project)
+    gone = TranscriptionJob(pk="01a1ff7b-4a50-7000-8000-000000000000")
+
+    address = reverse("admin:jobs_transcriptionjob_states")
+    states = staff_client.get(address, {"id": [waiting.pk, done.pk, gone.pk, "x"]}).json()
+
+    assert set(states) == {str(waiting.pk), str(done.pk)}
+    assert (states[str(waiting.pk)]["ended"], states[str(done.pk)]["ended"]) == (False, True)
+    assert "waiting" in states[str(waiting.pk)]["labelled_status"]
+    assert "The provider had an error of its own" in states[str(waiting.pk)]["waiting_for"]
