@@ -43,7 +43,18 @@ class Described:
 
 def catalogue() -> str:
     """The document."""
-    sections = [
+    return "\n".join([HEAD, *(line for title, metrics in _sections() for line in _section(title, metrics))])
+
+
+def names() -> set[str]:
+    """Of all series that there may be, as queries have them."""
+    described = [each for _, metrics in _sections() for each in metrics]
+    suffixes = {"histogram": ("_bucket", "_sum", "_count")}
+    return {each.name + suffix for each in described for suffix in suffixes.get(each.kind, ("",))}
+
+
+def _sections() -> list[tuple[str, Iterable[Described]]]:
+    return [
         ("Providers", _of(of_providers)),
         ("Jobs and webhooks", _of(of_jobs)),
         ("Live audio", _of(of_streams)),
@@ -53,7 +64,6 @@ def catalogue() -> str:
             [Described(name, "gauge", labels, meaning) for name, (meaning, labels) in GAUGES.items()],
         ),
     ]
-    return "\n".join([HEAD, *(line for title, metrics in sections for line in _section(title, metrics))])
 
 
 def _section(title: str, metrics: Iterable[Described]) -> Iterator[str]:
