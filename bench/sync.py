@@ -6,6 +6,8 @@ Recordings of 10 s posted to the gateway and to the `/transcribe` of the referen
 before a provider of 0 and 300 ms. What a system adds is told from the same load on the provider itself. CPU
 is that of the system's process, per request; not the database's, the provider's or the load's. Ours asks who
 it is, probes, stores the recording durably, and keeps job, attempt, transcript and event meanwhile.
+
+Last comes our memory while one recording of 2 GB is uploaded and fifty of the small ones are transcribed.
 """
 
 from __future__ import annotations
@@ -15,19 +17,25 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from bench.batch import RESULTS, new_database, peers_in, ten_seconds_of_silence
+from bench.memory import write_sparse_wav
 from bench.processes import PYTHON, ROOT, Process, answers, until
+from bench.uploads import upload
 from tests.services import PostgresServer, RedisServer
 from tests.services.process import free_port
 
 LATENCIES_MS = (0, 300)
 CONCURRENCIES = (1, 16, 200)
 PERCENTILES = ("p50", "p95", "p99")
+LARGE_BYTES, SMALL_ONES = 2_000_000_000, 50
+Load = Callable[..., dict[str, Any]]
 
 
 def main() -> None:
@@ -73,8 +81,33 @@ def main() -> None:
                             | {"peak_mb": round(process.peak / 1e6)}
                         )
                         print(json.dumps(rows[-1]), flush=True)
+        database = new_database(postgres, "sync_memory")
+        with ours(work, peers, provider, database, redis.url) as (url, headers, process):
+            rows.append(beside_a_large_one(work, url, headers, process, load))
+            print(json.dumps(rows[-1]), flush=True)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "sync.json").write_text(json.dumps(rows, indent=1))
+
+
+def beside_a_large_one(
+    work: Path, url: str, headers: list[str], process: Process, load: Load
+) -> dict[str, object]:
+    """Peak memory of the web process, its probe along."""
+    large = work / "hours.wav"
+    write_sparse_wav(large, LARGE_BYTES)
+    before = process.peak
+    with ThreadPoolExecutor(1) as sender:
+        key = headers[0].rpartition(" ")[2]
+        sending = sender.submit(upload, urlsplit(url).port, key, large, False)
+        told = load(url, SMALL_ONES, SMALL_ONES, *headers)
+        still_sending = not sending.done()
+        status = sending.result()
+    return {
+        "large": {"bytes": LARGE_BYTES, "status": status, "took_longer": still_sending},
+        "small": {"requests": SMALL_ONES, "statuses": told["statuses"], "ms": told["ms"]},
+        "idle_mb": round(before / 1e6),
+        "peak_mb": round(process.peak / 1e6),
+    }
 
 
 def _count(requests: int, concurrency: int) -> int:

@@ -73,11 +73,17 @@ def answer_for(job_id: UUID) -> Answer:
 
 
 def _job_and_last_attempt(job_id: UUID) -> tuple[TranscriptionJob, Attempt | None]:
-    """The last of its run, if that was begun."""
-    attempt = Attempt.objects.filter(job=job_id).select_related("job").last()
+    """The last of its run, if that was begun. Of both, no more is read than answers need."""
+    attempt = Attempt.objects.filter(job=job_id).select_related("job").only(*_TOLD).last()
     if attempt is None:
         return TranscriptionJob.objects.get(pk=job_id), None
     return attempt.job, attempt if attempt.run == attempt.job.run else None
+
+
+_TOLD = [
+    *("job", "run", "status_code", "request_id", "provider_code"),
+    *("job__status", "job__run", "job__error_code", "job__error_message"),
+]
 
 
 def last_attempt(job: TranscriptionJob, run: int) -> Attempt | None:
@@ -87,7 +93,8 @@ def last_attempt(job: TranscriptionJob, run: int) -> Attempt | None:
 def result_of(job: TranscriptionJob, attempt: Attempt | None) -> bytes:
     """The provider's bytes of the run that this attempt completed; Refused if they are kept no longer."""
     run = attempt.run if attempt else job.run
-    transcript = job.transcripts.filter(run=run, author="").first()
+    # Its words, which may be many, only where they have to be written anew.
+    transcript = job.transcripts.filter(run=run, author="").only("answer", "job_id").first()
     if transcript is None:
         raise Refused(404, "NOT_FOUND", "The transcript is kept no longer.")
     if transcript.answer:

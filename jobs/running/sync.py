@@ -64,9 +64,8 @@ class Slot:
         self.is_taken = False
         at_provider, self._at_provider = self._at_provider, limits.Slot()
         future = _running[job.pk] = _pool().submit(_run, job)
-        future.add_done_callback(lambda _: _running.pop(job.pk, None))
         # Who waits for the job does not wait for this.
-        future.add_done_callback(lambda _: at_provider.give_back())
+        future.add_done_callback(lambda _: _over(job.pk, at_provider))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -113,6 +112,12 @@ def _run(job: TranscriptionJob) -> None:
     finally:
         _slots().release()
         connection.close()
+
+
+def _over(job_id: UUID, at_provider: limits.Slot) -> None:
+    _running.pop(job_id, None)
+    # While others run here, the next one will want it.
+    (at_provider.pass_on if _running else at_provider.give_back)()
 
 
 @cache

@@ -6,37 +6,150 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='RegionRow',
+            name="RegionRow",
             fields=[
-                ('name', models.CharField(max_length=50, primary_key=True, serialize=False, validators=[django.core.validators.RegexValidator('^[A-Za-z0-9][A-Za-z0-9_.-]*\\Z', 'Letters, digits and - _ . only.')])),
-                ('enabled', models.BooleanField(default=True, help_text='Off: it is given no work, and what it has moves.')),
-                ('base_url', models.CharField(blank=True, help_text='Of recordings: https://api.eu.deepgram.com. Empty: DEEPGRAM_BASE_URL.', max_length=200, validators=[django.core.validators.RegexValidator('^https?://\\S+\\Z', 'Begins with https:// or http://.')])),
-                ('live_url', models.CharField(blank=True, help_text='Of live audio, if it is elsewhere: wss://live.example.com.', max_length=200, validators=[django.core.validators.RegexValidator('^wss?://\\S+\\Z', 'Begins with wss:// or ws://.')])),
-                ('api_key', routing.encryption.EncryptedTextField(blank=True, default='', help_text='Empty: DEEPGRAM_API_KEY.')),
-                ('queue', models.CharField(help_text='Its own: the workers of the region serve it.', max_length=60, unique=True)),
-                ('broker_url', routing.encryption.EncryptedTextField(blank=True, default='', help_text='The Redis by which its workers are woken. Empty: REDIS_URL.')),
-                ('weight', models.PositiveSmallIntegerField(default=1, help_text="Its share of the work, beside the others'. 0: only what no other can do.")),
-                ('residency', models.JSONField(blank=True, default=list, help_text='Labels, as eu, by which projects may name it beside its name.')),
-                ('profile', models.CharField(choices=[('default', 'Default'), ('enterprise', 'Enterprise')], default='default', max_length=10)),
-                ('concurrency', models.PositiveSmallIntegerField(blank=True, help_text="Jobs that one of its workers runs at once. Empty: the profile's, 10 or 20.", null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('max_attempts', models.PositiveSmallIntegerField(blank=True, help_text="Of a job, in all. Empty: the profile's, 3 or 5.", null=True, validators=[django.core.validators.MinValueValidator(1)])),
-                ('max_recordings', models.PositiveIntegerField(blank=True, help_text='Recordings that its provider takes at once. 0: no limit. Empty: PROVIDER_MAX_RECORDINGS.', null=True)),
-                ('max_live', models.PositiveIntegerField(blank=True, help_text='Live connections to its provider at once. 0: no limit. Empty: PROVIDER_MAX_LIVE.', null=True)),
-                ('max_calls', models.PositiveIntegerField(blank=True, help_text='Both together. 0: no limit. Empty: PROVIDER_MAX_CALLS.', null=True)),
-                ('changed_at', models.DateTimeField(auto_now=True)),
+                (
+                    "name",
+                    models.CharField(
+                        max_length=50,
+                        primary_key=True,
+                        serialize=False,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^[A-Za-z0-9][A-Za-z0-9_.-]*\\Z", "Letters, digits and - _ . only."
+                            )
+                        ],
+                    ),
+                ),
+                (
+                    "enabled",
+                    models.BooleanField(
+                        default=True, help_text="Off: it is given no work, and what it has moves."
+                    ),
+                ),
+                (
+                    "base_url",
+                    models.CharField(
+                        blank=True,
+                        help_text="Of recordings: https://api.eu.deepgram.com. Empty: DEEPGRAM_BASE_URL.",
+                        max_length=200,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^https?://\\S+\\Z", "Begins with https:// or http://."
+                            )
+                        ],
+                    ),
+                ),
+                (
+                    "live_url",
+                    models.CharField(
+                        blank=True,
+                        help_text="Of live audio, if it is elsewhere: wss://live.example.com.",
+                        max_length=200,
+                        validators=[
+                            django.core.validators.RegexValidator(
+                                "^wss?://\\S+\\Z", "Begins with wss:// or ws://."
+                            )
+                        ],
+                    ),
+                ),
+                (
+                    "api_key",
+                    routing.encryption.EncryptedTextField(
+                        blank=True, default="", help_text="Empty: DEEPGRAM_API_KEY."
+                    ),
+                ),
+                (
+                    "queue",
+                    models.CharField(
+                        help_text="Its own: the workers of the region serve it.", max_length=60, unique=True
+                    ),
+                ),
+                (
+                    "broker_url",
+                    routing.encryption.EncryptedTextField(
+                        blank=True,
+                        default="",
+                        help_text="The Redis by which its workers are woken. Empty: REDIS_URL.",
+                    ),
+                ),
+                (
+                    "weight",
+                    models.PositiveSmallIntegerField(
+                        default=1,
+                        help_text="Its share of the work, beside the others'. 0: only what no other can do.",
+                    ),
+                ),
+                (
+                    "residency",
+                    models.JSONField(
+                        blank=True,
+                        default=list,
+                        help_text="Labels, as eu, by which projects may name it beside its name.",
+                    ),
+                ),
+                (
+                    "profile",
+                    models.CharField(
+                        choices=[("default", "Default"), ("enterprise", "Enterprise")],
+                        default="default",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "concurrency",
+                    models.PositiveSmallIntegerField(
+                        blank=True,
+                        help_text="Jobs that one of its workers runs at once. Empty: the profile's, 10 or 20.",
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                (
+                    "max_attempts",
+                    models.PositiveSmallIntegerField(
+                        blank=True,
+                        help_text="Of a job, in all. Empty: the profile's, 3 or 5.",
+                        null=True,
+                        validators=[django.core.validators.MinValueValidator(1)],
+                    ),
+                ),
+                (
+                    "max_recordings",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="Recordings that its provider takes at once. 0: no limit. Empty: PROVIDER_MAX_RECORDINGS.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "max_live",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="Live connections to its provider at once. 0: no limit. Empty: PROVIDER_MAX_LIVE.",
+                        null=True,
+                    ),
+                ),
+                (
+                    "max_calls",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="Both together. 0: no limit. Empty: PROVIDER_MAX_CALLS.",
+                        null=True,
+                    ),
+                ),
+                ("changed_at", models.DateTimeField(auto_now=True)),
             ],
             options={
-                'verbose_name': 'region',
-                'db_table': 'routing_region',
-                'ordering': ('-weight', 'name'),
+                "verbose_name": "region",
+                "db_table": "routing_region",
+                "ordering": ("-weight", "name"),
             },
         ),
     ]

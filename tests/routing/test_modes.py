@@ -107,7 +107,8 @@ def test_a_receipt_from_before_a_condition_was_known_tells_the_others():
 
 
 def test_the_table_in_the_documentation_is_what_is_done():
-    """Printed with -s: the mode by duration and load."""
+    """Printed with -s: what is done by duration, mode and load."""
+    asked = [("auto", True), ("auto", False), ("sync", True), ("sync", False), ("async", True)]
     audio = {
         ("under 60 s", ""): (10.0, None),
         ("60 to 300 s", "should take less than the caller waits"): (120.0, 5.0),
@@ -119,8 +120,8 @@ def test_the_table_in_the_documentation_is_what_is_done():
     table = ""
     for (length, estimated), (duration, estimate) in audio.items():
         chosen = [
-            choose_mode(given(duration=duration, estimate=estimate, slot_free=free), THRESHOLDS)
-            for free in (True, False)
+            choose_mode(given(requested, duration, estimate=estimate, slot_free=free), THRESHOLDS)
+            for requested, free in asked
         ]
         modes = " | ".join(f"{choice.mode} (`{choice.rule}`)" for choice in chosen)
         table += f"| {length} | {estimated} | {modes} |\n".replace("|  |", "| |")
