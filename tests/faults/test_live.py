@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import cycle
+from statistics import linear_regression
 from urllib.parse import urlencode
 
 import pytest
@@ -29,6 +30,7 @@ WORDS = 16
 # So long that servers can be started again meanwhile.
 LONG_WORDS = 48
 ENDED_SECONDS = 120
+SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "600"))
 # What of a client is left may take so long to go.
 GONE_SECONDS = 30
 
@@ -256,3 +258,36 @@ def flood_with(client: ClientConnection) -> None:
             client.send("nonsense")
             client.send('{"type":"Finalize"')
     client.socket.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.full_load
+@pytest.mark.timeout(0)
+def test_l5_sessions_leave_nothing_behind_however_many_there_were(stack, provider, key, tell):
+    """For SOAK_SECONDS: fifty at once, again and again, over a provider that drops them."""
+    provider.set_faults({"fault": "drop=2..20", "share": 0.3, "seed": 5})
+    found, taken = Counter[str](), []
+    with stack.web() as web:
+        watch = Stopwatch()
+        while watch.seconds < SOAK_SECONDS:
+            speakers = make_speakers(50, [websocket(web)], key)
+            with Crowd(speakers) as crowd:
+                crowd.hear_out(ENDED_SECONDS)
+            wait_until(all_ended, ENDED_SECONDS)
+            found.update(errors(speakers))
+            taken.append((watch.seconds, web.memory_bytes, web.open_files))
+    # By then all code has run, and caches are full.
+    settled = taken[len(taken) // 2 :]
+    slope, _ = linear_regression([at for at, _, _ in settled], [memory for _, memory, _ in settled])
+    growth = settled[-1][1] - settled[0][1]
+    tell(
+        "L5",
+        sessions=50 * len(taken),
+        memory_mb=round(settled[-1][1] / 1e6),
+        growth_mb=round(growth / 1e6, 1),
+        slope_mb_per_hour=round(slope * 3600 / 1e6, 1),
+        open_files=settled[-1][2] - settled[0][2],
+        **found,
+    )
+    assert dict(found) == NONE
+    assert growth < 8e6
+    assert settled[-1][2] <= settled[0][2] + 2
