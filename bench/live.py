@@ -1,10 +1,12 @@
 """The live path beside the reference proxy: the same load and provider, in the same run.
 
-    python -m bench live [SESSIONS [SECONDS]]
+    python -m bench live [SESSIONS [SECONDS [FRAME_MS]]]
 
-100 sessions for 30 s, each of 100 ms frames and five results a second. What a proxy adds is told from the
-same load on the provider itself. CPU is the proxy's process, per second of one session; not the database's,
-the provider's or the load's. Ours authenticates, stores what is final and measures its latency meanwhile.
+100 sessions for 30 s, each of 100 ms frames, with a result for every second one. More than a hundred begin
+20 ms apart, since to open one costs as much as to serve it for ten seconds. What a proxy adds is told from
+the same load on the provider itself. CPU is the proxy's process, per second of one session; not the
+database's, the provider's or the load's. Ours authenticates, stores what is final and measures its latency
+meanwhile.
 """
 
 from __future__ import annotations
@@ -29,10 +31,11 @@ QUERY = "model=nova-3&encoding=linear16&sample_rate=16000&interim_results=true"
 
 def main() -> None:
     chosen = [int(argument) for argument in sys.argv[2:]] if sys.argv[1:2] == ["live"] else []
-    sessions, seconds = [*chosen, *(100, 30)[len(chosen) :]]
+    sessions, seconds, frame_ms = [*chosen, *(100, 30, 100)[len(chosen) :]]
+    apart_ms = max(1000 / sessions, 20 if sessions > 100 else 0)
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        peers = peers_in(work)
+        peers = rewritten(peers_in(work), work / "peers", frame_ms, apart_ms)
         postgres = stack.enter_context(PostgresServer(max_connections=100))
         redis = stack.enter_context(RedisServer())
         port = free_port()
@@ -75,6 +78,34 @@ def main() -> None:
             print(json.dumps(row), flush=True)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "live.json").write_text(json.dumps(rows, indent=1))
+
+
+def rewritten(peers: Path, copy: Path, frame_ms: int, apart_ms: float) -> Path:
+    """The load and the provider, which are for frames of 100 ms and sessions that begin within a second."""
+    per_second = 1000 // frame_ms
+    changes = {
+        "load.js": [
+            ("Buffer.alloc(3200)", f"Buffer.alloc({32 * frame_ms})"),
+            ("seconds * 10)", f"seconds * {per_second})"),
+            ("}, 100);", f"}}, {frame_ms});"),
+            ("i * (1000 / sessions)", f"i * {apart_ms}"),
+            ("(seconds + 4) * 1000", f"(seconds + 3) * 1000 + sessions * {apart_ms}"),
+        ],
+        "provider.js": [
+            ("frames / 10", f"frames / {per_second}"),
+            ("frames % 20", f"frames % {2 * per_second}"),
+        ],
+    }
+    copy.mkdir()
+    (copy / "node_modules").symlink_to(peers / "node_modules")
+    for name in ("load.js", "provider.js", "live.js"):
+        text = (peers / name).read_text()
+        for old, new in changes.get(name, []):
+            if old not in text:
+                raise RuntimeError(f"{name} is not what it was: {old}")
+            text = text.replace(old, new)
+        (copy / name).write_text(text)
+    return copy
 
 
 def told(answer: dict[str, Any]) -> dict[str, Any]:
