@@ -22,11 +22,11 @@ SAMPLE_RATE = 16_000
 SAMPLE_BYTES = 2
 
 FORMATS = (
-    "wav,w64,flac,ogg,mp3,aac,amr,amrnb,amrwb,aiff,caf,asf,mov,matroska,webm,g729,s16le,s32le,mulaw,alaw"
+    "wav,w64,flac,ogg,mp3,aac,amr,amrnb,amrwb,aiff,caf,asf,mov,matroska,webm,g729,s16le,f32le,mulaw,alaw"
 )
 RAW_FORMATS = {
     "linear16": "s16le",
-    "linear32": "s32le",
+    "linear32": "f32le",
     "mulaw": "mulaw",
     "alaw": "alaw",
     "amr-nb": "amrnb",

@@ -24,7 +24,8 @@ class Raw:
 
 RAW = {
     "linear16": Raw(1, 2, b"\0"),
-    "linear32": Raw(1, 4, b"\0"),
+    # Floating-point, at Deepgram (developers.deepgram.com/docs/encoding).
+    "linear32": Raw(3, 4, b"\0"),
     "alaw": Raw(6, 1, b"\xd5"),
     "mulaw": Raw(7, 1, b"\xff"),
 }

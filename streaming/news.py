@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 CHANNEL = "live-sessions"
 SPACING_SECONDS = 0.05
 REST_SECONDS = 1.0
-UNREACHABLE = "Redis cannot be reached (%s): viewers look by themselves."
 
 Listener = Callable[[Collection[UUID]], None]
 

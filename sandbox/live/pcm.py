@@ -1,6 +1,11 @@
-"""Raw audio, in whatever pieces it comes, as 16-bit samples per channel. Pure; nothing is done per sample."""
+"""Raw audio, in whatever pieces it comes, as 16-bit samples per channel. Pure.
+
+Nothing is done per sample but for linear32, whose samples are floating-point
+(developers.deepgram.com/docs/encoding).
+"""
 
 from collections.abc import Callable
+from struct import pack, unpack
 
 WIDTHS = {"linear16": 2, "linear32": 4, "mulaw": 1, "alaw": 1}
 
@@ -34,6 +39,9 @@ class RawAudio:
         return []
 
     def _channel(self, data: bytes, number: int) -> bytes:
+        if self._encoding == "linear32":
+            floats = unpack(f"<{len(data) // self._width}f", data)[number :: self.channels]
+            return pack(f"<{len(floats)}h", *(round(32767 * max(-1.0, min(1.0, each))) for each in floats))
         first = number * self._width
         samples = bytearray(2 * (len(data) // self._frame))
         if self._encoding in COMPANDED:
@@ -41,9 +49,7 @@ class RawAudio:
             plane = data[first :: self._frame]
             samples[0::2], samples[1::2] = plane.translate(low), plane.translate(high)
         else:
-            # The two highest bytes of a sample, which is little-endian.
-            top = first + self._width - 1
-            samples[0::2], samples[1::2] = data[top - 1 :: self._frame], data[top :: self._frame]
+            samples[0::2], samples[1::2] = data[first :: self._frame], data[first + 1 :: self._frame]
         return bytes(samples)
 
 

@@ -35,7 +35,8 @@ async def test_companded_audio_is_heard(sandbox: SandboxProcess, encoding: str) 
 
 
 async def test_wide_samples_are_heard(sandbox: SandboxProcess) -> None:
-    wide = (np.frombuffer(said(TEXT), "<i2").astype("<i4") << 16).tobytes()
+    """Which Deepgram takes for floating-point ones."""
+    wide = (np.frombuffer(said(TEXT), "<i2").astype("<f4") / 32768).tobytes()
 
     client = await transcribed(sandbox, wide, encoding="linear32")
 

@@ -132,16 +132,22 @@ def test_audio_that_nobody_kept_is_silence(project):
 
 
 @pytest.mark.parametrize(
-    ("encoding", "codec", "silence"), [("mulaw", "pcm_mulaw", b"\xff"), ("alaw", "pcm_alaw", b"\xd5")]
+    ("encoding", "codec", "sample"),
+    [
+        ("mulaw", "pcm_mulaw", b"\xff"),
+        ("alaw", "pcm_alaw", b"\xd5"),
+        # Deepgram's are floating-point.
+        ("linear32", "pcm_f32le", bytes(4)),
+    ],
 )
-def test_telephone_audio_is_kept_as_it_came(project, encoding, codec, silence):
+def test_other_samples_are_kept_as_they_came(project, encoding, codec, sample):
     session = recording(project, encoding=encoding, sample_rate="8000")
-    kept(session, 0, silence * 8000)
+    kept(session, 0, sample * 8000)
 
     ended(session)
 
     assert (session.recording.codec, session.recording.duration) == (codec, 1.0)
-    assert stored_of(session).endswith(silence * 8000)
+    assert stored_of(session).endswith(sample * 8000)
 
 
 def test_a_container_is_kept_byte_for_byte(project):
