@@ -2,7 +2,8 @@
 
 A script sends each file in a request of its own and asks for JSON; without scripts the whole form comes as
 one request and the answer is a page. Either way every file is accepted or refused by itself, and those that
-are to be kept together are jobs of one batch: the script begins it, names it with each file, and seals it.
+are to be kept together are jobs of one batch: the script begins it, names it with each file, and seals it. A
+large file it sends in pieces, over the API (jobs.audio.uploads), and then names that upload.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ from jobs import intake
 from jobs.admin.look import Choices, Line, Url
 from jobs.admin.options_form import OptionsForm
 from jobs.admin.urls import CallableURLField
+from jobs.audio import uploads
 from jobs.audio.keeping import keep
 from jobs.audio.received import ReceivedFile
 from jobs.batches import making
 from jobs.batches.archives import is_archive
 from jobs.batches.completion import seal
-from jobs.models import Batch, BatchSealed, Priority, Project, TranscriptionJob
+from jobs.models import Batch, BatchSealed, Priority, Project, TranscriptionJob, Upload
 from jobs.refusal import NotAccepted, Refusal
 from routing.regions import all_regions
 
@@ -130,18 +132,24 @@ class UploadForm(OrderForm):
         widget=Url(attrs={"placeholder": "https://example.com/recording.mp3"}),
         help_text="The service fetches it before it is transcribed; signed links work.",
     )
-    # One that the page's script has begun.
+    # What the page's script has begun, and sent.
     batch = forms.ModelChoiceField(Batch.objects.none(), required=False, widget=forms.HiddenInput)
+    upload = forms.ModelChoiceField(Upload.objects.none(), required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, user=user, **kwargs)
         open_ones = Batch.objects.shown().filter(created_by=user, sealed_at=None).select_related("project")
         self.fields["batch"].queryset = open_ones  # type: ignore[attr-defined]
+        sent = Upload.objects.usable().filter(created_by=user).select_related("project", "recording")
+        self.fields["upload"].queryset = sent  # type: ignore[attr-defined]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean()
-        if not cleaned.get("files") and not cleaned.get("url") and "url" not in self.errors:
+        upload = cleaned.get("upload")
+        if not (cleaned.get("files") or cleaned.get("url") or upload) and "url" not in self.errors:
             raise forms.ValidationError("Choose at least one file, or give a URL.")
+        if upload and not self.errors and upload.project != self.order().project:
+            raise forms.ValidationError("The file was sent to another project: upload it again.")
         return cleaned
 
 
@@ -158,9 +166,18 @@ class Outcome:
     def kind(self) -> str:
         return "batch" if isinstance(self.made, Batch) else "job"
 
+    @property
+    def duplicate_of(self) -> str | None:
+        """The page of the job that had the very same audio before."""
+        before = self.made.receipt.get("duplicate_of") if isinstance(self.made, TranscriptionJob) else None
+        return before and reverse("admin:jobs_transcriptionjob_change", args=(before,))
+
 
 def upload_page(admin: JobAdmin, request: HttpRequest) -> HttpResponse:
-    form = UploadForm(request.POST or None, request.FILES or None, user=cast(User, request.user))
+    user = cast(User, request.user)
+    # Those that the transcript desk offers, after what was corrected.
+    initial = {"keyterm": request.GET.getlist("keyterm")}
+    form = UploadForm(request.POST or None, request.FILES or None, user=user, initial=initial)
     wants_json = request.get_preferred_type(["text/html", "application/json"]) == "application/json"
     if form.is_bound and form.is_valid():
         outcomes = _take_all(form)
@@ -176,6 +193,7 @@ def upload_page(admin: JobAdmin, request: HttpRequest) -> HttpResponse:
         "opts": TranscriptionJob._meta,
         "form": form,
         "max_upload_bytes": settings.MAX_UPLOAD_BYTES,
+        "personal_project": Project.objects.personal(user),
     }
     return TemplateResponse(request, "admin/jobs/upload.html", context)
 
@@ -204,7 +222,9 @@ def _take_all(form: UploadForm) -> list[Outcome]:
     order = form.order()
     if batch is not None:
         order = replace(order, batch=batch, project=batch.project)
-    outcomes = [_take(form, order, upload.name or "", upload) for upload in asked["files"]]
+    outcomes = [_take(form, order, file.name or "", file) for file in asked["files"]]
+    if asked["upload"]:
+        outcomes.append(_take(form, order, asked["upload"].filename, asked["upload"]))
     if asked["url"]:
         outcomes.append(_take(form, order, asked["url"]))
     if begins:
@@ -212,9 +232,11 @@ def _take_all(form: UploadForm) -> list[Outcome]:
     return outcomes
 
 
-def _take(form: OrderForm, order: intake.Order, name: str, upload: ReceivedFile | None = None) -> Outcome:
+def _take(
+    form: OrderForm, order: intake.Order, name: str, file: ReceivedFile | Upload | None = None
+) -> Outcome:
     try:
-        return Outcome(name, _make(form, order, name, upload))
+        return Outcome(name, _make(form, order, name, file))
     except BatchSealed as sealed:
         return Outcome(name, None, sealed.code, sealed.message)
     except Refusal as refused:
@@ -227,21 +249,23 @@ def _take(form: OrderForm, order: intake.Order, name: str, upload: ReceivedFile 
 
 
 def _make(
-    form: OrderForm, order: intake.Order, name: str, upload: ReceivedFile | None
+    form: OrderForm, order: intake.Order, name: str, file: ReceivedFile | Upload | None
 ) -> TranscriptionJob | Batch:
     """A job of the URL or the file; of an archive, the batch that its files become jobs of."""
-    if upload is None:
+    if file is None:
         return intake.submit(order, url=name)
-    if (upload.size or 0) > settings.MAX_UPLOAD_BYTES:
+    if isinstance(file, Upload):
+        return intake.submit(order, recording=uploads.finish(file))
+    if (file.size or 0) > settings.MAX_UPLOAD_BYTES:
         allowed = filesizeformat(settings.MAX_UPLOAD_BYTES)
         raise NotAccepted("too_large", f"It is larger than {allowed}. Split or compress it.")
-    if not is_archive(upload):
-        return intake.submit(order, recording=keep(order.project, upload))
+    if not is_archive(file):
+        return intake.submit(order, recording=keep(order.project, file))
     if order.batch is not None:
-        making.add_archive(order.batch, upload)
+        making.add_archive(order.batch, file)
         return order.batch
     batch = form.new_batch(name)
-    making.make_of_archive(batch, upload, sealed=True)
+    making.make_of_archive(batch, file, sealed=True)
     return batch
 
 
@@ -261,6 +285,7 @@ def _as_json(outcomes: list[Outcome]) -> JsonResponse:
         result: dict[str, Any] = {"name": outcome.name, "job": None, "batch": None, "error": None}
         if outcome.made:
             result[outcome.kind] = {"id": str(outcome.made.pk), "url": _page_of(outcome.made)}
+            result["duplicate_of"] = outcome.duplicate_of
         else:
             result["error"] = {"code": outcome.code, "message": outcome.message}
         results.append(result)

@@ -41,7 +41,7 @@ v1 = [
     path(f"{_job}audio/", JobViewSet.as_view({"get": "audio"})),
     path(f"{_job}versions/", VersionViewSet.as_view({"get": "list", "post": "create"})),
     path(f"{_job}transcript.<str:form>", JobViewSet.as_view({"get": "transcript"})),
-    path("uploads/", UploadViewSet.as_view({"get": "list", "post": "create"})),
+    path("uploads/", UploadViewSet.as_view({"get": "list", "post": "create"}), name="uploads"),
     path(
         "uploads/<uuid:pk>/",
         UploadViewSet.as_view(

@@ -1,5 +1,5 @@
 // Keeps an element up to date: <div data-poll="URL" data-every="MILLISECONDS">. The answer is the element's new
-// content. "X-Ended: true" means that nothing will change any more: the whole page is then loaded once again, when
+// content; with data-hidden-too, also in a tab that is not looked at. "X-Ended: true" means that nothing will change any more: the whole page is then loaded once again, when
 // nobody listens to it any more.
 "use strict";
 
@@ -11,7 +11,7 @@ for (const element of document.querySelectorAll("[data-poll]")) {
   let shown = "";
 
   const look = async () => {
-    if (document.hidden) {
+    if (document.hidden && !("hiddenToo" in element.dataset)) {
       return again();
     }
     try {

@@ -8,7 +8,7 @@ from jobs.lifecycle import CallReport
 from jobs.models import ApiKey, Batch, Status, TranscriptionJob
 from tests.browser import CHROMIUM
 from tests.jobs.admin.conftest import wav
-from tests.jobs.rows import RESULT, make_job, make_project, make_recording
+from tests.jobs.rows import RESULT, ago, make_job, make_project, make_recording
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -51,8 +51,8 @@ def test_uploaded_files_become_jobs_one_by_one_and_the_page_of_one_finishes_by_i
 def test_files_that_are_kept_together_become_one_sealed_batch(new_page, tmp_path):
     page = new_page()
     page.open(UPLOAD)
-    for name in ("a.wav", "b.wav", "c.wav"):
-        (tmp_path / name).write_bytes(wav().getvalue())
+    for seconds, name in enumerate(("a.wav", "b.wav", "c.wav"), 1):
+        (tmp_path / name).write_bytes(wav(seconds=seconds).getvalue())
     page.choose_files("input[type=file]", *(tmp_path / name for name in ("a.wav", "b.wav", "c.wav")))
     page.evaluate("document.querySelector('[name=batch_name]').value = 'March'")
     page.evaluate("document.querySelector('#upload button[type=submit]').click()")
@@ -80,6 +80,69 @@ def test_a_folder_is_its_files_without_what_is_hidden(new_page, tmp_path):
     page.wait_for("document.querySelector('.job-upload')")
     names = page.evaluate("[...document.querySelectorAll('.job-upload-name')].map(name => name.textContent)")
     assert sorted(names) == ["a.wav", "b.wav"]
+
+
+def test_what_was_submitted_before_is_not_sent_again_unless_wanted(new_page, tmp_path):
+    audio = tmp_path / "call.wav"
+    audio.write_bytes(wav().getvalue())
+    page = new_page()
+    for state in ("accepted", "duplicate"):
+        page.open(UPLOAD)
+        page.choose_files("input[type=file]", audio, audio)
+        page.wait_for("document.querySelector('.job-upload')")
+        assert page.evaluate("document.querySelectorAll('.job-upload').length") == 1
+        page.evaluate("document.querySelector('#upload button[type=submit]').click()")
+        page.wait_for(f"document.querySelector('[data-state={state}] a')")
+
+    first = TranscriptionJob.objects.get()
+    assert str(first.pk) in page.evaluate("document.querySelector('[data-state=duplicate] a').href")
+    page.evaluate("document.querySelector('.job-upload-actions button').click()")
+    page.wait_for("document.querySelector('[data-state=accepted] a')")
+
+    assert TranscriptionJob.objects.count() == 2
+    assert page.complaints == []
+
+
+def test_a_file_that_was_refused_is_sent_again_by_itself(new_page, tmp_path):
+    audio = tmp_path / "call.wav"
+    audio.write_bytes(wav().getvalue())
+    page = new_page()
+    page.open(UPLOAD)
+    page.evaluate("document.querySelector('[name=other_options]').value = '{'")
+    page.choose_files("input[type=file]", audio)
+    page.evaluate("document.querySelector('#upload button[type=submit]').click()")
+    page.wait_for("document.querySelector('[data-state=refused]')")
+
+    page.evaluate("document.querySelector('[name=other_options]').value = ''")
+    page.evaluate("document.querySelector('.job-upload-actions button').click()")
+
+    page.wait_for("document.querySelector('[data-state=accepted] a')")
+
+
+def test_a_large_file_goes_in_pieces_and_on_where_it_stood(new_page, tmp_path):
+    audio = tmp_path / "long.wav"
+    audio.write_bytes(wav(seconds=2300).getvalue())
+    page = new_page()
+    page.open(UPLOAD)
+    # The connection breaks once, in the middle of the second piece.
+    page.evaluate("""(send => {
+        let pieces = 0;
+        XMLHttpRequest.prototype.send = function (body) {
+            if (body instanceof Blob && (pieces += 1) === 2) {
+                this.upload.addEventListener("progress", () => this.abort(), { once: true });
+            }
+            return send.call(this, body);
+        };
+    })(XMLHttpRequest.prototype.send)""")
+
+    page.choose_files("input[type=file]", audio)
+    page.evaluate("document.querySelector('#upload button[type=submit]').click()")
+
+    page.wait_for("document.querySelector('[data-state=accepted] a')", 60)
+    job = TranscriptionJob.objects.get()
+    assert (job.recording.filename, job.recording.size) == ("long.wav", audio.stat().st_size)
+    assert job.duration == 2300
+    assert page.evaluate("Object.keys(localStorage).filter(key => key.startsWith('upload:'))") == []
 
 
 def test_a_file_shows_its_progress_only_while_it_is_sent(new_page, tmp_path):
@@ -162,6 +225,21 @@ def test_the_dashboard_keeps_itself_up_to_date(new_page):
     make_job(queue="transcription.new")
 
     page.wait_for("document.body.textContent.includes('No worker is alive for transcription.new')")
+    assert page.complaints == []
+
+
+def test_a_batch_that_is_watched_tells_in_the_title_how_far_it_is_and_that_it_is_done(new_page):
+    project = make_project()
+    batch = Batch.objects.create(project=project, name="March", sealed_at=ago(60))
+    done, running = (make_job(Status.RUNNING, project=project, batch=batch) for _ in range(2))
+    lifecycle.complete(done, RESULT)
+    page = new_page()
+    page.open(reverse("admin:jobs_batch_change", args=(batch.pk,)))
+    page.wait_for("document.title.startsWith('50 %, March')")
+
+    lifecycle.complete(running, RESULT)
+
+    page.wait_for("document.title.startsWith('Done: March')")
     assert page.complaints == []
 
 

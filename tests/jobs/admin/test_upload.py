@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from jobs.audio import uploads
 from jobs.batches.unpacking import open_next
 from jobs.models import Batch, Mode, Priority, Project, Recording, Status, TranscriptionJob
 from jobs.running import sync
@@ -65,6 +66,7 @@ def test_a_file_becomes_a_queued_job_of_the_personal_project(staff_client, staff
                 },
                 "batch": None,
                 "error": None,
+                "duplicate_of": None,
             }
         ]
     }
@@ -306,3 +308,46 @@ def test_a_file_is_called_as_it_was_before_the_browser_escaped_it(staff_client):
     send(staff_client, wav("%22Q1%22 100%25.wav"))
 
     assert Recording.objects.get().filename == '"Q1" 100%25.wav'
+
+
+def begun(staff, content, project=None):
+    """An upload of the person's, all of which has arrived."""
+    project = project or Project.objects.personal(staff)
+    upload = uploads.begin(project, filename="long.wav", size=len(content), user=staff)
+    uploads.receive(upload, 0, [content])
+    return upload
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_sent_in_pieces_becomes_a_job(staff_client, staff):
+    upload = begun(staff, wav().getvalue())
+
+    response = send(staff_client, upload=str(upload.pk))
+
+    assert response.status_code == 201
+    assert TranscriptionJob.objects.get().recording_id == upload.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_sent_to_another_project_or_by_another_person_is_refused(staff_client, staff, superuser):
+    elsewhere = begun(staff, wav().getvalue(), make_project())
+    anothers = begun(superuser, wav().getvalue())
+
+    for upload in (elsewhere, anothers):
+        assert send(staff_client, upload=str(upload.pk)).status_code == 400
+    assert not TranscriptionJob.objects.exists()
+
+
+def test_the_same_audio_again_is_told_with_the_job_that_had_it(staff_client):
+    send(staff_client, wav())
+    first = TranscriptionJob.objects.get()
+
+    [result] = send(staff_client, wav("again.wav")).json()["results"]
+
+    assert result["duplicate_of"] == reverse("admin:jobs_transcriptionjob_change", args=(first.pk,))
+
+
+def test_key_terms_that_corrections_taught_stand_in_the_form(staff_client):
+    page = staff_client.get(UPLOAD, {"keyterm": ["Müller", "Zürich"]}).content.decode()
+
+    assert "Müller\nZürich</textarea>" in page
