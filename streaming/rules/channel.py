@@ -58,11 +58,12 @@ class Channel:
             return self.mark
         return replay_from(self.words(), self.mark)
 
-    def begin_again(self, base: float) -> None:
-        """A new connection begins at `base`."""
+    def begin_again(self, base: float) -> bool:
+        """A new connection begins at `base`; whether it hears again what was final already."""
         expected = timeline.words(parse(self._interim)) if self._interim is not None else []
         self._overlap = Overlap(self.words(), self.mark, base, expected)
         self._interim = self.held_back = None
+        return not self._overlap.is_over
 
     def jump(self, to: float, edge: float) -> None:
         """Leave a hole: the next connection begins at `to`, where nothing before is known of.
@@ -90,7 +91,7 @@ class Channel:
         if self._fragment_until is not None:
             while count < len(words) and words[count].start < self._fragment_until:
                 count += 1
-            if is_final:
+            if is_final and end >= self._fragment_until:
                 self._fragment_until = None
         is_new = end > self.mark + _FRAME or count < len(words)
         if count or start < self.mark:

@@ -95,7 +95,7 @@ class Overlap:
         self._mark = mark
         self._base = base
         self._heard: list[Spoken] = []
-        self.is_over = mark <= base
+        self.is_over = mark <= base + _FRAME
 
     def repeated(self, words: Sequence[Spoken], start: float, end: float, *, is_final: bool) -> int:
         """How many of the first words of a result over [start, end) were final already.

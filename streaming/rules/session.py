@@ -425,8 +425,7 @@ class Session:
         for asked in self._asked:
             self._feed.add(asked)
         for channel in self._channels:
-            channel.begin_again(self._base)
-            if channel.mark > self._base:
+            if channel.begin_again(self._base):
                 # A result that ends where the last one did tells old words from new ones (see merge).
                 self._feed.add(Control(channel.mark + _AFTER_MARK, self._finalize(channel)))
 

@@ -386,6 +386,25 @@ class TestBehind:
         ends = [0.0, *(hole.end for hole in holes)]
         assert [hole.start for hole in holes] == ends[:-1]
 
+    @pytest.mark.parametrize("spoken", [tenths / 10 for tenths in range(80, 100)])
+    def test_a_connection_that_begins_after_a_hole_is_not_asked_to_finalize_at_its_beginning(self, spoken):
+        """Nothing is heard twice there, whatever the last digit of its first second."""
+        relay = Relay(limits=Limits(most_behind=1.0)).opened()
+        relay.tell(events.ProviderClosed(1, 1006))
+        relay.speak(spoken)
+        asked = relay.tell(events.ProviderConnected(2, "request-2")) + relay.wait(1.0)
+        assert of(actions.FillLate, asked)
+        assert not of(actions.SendText, asked)
+
+    def test_the_rest_of_a_word_is_left_to_the_hole_though_an_empty_result_comes_before(self):
+        relay = Relay(limits=Limits(most_behind=1.0)).opened()
+        relay.tell(events.ProviderClosed(1, 1006))
+        relay.speak(8.8)
+        assert of(actions.FillLate, relay.tell(events.ProviderConnected(2, "request-2")))
+        asked = relay.says(0.0, 0.03, connection=2)
+        asked += relay.says(0.0, 1.0, "ginning then", connection=2)
+        assert [text(message) for message in delivered(asked)] == ["then"]
+
     def test_a_word_across_two_holes_is_given_out_once(self):
         relay = Relay(limits=Limits(most_held=10 * len(SECOND))).opened()
         relay.speak(1.0)
