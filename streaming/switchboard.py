@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # it imports this module
 logger = logging.getLogger(__name__)
 
 # What is said waits so long for what others say meanwhile, and so does a client for its Ack.
-WRITE_SECONDS = 0.25
+WRITE_SECONDS = 0.5
 TRY_AGAIN_SECONDS = 1.0
 RETRY_SECONDS = 5
 # After the deadline: for sockets to be closed, and the last to be stored.
