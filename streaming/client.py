@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from streaming.refusals import Refused, refusal
 from streaming.rules.events import ClientAudio, ClientBlocked, ClientFlowing, ClientGone, ClientText, Event
+from streaming.websocket import EXTENSION, WebSocket
 
 # Characters that wait here, beside some hundred kB in the server and the kernel: many seconds of results.
 BLOCKED_AT = 64 * 1024
@@ -23,12 +24,16 @@ FAILED = "The session failed on our side. Begin a new one."
 
 
 class Client:
-    """An ASGI WebSocket. `read` and `write` run until it is closed; the other methods never wait."""
+    """An ASGI WebSocket. `read` and `write` run until it is closed; the other methods never wait.
+
+    Where our own server serves it, messages are told and sent directly.
+    """
 
     def __init__(self, scope: Any, receive: Any, send: Any, subprotocol: str | None) -> None:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._direct: WebSocket | None = (scope.get("extensions") or {}).get(EXTENSION)
         self._subprotocol = subprotocol
         self._may_read = asyncio.Event()
         self._may_read.set()
@@ -49,27 +54,34 @@ class Client:
         return self._waiting
 
     async def read(self) -> None:
-        while True:
+        if self._direct is not None:
+            self._direct.listen(self._came)
+            return
+        while not self._is_gone:
             await self._may_read.wait()
-            message = await self._receive()
-            if message["type"] != "websocket.receive":
-                break
+            self._came(await self._receive())
+
+    def _came(self, message: dict[str, Any]) -> None:
+        if message["type"] == "websocket.receive":
             data = message.get("bytes")
             self._happened(ClientText(message["text"]) if data is None else ClientAudio(data))
-        self._is_gone = True
-        self._news.set()
-        self._happened(ClientGone())
+        elif not self._is_gone:
+            self._is_gone = True
+            self._news.set()
+            self._happened(ClientGone())
 
     async def write(self) -> None:
         """Returns when the last has been sent (the close, or the refusal), or the client is gone."""
         while not self._is_gone:
             while self._outbox:
-                message = self._outbox.popleft()
+                message = self._outbox[0]
                 try:
                     await self._send(message)
                 except OSError:
                     # The server has noticed first (ASGI 2.4); read() is told next.
                     return
+                # Not before: what comes meanwhile goes after it.
+                self._outbox.popleft()
                 self._waiting -= len(message.get("text", ""))
                 if message["type"] in ("websocket.close", "websocket.http.response.body"):
                     return
@@ -89,6 +101,8 @@ class Client:
             self._put(message)
 
     def deliver(self, text: str) -> None:
+        if self._direct is not None and not self._outbox and self._direct.send_now(text):
+            return
         self._put({"type": "websocket.send", "text": text})
         self._waiting += len(text)
         if self._waiting > BLOCKED_AT and not self._is_blocked:
@@ -107,9 +121,13 @@ class Client:
 
     def pause(self) -> None:
         self._may_read.clear()
+        if self._direct is not None:
+            self._direct.pause()
 
     def resume(self) -> None:
         self._may_read.set()
+        if self._direct is not None:
+            self._direct.resume()
 
     def _put(self, message: dict[str, Any]) -> None:
         self._outbox.append(message)

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import cast
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import broadcast
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Event
 
 from routing import limits
 from routing.limits import Slot, Use
@@ -57,7 +60,39 @@ async def slot_at(region: Region) -> AsyncIterator[Slot | None]:
         taking.add_done_callback(give_back)
 
 
-async def opened(region: Region, query: list[tuple[str, str]]) -> ClientConnection:
+class Socket(ClientConnection):
+    """websockets', which can tell text as it comes, without a queue or a task between."""
+
+    _told: Callable[[str], None] | None = None
+
+    async def tell(self, told: Callable[[str], None]) -> None:
+        """Tell text messages in their order until the connection is closed. `told` must not raise."""
+        # What came before this, and what comes in fragments or is no text, takes the library's own way.
+        self._told = told
+        with suppress(ConnectionClosed):
+            async for message in self:
+                if isinstance(message, str):
+                    told(message)
+
+    def process_event(self, event: Event) -> None:
+        if (
+            self._told is not None
+            and isinstance(event, Frame)
+            and event.opcode is Opcode.TEXT
+            and event.fin
+            and not self.recv_messages.frames
+        ):
+            try:
+                text = str(event.data, "utf-8")
+            except UnicodeDecodeError:
+                pass  # for the library to close with 1007
+            else:
+                self._told(text)
+                return
+        super().process_event(event)
+
+
+async def opened(region: Region, query: list[tuple[str, str]]) -> Socket:
     """A live socket of the region's provider; NotOpened."""
     try:
         socket = await _connected(region, query)
@@ -68,9 +103,9 @@ async def opened(region: Region, query: list[tuple[str, str]]) -> ClientConnecti
     return socket
 
 
-async def _connected(region: Region, query: list[tuple[str, str]]) -> ClientConnection:
+async def _connected(region: Region, query: list[tuple[str, str]]) -> Socket:
     try:
-        return await connect(
+        socket = await connect(
             f"{region.live_url.rstrip('/')}/v1/listen?{urlencode(query)}",
             additional_headers={"Authorization": f"Token {region.api_key}"},
             compression=None,
@@ -79,11 +114,13 @@ async def _connected(region: Region, query: list[tuple[str, str]]) -> ClientConn
             ping_interval=PING_SECONDS,
             ping_timeout=PING_SECONDS,
             max_size=MAX_MESSAGE_BYTES,
+            create_connection=Socket,
         )
     except InvalidStatus as error:
         raise _refused(error) from None
     except (OSError, WebSocketException, TimeoutError) as error:
         raise NotOpened(None, type(error).__name__) from None
+    return cast(Socket, socket)
 
 
 def request_id(socket: ClientConnection) -> str:

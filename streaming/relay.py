@@ -18,8 +18,6 @@ from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, OperationalError
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
 from routing.regions import Region
 from streaming import lifecycle, metrics, provider
@@ -70,7 +68,7 @@ class Relay:
         self._alarm: asyncio.TimerHandle | None = None
         self._running: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Task[None] | None = None
-        self._upstream: ClientConnection | None = None
+        self._upstream: provider.Socket | None = None
         # Audio in a container cannot be understood without its header, nor by another relay.
         self._needs_prelude = bool(opening.identity) and not opening.terms.encoding and not opening.resumed
         # To be stored
@@ -134,10 +132,21 @@ class Relay:
         if self._over.done():
             return
         try:
-            for action in self._session.handle(event, self._loop.time()):
-                self._perform(action)
+            self._handle(event)
         except Exception as error:  # noqa: BLE001 (whoever told us is not to blame: serve() fails with it)
             self._over.set_exception(error)
+
+    def _handle(self, event: Event) -> None:
+        now = self._loop.time()
+        for action in self._session.handle(event, now):
+            self._perform(action, now)
+        if type(event) is events.ClientAudio:
+            self._latency.heard(self._session.audio_seconds, now)
+            if self._tape is not None:
+                self._tape.add(event.data)
+            if self._needs_prelude and self._session.prelude:
+                self._needs_prelude = False
+                self._move(lifecycle.keep_prelude, self._row, self._session.prelude)
 
     def progress(self) -> Progress:
         """What is to be stored now."""
@@ -172,15 +181,8 @@ class Relay:
             self._seen_by_client = reported(event.text) or self._seen_by_client
             return
         self.happened(event)
-        if type(event) is events.ClientAudio:
-            self._latency.heard(self._session.audio_seconds, self._loop.time())
-            if self._tape is not None:
-                self._tape.add(event.data)
-            if self._needs_prelude and self._session.prelude:
-                self._needs_prelude = False
-                self._move(lifecycle.keep_prelude, self._row, self._session.prelude)
 
-    def _perform(self, action: Action) -> None:
+    def _perform(self, action: Action, now: float) -> None:
         match action:
             # The first two are nearly all that there is.
             case actions.SendAudio(data):
@@ -188,8 +190,7 @@ class Relay:
             case actions.Deliver(text, heard_until, is_final):
                 self._client.deliver(text)
                 if heard_until is not None:
-                    took = self._latency.told(heard_until, self._loop.time())
-                    self._counted.told(took, is_final=is_final)
+                    self._counted.told(self._latency.told(heard_until, now), is_final=is_final)
             case actions.SendText(text):
                 self._send(text)
             case actions.Wake(at):
@@ -269,10 +270,7 @@ class Relay:
         try:
             self._note_connected(region, provider.request_id(socket), connection)
             self.happened(events.ProviderConnected(connection, provider.request_id(socket)))
-            with suppress(ConnectionClosed):
-                async for message in socket:
-                    if isinstance(message, str):
-                        self.happened(events.ProviderMessage(connection, message))
+            await socket.tell(lambda text: self.happened(events.ProviderMessage(connection, text)))
         finally:
             if self._upstream is socket:
                 self._upstream = None

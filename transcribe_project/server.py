@@ -20,26 +20,8 @@ from typing import NoReturn
 import uvicorn
 from django.conf import settings
 from django.urls import get_resolver
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-# For the client to take what was sent to it, and to close as well.
-CLOSING_SECONDS = 10.0
-
-
-class WebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's, which lets go of clients that take nothing any more.
-
-    A connection is closed once all that was written is sent, and to a client that has stopped reading, though
-    its machine lives, that is never: neither would the application be told nor the memory be given back.
-    """
-
-    async def run_asgi(self) -> None:
-        await super().run_asgi()
-        self.loop.call_later(CLOSING_SECONDS, self.transport.abort)
-
-    def keepalive_timeout(self) -> None:
-        super().keepalive_timeout()
-        self.transport.abort()
+from streaming.websocket import WebSocket
 
 
 class Server(uvicorn.Server):

@@ -1,0 +1,51 @@
+"""The provider's socket tells what it is told, in its order, however it is framed."""
+
+from dataclasses import replace
+
+import pytest
+
+from streaming import provider
+from tests.streaming.loopback import Loopback
+
+
+@pytest.fixture
+def region(regions):
+    return regions({"name": "eu"})["eu"]
+
+
+async def told_by(script, region):
+    """What the relay is told of a provider that does this, and the code that the socket was closed with."""
+    told: list[str] = []
+    with Loopback(script) as loopback:
+        live_url = loopback.url.replace("http", "ws", 1)
+        socket = await provider.opened(replace(region, live_url=live_url), [])
+        await socket.send("begin")
+        await socket.tell(told.append)
+        await socket.close()
+    return told, socket.close_code
+
+
+async def test_messages_in_one_piece_and_in_fragments_keep_their_order(region):
+    async def script(socket):
+        await socket.send("before anybody listens")
+        await socket.recv()
+        for message in ("one", ["t", "w", "o"], "three", ["fo", "ur"], "five"):
+            await socket.send(message)
+        await socket.send(b"not text")
+        await socket.send("six")
+
+    told, code = await told_by(script, region)
+    assert told == ["before anybody listens", "one", "two", "three", "four", "five", "six"]
+    assert code == 1000
+
+
+async def test_text_that_is_none_ends_the_connection(region):
+    async def script(socket):
+        await socket.recv()
+        await socket.send("one")
+        await socket.send(b"\xff\xfe", text=True)
+        await socket.send("two")
+
+    told, code = await told_by(script, region)
+    assert told == ["one"]
+    assert code != 1000
