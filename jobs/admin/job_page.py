@@ -19,6 +19,7 @@ from django.utils import timezone
 from jobs import lifecycle
 from jobs.admin import downloads
 from jobs.admin.options_form import OptionsForm, fields_of
+from jobs.admin.waterfall import bars
 from jobs.admin.wording import (
     STATUS_COLOURS,
     advice,
@@ -162,7 +163,9 @@ def _jobs() -> QuerySet[TranscriptionJob]:
 
 
 def _state(job: TranscriptionJob) -> dict[str, Any]:
-    lines = [line(entry) for entry in timeline(job)]
+    now = timezone.now()
+    entries = timeline(job)
+    lines = [line(entry) for entry in entries]
     several = job.run > 1
     why = reason(job)
     return {
@@ -173,10 +176,11 @@ def _state(job: TranscriptionJob) -> dict[str, Any]:
         "error_message": job.error_message if why else "",
         "advice": advice(job.error_code) if why and job.is_ended else "",
         "meaning": "" if why else meaning(job),
-        "due": due(expected_end(job, None), timezone.now()) if job.status == Status.RUNNING else "",
+        "due": due(expected_end(job, None), now) if job.status == Status.RUNNING else "",
         "again": _again(job),
         "lines": [
-            (later, several and later.run != earlier.run) for earlier, later in pairwise([lines[0], *lines])
+            (later, several and later.run != earlier.run, bar)
+            for (earlier, later), bar in zip(pairwise([lines[0], *lines]), bars(entries, now), strict=True)
         ],
     }
 
