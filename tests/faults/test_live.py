@@ -87,6 +87,8 @@ def test_l1_a_provider_that_drops_its_connections_is_not_noticed(stack, provider
     provider.set_faults(
         {"fault": "drop=2..20", "share": 0.4, "seed": 1},
         {"fault": "close=1011;after=2..20", "share": 0.5, "seed": 2},
+        {"fault": "mute=2..20", "share": 0.2, "seed": 3},
+        {"fault": "stall=2..20", "share": 0.2, "seed": 4},
     )
     with stack.web() as web:
         speakers = make_speakers(sessions, [websocket(web)], key, words)
