@@ -171,6 +171,12 @@ def _asking(region: Region, kind: Kind) -> Holding:
     return store().hold(_limit_of(region), kind, "-", 0, of_kind=UNLIMITED, in_all=UNLIMITED, seconds=0)
 
 
+def room(region: Region, kind: Kind) -> int | None:
+    """How many of the kind its provider takes at once; None if there is no limit."""
+    most = _room(region, kind)
+    return None if most == UNLIMITED else most
+
+
 def _room(region: Region, kind: Kind) -> int:
     of_kind = region.max_recordings if kind is Kind.RECORDINGS else region.max_live
     return min(of_kind or UNLIMITED, region.max_calls or UNLIMITED)

@@ -94,7 +94,10 @@ class Jobs(bootsteps.StartStopStep):
 
         if not settings.EMBEDDED:
             operations.serve(settings.WORKER_PORT)
-        worker.start(queues=list(app.amqp.queues.consume_from), concurrency=parent.concurrency)
+        # Celery's command line has read its default before serve_regions could change it.
+        chosen = parent.concurrency != settings.WORKER_CONCURRENCY
+        concurrency = parent.concurrency if chosen else app.conf.worker_concurrency
+        worker.start(queues=list(app.amqp.queues.consume_from), concurrency=concurrency)
 
 
 @celeryd_init.connect

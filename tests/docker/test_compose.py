@@ -158,6 +158,30 @@ def test_every_service_of_ours_runs_as_written(tmp_path):
     assert 'transcribe_jobs{status="completed"} 1.0' in metrics.text
 
 
+def test_a_worker_of_a_region_runs_as_written(tmp_path):
+    service = config("compose.multiregion.yml", filled_in(tmp_path))["services"]["worker-eu"]
+    regions = service["environment"]["REGIONS"]
+    image = tmp_path / "app"
+    copy_image(image)
+    with ExitStack() as running:
+        postgres, broker = running.enter_context(PostgresServer()), running.enter_context(RedisServer())
+        here = {
+            "DATA_DIR": str(tmp_path / "data"),
+            "DATABASE_URL": postgres.url,
+            "REDIS_URL": broker.url,
+            "REDIS_CLUSTER_URL": "",
+            "REGIONS": re.sub(r"redis-\w+:6379", f"127.0.0.1:{broker.port}", regions),
+        }
+        worker = Service("worker-eu", service, image, here)
+        migrate = worker.in_container("python", "manage.py", "migrate", "--no-input")
+        subprocess.run(migrate, check=True, capture_output=True, timeout=120)
+        running.enter_context(worker)
+        serves = 'transcribe_worker_slots{queue="transcription.eu"} 20.0'
+        token = {"authorization": "Bearer metrics-token"}
+        fleet = f"{worker.url}/metrics/fleet"
+        wait_until(lambda: serves in httpx.get(fleet, headers=token, trust_env=False).text, 30)
+
+
 @pytest.mark.parametrize("service", ["redis", "redis-1"])
 def test_redis_takes_what_it_is_started_with(service, tmp_path):
     command = config("compose.multiregion.yml", filled_in(tmp_path))["services"][service]["command"]

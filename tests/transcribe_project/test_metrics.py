@@ -12,8 +12,11 @@ from django.utils import timezone
 from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from jobs.models import Priority, TranscriptionJob, WorkerProcess
+from jobs.models import Priority, Project, TranscriptionJob, WorkerProcess
+from jobs.models.usage import DailyUsage
 from jobs.refusal import Refusal
+from routing import limits
+from routing.regions import region_named
 from tests.environment import ROOT
 from tests.jobs.rows import QUEUE, ago, build_job, make_job, make_project
 from tests.services import binaries
@@ -149,6 +152,29 @@ def test_workers_are_told_by_what_they_serve():
 
     assert told["transcribe_workers_alive"] == {(QUEUE,): 2, ("webhooks",): 1}
     assert told["transcribe_worker_slots"] == {(QUEUE,): 20, ("webhooks",): 10}
+
+
+@pytest.mark.django_db
+def test_what_the_provider_takes_is_told_where_there_is_a_limit(regions):
+    regions({"name": "eu", "max_recordings": 4}, {"name": "us"})
+    eu = region_named("eu")
+    slots = [limits.take(eu, limits.Use.SYNC) for _ in range(3)]
+
+    told = values(Fleet().collect())
+    for slot in slots:
+        slot.give_back()
+
+    assert told["transcribe_provider_slots"] == {("eu", "recordings"): 4}
+    assert told["transcribe_provider_slots_in_use"] == {("eu", "recordings"): 3}
+
+
+@pytest.mark.django_db
+def test_projects_that_have_nearly_used_their_quota_are_counted():
+    for minutes, used in ((10, 500.0), (10, 100.0), (None, 1e6)):
+        project = Project.objects.create(name=f"{minutes} {used}", daily_minutes=minutes)
+        DailyUsage.objects.add(project.pk, used)
+
+    assert values(Fleet().collect())["transcribe_projects_near_quota"] == {(): 1}
 
 
 @pytest.mark.django_db

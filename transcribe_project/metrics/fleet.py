@@ -20,9 +20,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from jobs import quotas
 from jobs.models import Delivery, Priority, Status, TranscriptionJob, WebhookEndpoint, WorkerProcess
 from jobs.models.endpoint import GIVEN_UP
 from jobs.models.state import ENDED, OPEN
+from routing import limits
 from routing.regions import all_regions, region_served_by
 from streaming.models import OPEN as OPEN_STATES
 from streaming.models import Hole, LiveSession
@@ -33,6 +35,7 @@ KEPT_SECONDS = 5.0
 COST = 20
 # All that ever ended are counted by an index of theirs, which takes its time with millions of them.
 ENDED_KEPT_SECONDS = 60.0
+NEAR_QUOTA = 0.8
 
 GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "transcribe_database_up": ("Whether the database answered; without it nothing else is told here.", ()),
@@ -66,6 +69,18 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "transcribe_live_sessions_open": (
         "Live sessions in all processes. state: connecting, live, interrupted (the client may come back).",
         ("state",),
+    ),
+    "transcribe_provider_slots": (
+        "What a region's provider takes at once, where there is a limit. kind: recordings, live.",
+        ("region", "kind"),
+    ),
+    "transcribe_provider_slots_in_use": (
+        "How many of these all processes hold together.",
+        ("region", "kind"),
+    ),
+    "transcribe_projects_near_quota": (
+        "Projects that have used four fifths of their minutes of today, or more.",
+        (),
     ),
     "transcribe_live_holes_open": ("Stretches of live audio still to be transcribed late.", ()),
 }
@@ -103,6 +118,7 @@ class Fleet(Collector):
             _tell_workers(families)
             _tell_webhooks(families)
             _tell_streams(families)
+            _tell_limits(families)
         except DatabaseError as error:
             logger.warning("The database cannot be asked for metrics: %s", type(error).__name__)
             families = _families()
@@ -173,6 +189,18 @@ def _tell_streams(families: Families) -> None:
         sessions = LiveSession.objects.filter(state=state).count()
         families["transcribe_live_sessions_open"].add_metric((state,), sessions)
     families["transcribe_live_holes_open"].add_metric((), Hole.objects.unsettled().count())
+
+
+def _tell_limits(families: Families) -> None:
+    for region in all_regions().values():
+        limited = [kind for kind in limits.Kind if limits.room(region, kind) is not None]
+        in_use = limits.in_use(region) if limited else {}
+        for kind in limited:
+            labels = (region.name, kind)
+            families["transcribe_provider_slots"].add_metric(labels, limits.room(region, kind) or 0)
+            families["transcribe_provider_slots_in_use"].add_metric(labels, in_use[kind])
+    near = quotas.nearly_used_up(NEAR_QUOTA).count()
+    families["transcribe_projects_near_quota"].add_metric((), near)
 
 
 FLEET = CollectorRegistry()
