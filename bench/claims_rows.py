@@ -16,10 +16,10 @@ from django.db import connection, models, reset_queries, transaction  # noqa: E4
 from django.utils import timezone  # noqa: E402
 
 from jobs import lifecycle  # noqa: E402
-from jobs.admin.dashboard import dashboard  # noqa: E402
 from jobs.models import ApiKey, Project, Recording, TranscriptionJob  # noqa: E402
 from jobs.transcripts.results import Result  # noqa: E402
 from routing.regions import all_regions  # noqa: E402
+from transcribe_project.dashboard import dashboard  # noqa: E402
 
 THREADS = 10
 SECONDS = 30.0

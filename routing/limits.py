@@ -6,14 +6,16 @@
 Deepgram counts them for each of its projects and regions, recordings apart from live audio, and answers 429
 to one too many (its page "API Rate Limits"). Regions with one key and address so share their limits here.
 
-What a process holds stands in the store (routing/coordination.py) under the process's name, for
-LEASE_SECONDS. The heartbeat renews it, in one step for all; of a process that is killed it runs out. Each
-step says how many the process holds in all, so that one that was lost, or a store that forgot everything, is
-made good by the next. With the store down each process keeps to the limits by itself.
+What a process holds stands in the store (routing/coordination.py) under the process's name. A thread renews
+it, in one step for all; of a process that is killed it runs out, sooner than the leases of its jobs, or one
+that crashes again and again would soon hold everything. Each step says how many the process holds in all, so
+that one that was lost, or a store that forgot everything, is made good by the next. With the store down each
+process keeps to the limits by itself.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -29,7 +31,10 @@ from django.conf import settings
 from routing.coordination import Holding, Store, store
 from routing.regions import Region
 
+logger = logging.getLogger(__name__)
+
 UNLIMITED = 10**9
+LASTS_SECONDS, RENEWED_SECONDS = 15.0, 5.0
 # For which a process goes by what it was told of others, without asking again for each slot of its own.
 BELIEVED_SECONDS = 1.0
 
@@ -107,7 +112,7 @@ class Held:
             count,
             of_kind=of_kind,
             in_all=in_all,
-            seconds=settings.LEASE_SECONDS,
+            seconds=LASTS_SECONDS,
         )
         self._others = told
         self._believed_until = self._clock() + BELIEVED_SECONDS
@@ -151,7 +156,7 @@ def take(region: Region, use: Use) -> Slot | None:
 
 
 def renew() -> None:
-    """Keep what this process uses, everywhere. For heartbeats."""
+    """Keep what this process uses, everywhere, and nothing else."""
     for held in list(_all.values()):
         held.renew()
 
@@ -191,12 +196,26 @@ def _limit_of(region: Region) -> str:
     return sha256(f"{region.base_url} {region.api_key}".encode()).hexdigest()[:16]
 
 
+def _keep_renewing() -> None:
+    pause = threading.Event()
+    while not pause.wait(RENEWED_SECONDS):
+        try:
+            renew()
+        except Exception:
+            logger.exception("What is held at providers could not be renewed.")
+
+
 _all: dict[tuple[str, Kind], Held] = {}
 _making = threading.Lock()
+_renewing: threading.Thread | None = None
 
 
 def _held(limit: str, kind: Kind) -> Held:
+    global _renewing
     with _making:
+        if _renewing is None:
+            _renewing = threading.Thread(target=_keep_renewing, name="limits", daemon=True)
+            _renewing.start()
         if (limit, kind) not in _all:
             _all[limit, kind] = Held(limit, kind, store(), _this_process())
         return _all[limit, kind]

@@ -16,7 +16,6 @@ from django.conf import settings
 from django.db import InterfaceError, OperationalError
 
 from jobs.running.leases import process_name
-from routing import limits
 from streaming import lifecycle, metrics
 from streaming.database import in_database
 from streaming.models import LiveSession
@@ -153,6 +152,5 @@ for _buffer in ("audio", "results"):
 
 
 def _renew() -> None:
-    limits.renew()
     lifecycle.count(LiveSession.objects.open().filter(relay=process_name()))
     LiveSession.objects.renew(process_name(), settings.LEASE_SECONDS)

@@ -24,7 +24,6 @@ from django.db import connection
 
 from jobs import lifecycle
 from jobs.models import InvalidTransition, TranscriptionJob
-from routing import limits
 from routing.transport import Call
 
 logger = logging.getLogger(__name__)
@@ -171,7 +170,6 @@ class LeaseKeeper:
         while True:
             pause.wait(settings.HEARTBEAT_SECONDS)
             try:
-                limits.renew()
                 self.heartbeat()
             except Exception as error:  # noqa: BLE001 (a thread's edge)
                 logger.warning("A heartbeat did not reach the database: %s", type(error).__name__)

@@ -175,6 +175,8 @@ class Stack:
             "REDIS_URL": self.redis_url,
             "DEEPGRAM_BASE_URL": self.provider.url,
             "WEBHOOK_ALLOW_PRIVATE": "1",
+            # Kept to, and not reached but where that is the test.
+            "PROVIDER_MAX_RECORDINGS": "1000",
             **self.settings,
             **settings,
         }

@@ -6,6 +6,7 @@ from routing import coordination, limits
 from routing.coordination import Memory
 from routing.limits import BELIEVED_SECONDS, Held, Kind, Use, take
 from routing.regions import Region
+from tests.conditions import wait_until
 
 
 class Asked(Memory):
@@ -145,7 +146,7 @@ def test_what_is_known_of_others_is_believed_for_a_moment_only(store):
     assert not held.take(4, 100)
 
 
-def test_the_heartbeat_leaves_what_was_passed_on_to_nobody(store):
+def test_renewing_leaves_what_was_passed_on_to_nobody(store):
     given = region(max_recordings=4)
     kept, spare = take(given, Use.SYNC), take(given, Use.SYNC)
     spare.pass_on()
@@ -157,7 +158,7 @@ def test_the_heartbeat_leaves_what_was_passed_on_to_nobody(store):
     assert limits.in_use(given)[Kind.RECORDINGS] == 0
 
 
-def test_the_heartbeat_makes_good_what_the_store_forgot(store):
+def test_renewing_makes_good_what_the_store_forgot(store):
     given = region(max_recordings=4)
     slots = taken(given, Use.SYNC)
     store._held.clear()
@@ -165,6 +166,16 @@ def test_the_heartbeat_makes_good_what_the_store_forgot(store):
     limits.renew()
 
     assert len(slots) == limits.in_use(given)[Kind.RECORDINGS] == 4
+
+
+def test_what_is_held_is_renewed_while_the_process_lives(store, monkeypatch):
+    monkeypatch.setattr(limits, "_renewing", None)
+    monkeypatch.setattr(limits, "RENEWED_SECONDS", 0.05)
+    given = region(max_recordings=4)
+    slots = taken(given, Use.SYNC)
+    store._held.clear()
+
+    wait_until(lambda: limits.in_use(given)[Kind.RECORDINGS] == len(slots))
 
 
 @pytest.mark.parametrize(("held_elsewhere", "is_idle"), [(0, True), (4, True), (5, False)])
