@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     Lines = forms.Textarea
     Password = forms.PasswordInput
     Switch = forms.CheckboxInput
+    Moment = forms.DateTimeInput
     Url = forms.URLInput
 else:
     from django.contrib.auth.admin import GroupAdmin as _GroupAdmin
@@ -49,6 +50,14 @@ else:
     from unfold.widgets import UnfoldAdminTextInputWidget as Line
     from unfold.widgets import UnfoldAdminURLInputWidget as Url
     from unfold.widgets import UnfoldBooleanSwitchWidget as Switch
+
+    class Moment(Line):
+        """By the browser's own picker; as Django's forms read it."""
+
+        input_type = "datetime-local"
+
+        def format_value(self, value):
+            return f"{value:%Y-%m-%dT%H:%M}" if hasattr(value, "strftime") else value
 
     class UserAdmin(_UserAdmin, ModelAdmin):
         form = UserChangeForm
@@ -66,6 +75,7 @@ __all__ = [
     "Line",
     "Lines",
     "ModelAdmin",
+    "Moment",
     "Password",
     "Switch",
     "TabularInline",

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from uuid import UUID
 
 from django.contrib import admin, messages
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
 from jobs.admin.history import HistoryAdmin, HistoryInline
 from jobs.admin.look import action, display
 from jobs.admin.wording import span, title
+from jobs.audit import audited
 from jobs.models import Delivery, DeliveryAttempt
-from jobs.webhooks import endpoints
+from jobs.models.audit import Action
+from jobs.webhooks import endpoints, wire
 from jobs.webhooks.endpoints import NotReplayed
 
 REPLAYED_AT_ONCE = 1000
@@ -57,6 +61,7 @@ class DeliveryAdmin(HistoryAdmin):
         "delivered_at",
         "sent",
     )
+    change_form_outer_before_template = "admin/jobs/_delivery_buttons.html"
     inlines = (AttemptsOfDelivery,)
 
     @display(description="URL")
@@ -82,16 +87,22 @@ class DeliveryAdmin(HistoryAdmin):
             title(job),
         )
 
-    @display(description="what is sent (data)")
+    @display(description="request")
     def sent(self, delivery: Delivery) -> str:
-        return format_html('<pre class="job-pre">{}</pre>', json.dumps(delivery.event.data, indent=2))
+        request = wire.described(delivery)
+        body = json.dumps(json.loads(request.body), indent=2, ensure_ascii=False)
+        lines = [
+            f"{request.method} {delivery.shown_url}",
+            *(f"{name}: {text}" for name, text in request.headers),
+        ]
+        return format_html('<pre class="job-pre">{}\n\n{}</pre>', "\n".join(lines), body)
 
     @action(description="Deliver again")
     def replay_selected(self, request: HttpRequest, deliveries: QuerySet[Delivery]) -> None:
         replayed, refused = 0, []
-        for delivery in deliveries.select_related("endpoint")[:REPLAYED_AT_ONCE]:
+        for delivery in deliveries.select_related("endpoint", "event")[:REPLAYED_AT_ONCE]:
             try:
-                endpoints.replay(delivery)
+                self._replay(request, delivery)
             except NotReplayed as error:
                 refused.append(error.message)
             else:
@@ -100,3 +111,24 @@ class DeliveryAdmin(HistoryAdmin):
             messages.success(request, f"On their way again: {replayed}.")
         for message in sorted(set(refused)):
             messages.warning(request, f"{refused.count(message)} not: {message}")
+
+    def get_urls(self) -> list[URLPattern]:
+        again = self.admin_site.admin_view(self._again)
+        return [path("<uuid:pk>/replay/", again, name="jobs_delivery_replay"), *super().get_urls()]
+
+    def _again(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        delivery = get_object_or_404(Delivery.objects.select_related("endpoint", "event"), pk=pk)
+        try:
+            self._replay(request, delivery)
+        except NotReplayed as refusal:
+            messages.warning(request, refusal.message)
+        else:
+            messages.success(request, "It is on its way again.")
+        return HttpResponseRedirect(reverse("admin:jobs_delivery_change", args=(pk,)))
+
+    def _replay(self, request: HttpRequest, delivery: Delivery) -> None:
+        """NotReplayed if that cannot be."""
+        with audited(Action.WEBHOOK_REPLAYED, request, delivery):
+            endpoints.replay(delivery)

@@ -18,6 +18,7 @@ from django.utils.http import content_disposition_header
 
 from jobs.audio.downloads import make_harmless
 from jobs.models import Batch, Status, TranscriptionJob
+from jobs.spreadsheets import BYTE_ORDER_MARK, cell
 from jobs.transcripts.exports import FORMATS
 
 READ_AT_A_TIME = 200
@@ -26,8 +27,6 @@ ROWS_IN_MEMORY = 1 << 20
 MANIFEST = "manifest.csv"
 COLUMNS = ("number", "id", "name", "status", "file", "seconds", "error", "tags", "metadata", "created_at")
 _NOT_IN_NAMES = re.compile(r"[^\w-]+")
-# What a spreadsheet takes for a formula, unless a quote comes before it.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def export(batch: Batch, formats: Sequence[str]) -> StreamingHttpResponse:
@@ -73,8 +72,7 @@ def _parts(jobs: QuerySet[TranscriptionJob], formats: Sequence[str]) -> Iterator
         # Not to be sought in: what its entries' sizes are stands behind each of them.
         zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as bundle,
     ):
-        # For spreadsheets, which would else take it for some other encoding.
-        rows.write("\N{ZERO WIDTH NO-BREAK SPACE}")
+        rows.write(BYTE_ORDER_MARK)
         write = csv.writer(rows).writerow
         write(COLUMNS)
         for number, job in _numbered(jobs):
@@ -114,19 +112,15 @@ def _row(number: int, job: TranscriptionJob, *, has_file: bool) -> tuple[str, ..
     return (
         str(number),
         str(job.pk),
-        _cell(job.recording.filename if job.recording and job.recording.filename else job.url),
+        cell(job.recording.filename if job.recording and job.recording.filename else job.url),
         job.status,
         _stem(number, job) if has_file else "",
         "" if job.duration is None else f"{job.duration:.3f}",
-        _cell(f"{job.error_code}: {job.error_message}" if job.error_code else ""),
-        _cell(", ".join(map(str, job.tags))),
+        cell(f"{job.error_code}: {job.error_message}" if job.error_code else ""),
+        cell(", ".join(map(str, job.tags))),
         json.dumps(job.metadata, ensure_ascii=False) if job.metadata else "",
         job.created_at.isoformat(),
     )
-
-
-def _cell(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def _stem(number: int, job: TranscriptionJob) -> str:

@@ -113,6 +113,22 @@ def _message(delivery: Delivery) -> tuple[str, bytes, dict[str, str]]:
     return "POST", payload(delivery.event), {}
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is sent, but for what is of each attempt: its signature, and when that was made."""
+
+    method: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def described(delivery: Delivery) -> Request:
+    """As an attempt made now would send it."""
+    method, body, extra = _message(delivery)
+    of_each = {"webhook-timestamp": "when it is sent", "webhook-signature": "made anew for each attempt"}
+    return Request(method, [*{**_headers(delivery.event), **of_each, **extra}.items()], body)
+
+
 def payload(event: Event) -> bytes:
     """The body: `{type, timestamp, data}`; the same bytes in every attempt."""
     happened = event.created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -124,11 +140,17 @@ def signed_headers(event: Event, body: bytes, signing: Signing) -> dict[str, str
     now, text = timezone.now(), body.decode()
     signatures = [Webhook(secret).sign(event.message_id, now, text) for secret in signing.webhook_secrets()]
     return {
+        **_headers(event),
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": " ".join(signatures),
+    }
+
+
+def _headers(event: Event) -> dict[str, str]:
+    return {
         "content-type": "application/json",
         "user-agent": "transcription-webhooks/1",
         "webhook-id": event.message_id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": " ".join(signatures),
     }
 
 

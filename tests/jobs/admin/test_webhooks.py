@@ -4,7 +4,15 @@ import pytest
 from django.urls import reverse
 
 from jobs.events import emit
-from jobs.models import AuditEntry, Delivery, DisabledReason, EventType, Project, WebhookEndpoint
+from jobs.models import (
+    AuditEntry,
+    Delivery,
+    DeliveryStatus,
+    DisabledReason,
+    EventType,
+    Project,
+    WebhookEndpoint,
+)
 from jobs.webhooks import endpoints, wire
 from tests.clients import forget
 from tests.jobs.admin.conftest import said
@@ -213,3 +221,80 @@ def test_the_dashboard_shows_failing_endpoints(staff_client, project, endpoint):
 
     assert page(endpoint) in shown
     assert page(quiet) not in shown
+
+
+def do(client, name, row, **fields):
+    return client.post(reverse(f"admin:jobs_{name}", args=(row.pk,)), fields, follow=True)
+
+
+def test_what_happened_in_a_stretch_of_time_is_replayed_and_written_down(root_client, project, endpoint):
+    happen(project)
+    Delivery.objects.update(status=DeliveryStatus.FAILED, attempts=10)
+    span = {"since": f"{ago(3600):%Y-%m-%dT%H:%M}", "until": f"{ago(-3600):%Y-%m-%dT%H:%M}"}
+
+    response = do(root_client, "webhookendpoint_replay", endpoint, **span)
+
+    assert "On their way again: 1." in said(response)
+    assert Delivery.objects.get().status == DeliveryStatus.PENDING
+    assert AuditEntry.objects.get(action="webhook.replayed").details["count"] == 1
+
+
+def test_a_stretch_that_ends_before_it_begins_is_refused(root_client, endpoint):
+    span = {"since": f"{ago(0):%Y-%m-%dT%H:%M}", "until": f"{ago(3600):%Y-%m-%dT%H:%M}"}
+
+    assert (
+        "Name a time after the first."
+        in do(root_client, "webhookendpoint_replay", endpoint, **span).content.decode()
+    )
+
+
+def test_an_endpoint_that_is_disabled_is_told_so_instead(root_client, endpoint):
+    endpoints.disable(endpoint, DisabledReason.BY_HAND)
+    span = {"since": f"{ago(3600):%Y-%m-%dT%H:%M}", "until": f"{ago(-3600):%Y-%m-%dT%H:%M}"}
+
+    text = do(root_client, "webhookendpoint_replay", endpoint, **span).content.decode()
+
+    assert "enable it first" in text
+
+
+@pytest.mark.parametrize("name", ["webhookendpoint_replay", "webhookendpoint_test"])
+def test_staff_who_may_not_change_endpoints_send_them_nothing(staff_client, endpoint, name):
+    assert do(staff_client, name, endpoint).status_code == 403
+
+
+def test_its_page_has_buttons_and_how_it_did_of_late(root_client, project, endpoint):
+    happen(project)
+
+    text = root_client.get(page(endpoint)).content.decode()
+
+    assert "Send a test" in text and "Replay…" in text
+    assert "0 of 1 delivered, 0 failed, 1 on the way." in text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_test_from_its_page_is_written_down(root_client, endpoint, settings):
+    settings.WEBHOOK_ALLOW_PRIVATE = True
+    forget(wire._client)
+    with Peer(answering(204, b"")) as peer:
+        WebhookEndpoint.objects.update(url=peer.url)
+        response = do(root_client, "webhookendpoint_test", endpoint)
+    wire._client().close()
+    forget(wire._client)
+
+    assert "answered 204" in said(response)
+    assert AuditEntry.objects.get(action="webhook.tested").details == {"status_code": 204}
+
+
+def test_a_delivery_shows_its_request_and_is_sent_again_from_its_page(staff_client, project, endpoint):
+    happen(project)
+    delivery = Delivery.objects.get()
+    Delivery.objects.update(status=DeliveryStatus.DELIVERED)
+
+    text = staff_client.get(reverse("admin:jobs_delivery_change", args=(delivery.pk,))).content.decode()
+    response = do(staff_client, "delivery_replay", delivery)
+
+    assert f"POST {URL}" in text
+    assert f"webhook-id: {delivery.event.message_id}" in text
+    assert "stream.ended" in text
+    assert "It is on its way again." in said(response)
+    assert AuditEntry.objects.filter(action="webhook.replayed", object_id=str(delivery.pk)).exists()
