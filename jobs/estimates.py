@@ -12,11 +12,14 @@ from django.core.cache import cache
 from django.db.models import Sum
 
 from jobs.batches.progress import Tally
-from jobs.intake import Order, choose, region_for
+from jobs.intake import Order, choose, place_for
 from jobs.models import Batch, TranscriptionJob, WorkerProcess
+from jobs.placing import place
 from jobs.prices import cost_of
+from jobs.refusal import NotAccepted
 from jobs.speed import REMEMBERED_SECONDS, recent_speed
-from routing.regions import Region, choose_region
+from routing.choice import Capability
+from routing.regions import Region, UnknownRegion
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ def estimate(order: Order, durations: Sequence[float]) -> Estimate:
 
     NotAccepted if no region may take them, UnknownRegion if there is none of the name that was asked for.
     """
-    region = region_for(order)
+    region = place_for(order, Capability.ASYNC).region
     seconds = sum(durations)
     return Estimate(
         jobs=len(durations),
@@ -58,8 +61,11 @@ def estimate(order: Order, durations: Sequence[float]) -> Estimate:
 
 def remaining(batch: Batch, tally: Tally) -> Span | None:
     """How long it should take until none of the batch's jobs is open; None if that cannot be told."""
-    region = choose_region(batch.region, batch.project.residency) if tally.jobs > tally.ended else None
-    if region is None:
+    if tally.jobs == tally.ended:
+        return None
+    try:
+        region = place(batch.project, Capability.ASYNC, pinned=batch.region).region
+    except (NotAccepted, UnknownRegion):
         return None
     left = tally.seconds_left
     if left <= 0:

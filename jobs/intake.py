@@ -32,16 +32,26 @@ from jobs.models import (
     Recording,
     TranscriptionJob,
 )
+from jobs.placing import Place, place
 from jobs.refusal import NotAccepted
 from jobs.running import sync
 from jobs.running.leases import keeper
 from jobs.running.wakeups import wake
 from jobs.speed import estimated_seconds
+from routing.choice import Capability
 from routing.modes import Choice, Conditions, RequestedMode, Thresholds, choose_mode, receipt
-from routing.regions import Region, UnknownRegion, choose_region
+from routing.regions import UnknownRegion
 
 INSERTED_AT_A_TIME = 500
-REGION_REASONS = {True: "It was asked for.", False: "It is the first that may take the job."}
+
+
+class NoRegionAble(NotAccepted):
+    """A caller who would wait would wait for nothing."""
+
+    status = 503
+
+    def __init__(self, why: str) -> None:
+        super().__init__("no_region_able", f"{why} Submit again later, or as async: it is done when one can.")
 
 
 class TooManyOpenJobs(NotAccepted):
@@ -98,6 +108,11 @@ class Order:
     made_at: float = field(default_factory=monotonic)
 
     @property
+    def may_wait(self) -> bool:
+        """Whether it may run while its caller waits."""
+        return self.mode != "async" and not self.respond_async
+
+    @property
     def is_limited(self) -> bool:
         """Whether what it goes into is counted or may be closed, to be asked with the job's row."""
         by_key = self.key is not None and self.key.open_jobs_limit is not None
@@ -120,17 +135,20 @@ class AlreadyAccepted(Exception):
         self.earlier = earlier
 
 
-def region_for(order: Order) -> Region:
-    """The region that may take the order.
+def place_for(order: Order, capability: Capability) -> Place:
+    """Where the order would best be done now.
 
-    NotAccepted if none may, UnknownRegion if there is none of the name that was asked for.
+    NotAccepted if no region may take it, UnknownRegion if there is none of the name that was asked for.
     """
-    region = choose_region(order.region, order.project.residency)
-    if region is None:
-        raise NotAccepted(
-            "region_outside_residency", "No region that the project's residency allows was asked for."
-        )
-    return region
+    return place(order.project, capability, pinned=order.region)
+
+
+def first_place_for(order: Order) -> Place:
+    """The same, for a caller who waits if one may; NoRegionAble if one insists and no region can."""
+    found = place_for(order, Capability.SYNC if order.may_wait else Capability.ASYNC)
+    if order.mode == "sync" and not found.able:
+        raise NoRegionAble(found.reason)
+    return found
 
 
 def check_room(key: ApiKey | None, jobs: int = 1) -> None:
@@ -166,13 +184,13 @@ def choose(
 def submit(order: Order, *, recording: Recording | None = None, url: str = "") -> TranscriptionJob:
     """Make the job. One that runs sync is running when this returns, in a thread of this process.
 
-    NotAccepted or UnknownRegion if no region may take it, TooManyOpenJobs if its key has as many as it may,
-    QuotaExceeded if it is too long for what is left of the project's quota, BatchSealed if its batch takes no
-    more; AlreadyAccepted, or KeyReused, if its idempotency key was used
-    meanwhile. The recording is deleted then, if it is not another job's.
+    NotAccepted or UnknownRegion if no region may take it, NoRegionAble if it has to run sync and none can,
+    TooManyOpenJobs if its key has as many as it may, QuotaExceeded if it is too long for what is left of the
+    project's quota, BatchSealed if its batch takes no more; AlreadyAccepted, or KeyReused, if its idempotency
+    key was used meanwhile. The recording is deleted then, if it is not another job's.
     """
     try:
-        region = region_for(order)
+        where = first_place_for(order)
     except (NotAccepted, UnknownRegion):
         if recording is not None:
             delete_if_unused(recording)
@@ -180,10 +198,12 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
     duration = recording.duration if recording else None
     patience = order.waits
     with sync.Slot(wait=patience if order.mode == "sync" else 0.0, wanted=order.mode != "async") as slot:
-        job = _planned(order, region, duration, patience, slot_free=slot.is_taken)
-        if job.mode == Mode.SYNC and not slot.may_call(region):
+        job = _planned(order, where, duration, patience, slot_free=slot.is_taken and where.able)
+        if job.mode == Mode.SYNC and not slot.may_call(where.region):
             # Workers leave the region alone as well, or have all that it takes: it waits in the queue.
-            job = _planned(order, region, duration, patience, slot_free=False)
+            job = _planned(order, where, duration, patience, slot_free=False)
+        if job.mode == Mode.ASYNC and order.may_wait:
+            _send(job, place_for(order, Capability.ASYNC))
         job.recording, job.url = recording, url
         job.receipt["duplicate_of"] = _duplicate_of(recording)
         # Also of one that runs here: should it go back to the queue, this is its place.
@@ -250,34 +270,35 @@ def queue_all(order: Order, remotes: Sequence[Remote]) -> None:
     NotAccepted if no region may take them, the key has no room for all or the quota is used up; BatchSealed
     if the batch takes no more.
     """
-    region = region_for(order)
+    where = place_for(order, Capability.ASYNC)
+    queue = where.region.queue
     queued = replace(order, mode="async")
     jobs = []
     # Ids of one millisecond come in any order.
     for job_id, remote in zip(sorted(uuid7() for _ in remotes), remotes, strict=True):
-        job = _planned(queued, region, None, 0.0, slot_free=False)
+        job = _planned(queued, where, None, 0.0, slot_free=False)
         job.pk, job.url, job.metadata, job.tags = job_id, remote.url, remote.metadata, remote.tags
         jobs.append(job)
     if not jobs:
         return
     with transaction.atomic():
         _admit(order, len(jobs))
-        first, now = TranscriptionJob.objects.next_place(order.project, region.queue, order.priority)
+        first, now = TranscriptionJob.objects.next_place(order.project, queue, order.priority)
         # Not as an expression: ten thousand of them take their time, while SQLite lets nobody else write.
         deadline_at = now + timedelta(seconds=order.deadline or settings.JOB_DEADLINE_SECONDS)
         for place, job in enumerate(jobs, first):
             job.start_tag, job.deadline_at = place, deadline_at
         TranscriptionJob.objects.bulk_create(jobs, batch_size=INSERTED_AT_A_TIME)
         _accepted(jobs[0], len(jobs))
-    transaction.on_commit(partial(wake, region.queue))
+    transaction.on_commit(partial(wake, queue))
 
 
 def _planned(
-    order: Order, region: Region, duration: float | None, patience: float, *, slot_free: bool
+    order: Order, where: Place, duration: float | None, patience: float, *, slot_free: bool
 ) -> TranscriptionJob:
     """A job with its mode chosen, neither saved nor given what it is to transcribe."""
     needed = thresholds().leave_open(duration)
-    estimate = estimated_seconds(duration, region.name, order.options) if needed else None
+    estimate = estimated_seconds(duration, where.region.name, order.options) if needed else None
     given, choice = choose(order, duration, estimate, patience=patience, slot_free=slot_free)
     return TranscriptionJob(
         project=order.project,
@@ -290,12 +311,17 @@ def _planned(
         callback_url=order.callback_url,
         callback_method=order.callback_method,
         mode=Mode.SYNC if choice.mode == "sync" else Mode.ASYNC,
-        receipt=receipt(given, choice, region.name, REGION_REASONS[bool(order.region)])
-        | {"duplicate_of": None},
-        region=region.name,
+        receipt=receipt(given, choice, where.region.name, where.reason) | {"duplicate_of": None},
+        region=where.region.name,
         pinned=bool(order.region),
-        queue=region.queue,
+        queue=where.region.queue,
         priority=order.priority,
         duration=duration,
         deadline_at=seconds_from_now(order.deadline or settings.JOB_DEADLINE_SECONDS),
     )
+
+
+def _send(job: TranscriptionJob, where: Place) -> None:
+    """Perhaps to another region than planned: what workers need is not what callers who wait do."""
+    job.region, job.queue = where.region.name, where.region.queue
+    job.receipt |= {"region": where.region.name, "region_reason": where.reason}

@@ -32,9 +32,11 @@ from jobs.models import (
     TranscriptionJob,
 )
 from jobs.models.state import AudioDeleted
+from jobs.placing import elsewhere, place
+from jobs.queues import ISOLATION_QUEUE
 from jobs.running.wakeups import wake
 from jobs.transcripts.results import Result
-from routing.regions import region_named
+from routing.choice import Capability
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +101,20 @@ def fail(job: TranscriptionJob, report: CallReport, *, counted: bool = True) -> 
         _came_to_nothing(job)
 
 
-def wait(job: TranscriptionJob, seconds: float, report: CallReport, *, counted: bool) -> None:
-    """Try again in `seconds`: after an attempt that counts, or after a deferral."""
+def wait(
+    job: TranscriptionJob, seconds: float, report: CallReport, *, counted: bool, may_leave: bool = False
+) -> None:
+    """Try again in `seconds`: after an attempt that counts, or after a deferral.
+
+    `may_leave`: its region is to blame, so that another, if one can, has it next.
+    """
     with transaction.atomic():
         held = _Held(job)
-        job.wait(seconds, report.error_code, report.error_message, counted=counted)
+        line = {}
+        if may_leave and job.queue != ISOLATION_QUEUE and (region := elsewhere(job)):
+            tag = TranscriptionJob.objects.next_start_tag(job.project, region.queue, job.priority)
+            line = {"region": region.name, "queue": region.queue, "start_tag": tag}
+        job.wait(seconds, report.error_code, report.error_message, counted=counted, **line)
         outcome = AttemptOutcome.RETRIED if counted else AttemptOutcome.DEFERRED
         held.end(outcome, report, counted=counted)
 
@@ -162,8 +173,9 @@ def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> 
 
     AudioDeleted if its audio is not kept any more. QuotaExceeded if it was transcribed, and for doing that
     again there is too little left of the project's quota; what came to nothing is not counted twice.
+    NotAccepted if no region may take it any more, UnknownRegion if the one that it is pinned to is gone.
     """
-    queue = region_named(job.region).queue
+    region = place(job.project, Capability.ASYNC, pinned=job.region if job.pinned else "").region
     with transaction.atomic():
         # The job before its recording, as whoever deletes it (jobs.forgetting.deletion).
         list(TranscriptionJob.objects.select_for_update(no_key=True).filter(pk=job.pk).values_list("pk"))
@@ -175,15 +187,16 @@ def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> 
         if job.status == Status.COMPLETED:
             quotas.charge(job.project, job.duration)
         job.requeue(
-            queue=queue,
-            start_tag=TranscriptionJob.objects.next_start_tag(job.project, queue, job.priority),
+            queue=region.queue,
+            region=region.name,
+            start_tag=TranscriptionJob.objects.next_start_tag(job.project, region.queue, job.priority),
             deadline_in=settings.JOB_DEADLINE_SECONDS,
             mode=Mode.ASYNC,
             **({} if options is None else {"options": dict(options)}),
         )
         if job.batch_id:
             completion.reopen(job.batch_id)
-    transaction.on_commit(partial(wake, queue))
+    transaction.on_commit(partial(wake, region.queue))
 
 
 def change(
@@ -220,6 +233,7 @@ class _Held:
     def __init__(self, job: TranscriptionJob) -> None:
         self.job = job
         self.token = job.lease_token
+        self.region = job.region
         self.worker = job.worker
         self.started_at = job.claimed_at
 
@@ -229,7 +243,7 @@ class _Held:
             run=self.job.run,
             # Whoever has moved a job that was held knows its token.
             lease_token=cast(UUID, self.token),
-            region=self.job.region,
+            region=self.region,
             worker=self.worker,
             outcome=outcome,
             outcome_unknown=report.outcome_unknown,

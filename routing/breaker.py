@@ -1,12 +1,18 @@
-"""Circuit breakers: a region that says no to everybody is left alone for a while, by all processes.
+"""Circuit breakers: a provider that fails everybody is left alone for a while, by all processes.
 
-A rate limit (429) and a refused key (401, 402, 403) are no fault of the job that meets them, and the next job
-would meet them too. So the breaker opens: nothing is claimed for the region. When its time is over it is
-half-open: one call a second is let through, and the first that succeeds closes it.
+Closed, calls are made. Open, none is: nothing is claimed for the region, and new work goes elsewhere. When
+its time is over it is half-open: one call at a time is let through, and the first that succeeds closes it.
+Two things open one:
 
-What is known is kept in the store (routing/coordination.py). A process that was told "closed" believes it for
-BELIEVED_SECONDS, so that a healthy region costs next to nothing, and leaves its region alone within that time
-after another has opened the breaker.
+- Of the last ten calls five have failed within 30 s (no connection, no answer, 5xx): for 5 s, and each time
+  that the call which is let through then fails for twice as long, up to 30 s.
+- A rate limit (429) or a refused key (401, 402, 403), which the next call would be told as well: for as long
+  as the provider asks for, or as the job waits.
+
+Recordings and live audio have one each, since either may fail alone. What is known is kept in the store
+(routing/coordination.py). A process that was told "closed" believes it for BELIEVED_SECONDS, and tells of
+calls that succeed only while others fail, so that a healthy region costs next to nothing; it leaves one alone
+within that time after another process has opened the breaker. With the store down each goes by what it saw.
 """
 
 from __future__ import annotations
@@ -16,17 +22,25 @@ from collections.abc import Callable
 from functools import cache
 from time import monotonic
 
-from routing.coordination import Admission, Store, store
+from routing.choice import RAMP_SECONDS
+from routing.coordination import Admission, State, Store, Tripping, store
 
-PROBE_EVERY_SECONDS = 1.0
+# For a call that is let through to come to something, before another is.
+PROBE_HOLD_SECONDS = 15.0
 BELIEVED_SECONDS = 0.5
+TRIPPING = Tripping()
+# Stands on the region's board for as long as it is given less than its share.
+RECOVERED = "recovered"
 
 
 class Breaker:
     """What this process knows of a region's breaker. Thread-safe."""
 
-    def __init__(self, region: str, kept: Store, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, region: str, kept: Store, clock: Callable[[], float] = monotonic, *, live: bool = False
+    ) -> None:
         self._region = region
+        self._name = f"{region} live" if live else region
         self._store = kept
         self._clock = clock
         self._changed = threading.Lock()
@@ -35,25 +49,42 @@ class Breaker:
 
     def open(self, seconds: float) -> None:
         """Let nothing through for `seconds`."""
-        self._store.open(self._region, seconds)
+        self._store.open(self._name, seconds)
         self._believe(Admission(False), min(seconds, BELIEVED_SECONDS))
 
     def admits(self) -> bool:
-        """Whether a call may be made now. Half-open, whoever is told yes is the probe."""
+        """Whether a call may be made now. Half-open, whoever is told yes is the one."""
         if self._clock() < self._believed_until:
             return self._told.admitted
-        told = self._store.admits(self._region, PROBE_EVERY_SECONDS)
+        told = self._store.admits(self._name, PROBE_HOLD_SECONDS)
         if told.is_probe:
-            self._believe(Admission(False), PROBE_EVERY_SECONDS)
+            self._believe(Admission(False), PROBE_HOLD_SECONDS)
         else:
             self._believe(told, min(told.retry_in or BELIEVED_SECONDS, BELIEVED_SECONDS))
         return told.admitted
 
+    def returned(self) -> None:
+        """Whoever was told yes has made no call after all."""
+        if not self._told.admitted:
+            self._store.returned(self._name)
+            self._believed_until = 0.0
+
     def succeeded(self, began_at: float) -> None:
         """A call that began then has succeeded. One from before the breaker opened proves nothing."""
+        if self._told.admitted and not self._told.is_troubled:
+            return
+        if self._store.succeeded(self._name, self._clock() - began_at):
+            self._store.note(self._region, RECOVERED, "", RAMP_SECONDS)
         if not self._told.admitted:
-            self._store.succeeded(self._region, self._clock() - began_at)
             self._believed_until = 0.0
+
+    def failed(self, began_at: float) -> None:
+        """A call that began then has failed, in a way that says nothing about what was asked."""
+        self._store.failed(self._name, self._clock() - began_at, TRIPPING)
+        self._believe(Admission(self._told.admitted, is_troubled=True), 0.0)
+
+    def state(self) -> State:
+        return self._store.state(self._name)
 
     def _believe(self, told: Admission, seconds: float) -> None:
         with self._changed:
@@ -62,5 +93,5 @@ class Breaker:
 
 
 @cache
-def breaker_of(region: str) -> Breaker:
-    return Breaker(region, store())
+def breaker_of(region: str, *, live: bool = False) -> Breaker:
+    return Breaker(region, store(), live=live)

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cache
 from time import monotonic
 from typing import Any, Protocol, TypeVar
@@ -29,7 +31,7 @@ from redis.retry import Retry
 TIMEOUT_SECONDS = 0.5
 # For which a store that did not answer is not asked again.
 REST_SECONDS = 5.0
-# After which a breaker that nobody asks about is forgotten.
+# After which what nobody asks about is forgotten.
 FORGOTTEN_AFTER_SECONDS = 86_400.0
 
 
@@ -47,11 +49,48 @@ class Admission:
     """What a breaker says to one who would call.
 
     `retry_in`: the seconds for which the answer would be no again. `is_probe`: yes, but to this one alone.
+    `is_troubled`: calls have failed of late, so that it counts which others succeed.
     """
 
     admitted: bool
     retry_in: float = 0.0
     is_probe: bool = False
+    is_troubled: bool = False
+
+
+class State(StrEnum):
+    """Of a breaker. Open, nobody may call; half-open, one at a time may."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True)
+class Tripping:
+    """When failures open a breaker: so many of the last `of` calls, within `window` seconds.
+
+    It then is open for `seconds`, and each time that the call let through after it fails for twice as long,
+    up to `most`.
+    """
+
+    failures: int = 5
+    of: int = 10
+    window: float = 30.0
+    seconds: float = 5.0
+    most: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What stands on a notice board: texts by name, and for how many seconds each stands there yet.
+
+    `age`: the seconds since anything was ever asked or told of it; None: that cannot be told, or read.
+    """
+
+    texts: dict[str, str] = field(default_factory=dict)
+    remaining: dict[str, float] = field(default_factory=dict)
+    age: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +106,30 @@ class Store(Protocol):
     def open(self, breaker: str, seconds: float) -> None:
         """Admit nobody for `seconds`; what was open for longer stays so."""
 
-    def admits(self, breaker: str, probe_every: float) -> Admission:
-        """Whether a call may be made now: all when closed, none when open, then one every `probe_every`."""
+    def admits(self, breaker: str, hold: float) -> Admission:
+        """Whether a call may be made now: all when closed, none when open, then one at a time.
 
-    def succeeded(self, breaker: str, seconds_ago: float) -> None:
-        """A call that began so long ago has succeeded: close, unless it was opened since."""
+        The next is let through when the one has succeeded or is returned, or after `hold` seconds.
+        """
+
+    def returned(self, breaker: str) -> None:
+        """Whoever was let through as the one has made no call."""
+
+    def succeeded(self, breaker: str, seconds_ago: float) -> bool:
+        """A call that began so long ago has succeeded: close, unless it was opened since; whether it did."""
+
+    def failed(self, breaker: str, seconds_ago: float, tripping: Tripping) -> None:
+        """A call that began so long ago has failed: open if that is one too many, or if it was the one."""
+
+    def state(self, breaker: str) -> State: ...
+
+    def note(self, board: str, name: str, text: str, seconds: float, *, if_absent: bool = False) -> bool:
+        """Put up a note for so long, in place of one of the same name; no seconds take it away.
+
+        `if_absent`: only if there is none; whether it was put up.
+        """
+
+    def notes(self, board: str) -> Notes: ...
 
     def hold(
         self, limit: str, kind: str, holder: str, count: int, *, of_kind: int, in_all: int, seconds: float
@@ -83,9 +141,18 @@ class Store(Protocol):
 
 
 @dataclass(slots=True)
-class _Opened:
-    at: float
-    next_probe_at: float
+class _Breaker:
+    """`calls`: when the last were made and whether they failed, kept while one of them has."""
+
+    opened_at: float | None = None
+    next_probe_at: float = 0.0
+    open_for: float = 0.0
+    calls: deque[tuple[float, bool]] = field(default_factory=deque)
+
+    def open(self, now: float, seconds: float) -> None:
+        self.opened_at = now
+        self.next_probe_at = max(now + seconds, self.next_probe_at)
+        self.calls.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,31 +167,81 @@ class Memory:
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
         self._changed = threading.Lock()
-        self._opened: dict[str, _Opened] = {}
+        self._breakers: defaultdict[str, _Breaker] = defaultdict(_Breaker)
+        self._boards: defaultdict[str, dict[str, tuple[float, str]]] = defaultdict(dict)
+        self._began_at: dict[str, float] = {}
         self._held: dict[str, dict[tuple[str, str], _Held]] = {}
 
     def open(self, breaker: str, seconds: float) -> None:
         with self._changed:
-            now = self._clock()
-            before = self._opened.get(breaker)
-            until = max(now + seconds, before.next_probe_at if before else 0.0)
-            self._opened[breaker] = _Opened(now, until)
+            self._breakers[breaker].open(self._clock(), seconds)
 
-    def admits(self, breaker: str, probe_every: float) -> Admission:
+    def admits(self, breaker: str, hold: float) -> Admission:
         with self._changed:
-            opened, now = self._opened.get(breaker), self._clock()
-            if opened is None:
-                return Admission(True)
-            if now < opened.next_probe_at:
-                return Admission(False, opened.next_probe_at - now)
-            opened.next_probe_at = now + probe_every
+            kept, now = self._breakers[breaker], self._clock()
+            if kept.opened_at is None:
+                return Admission(True, is_troubled=bool(kept.calls))
+            if now < kept.next_probe_at:
+                return Admission(False, kept.next_probe_at - now)
+            kept.next_probe_at = now + hold
             return Admission(True, is_probe=True)
 
-    def succeeded(self, breaker: str, seconds_ago: float) -> None:
+    def returned(self, breaker: str) -> None:
         with self._changed:
-            opened = self._opened.get(breaker)
-            if opened is not None and self._clock() - seconds_ago > opened.at:
-                del self._opened[breaker]
+            self._breakers[breaker].next_probe_at = self._clock()
+
+    def succeeded(self, breaker: str, seconds_ago: float) -> bool:
+        with self._changed:
+            kept, now = self._breakers[breaker], self._clock()
+            if kept.opened_at is None:
+                if kept.calls:
+                    kept.calls.append((now, False))
+                return False
+            if now - seconds_ago <= kept.opened_at:
+                return False
+            del self._breakers[breaker]
+            return True
+
+    def failed(self, breaker: str, seconds_ago: float, tripping: Tripping) -> None:
+        with self._changed:
+            kept, now = self._breakers[breaker], self._clock()
+            if kept.opened_at is None:
+                kept.calls.append((now, True))
+                while len(kept.calls) > tripping.of:
+                    kept.calls.popleft()
+                late = sum(failed for at, failed in kept.calls if at > now - tripping.window)
+                if late >= tripping.failures:
+                    kept.open_for = tripping.seconds
+                    kept.open(now, kept.open_for)
+            elif now - seconds_ago > kept.opened_at:
+                kept.open_for = min(tripping.most, 2 * kept.open_for or tripping.seconds)
+                kept.next_probe_at = 0.0
+                kept.open(now, kept.open_for)
+
+    def state(self, breaker: str) -> State:
+        with self._changed:
+            kept = self._breakers[breaker]
+            if kept.opened_at is None:
+                return State.CLOSED
+            return State.OPEN if self._clock() < kept.next_probe_at else State.HALF_OPEN
+
+    def note(self, board: str, name: str, text: str, seconds: float, *, if_absent: bool = False) -> bool:
+        with self._changed:
+            now = self._clock()
+            self._began_at.setdefault(board, now)
+            until, _ = self._boards[board].get(name, (0.0, ""))
+            if if_absent and until > now:
+                return False
+            self._boards[board][name] = (now + seconds, text)
+            return True
+
+    def notes(self, board: str) -> Notes:
+        with self._changed:
+            now = self._clock()
+            began_at = self._began_at.get(board)
+            standing = {name: note for name, note in self._boards[board].items() if note[0] > now}
+            self._boards[board] = standing
+            return _read(standing, now, None if began_at is None else now - began_at)
 
     def hold(
         self, limit: str, kind: str, holder: str, count: int, *, of_kind: int, in_all: int, seconds: float
@@ -144,32 +261,105 @@ class Memory:
             return Holding(granted, same, both)
 
 
+def _read(standing: Mapping[str, tuple[float, str]], now: float, age: float | None) -> Notes:
+    texts = {name: text for name, (_, text) in standing.items()}
+    return Notes(texts, {name: until - now for name, (until, _) in standing.items()}, age)
+
+
 # Redis answers with integers: times are in milliseconds.
 _NOW = "local t = redis.call('TIME'); local now = t[1] * 1000 + math.floor(t[2] / 1000)\n"
-_OPEN = (
-    _NOW
-    + """
-local probe_at = math.max(now + ARGV[1], tonumber(redis.call('HGET', KEYS[1], 'probe_at') or 0))
-redis.call('HSET', KEYS[1], 'opened_at', now, 'probe_at', probe_at)
-redis.call('PEXPIREAT', KEYS[1], probe_at + ARGV[2])
-"""
-)
+_OPENS = """
+local function open(seconds)
+    local probe_at = math.max(now + seconds, tonumber(redis.call('HGET', KEYS[1], 'probe_at') or 0))
+    redis.call('HSET', KEYS[1], 'opened_at', now, 'probe_at', probe_at)
+    redis.call('PEXPIREAT', KEYS[1], probe_at + FORGOTTEN)
+    redis.call('DEL', KEYS[2])
+end
+""".replace("FORGOTTEN", str(round(1000 * FORGOTTEN_AFTER_SECONDS)))
+_OPEN = _NOW + _OPENS + "open(ARGV[1])"
 _ADMITS = (
     _NOW
     + """
 local probe_at = tonumber(redis.call('HGET', KEYS[1], 'probe_at'))
-if not probe_at then return {1, 0, 0} end
-if now < probe_at then return {0, probe_at - now, 0} end
+if not probe_at then return {1, 0, 0, redis.call('EXISTS', KEYS[2])} end
+if now < probe_at then return {0, probe_at - now, 0, 0} end
 redis.call('HSET', KEYS[1], 'probe_at', now + ARGV[1])
-redis.call('PEXPIREAT', KEYS[1], now + ARGV[1] + ARGV[2])
-return {1, 0, 1}
+return {1, 0, 1, 0}
 """
 )
+_RETURNED = (
+    _NOW + "if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'probe_at', now) end"
+)
+# The calls of late are kept from the first that fails: 'f' or 's', and when.
 _SUCCEEDED = (
     _NOW
     + """
 local opened_at = tonumber(redis.call('HGET', KEYS[1], 'opened_at'))
-if opened_at and now - ARGV[1] > opened_at then redis.call('DEL', KEYS[1]) end
+if not opened_at then redis.call('RPUSHX', KEYS[2], 's' .. now) return 0 end
+if now - ARGV[1] <= opened_at then return 0 end
+redis.call('DEL', KEYS[1])
+return 1
+"""
+)
+_FAILED = (
+    _NOW
+    + _OPENS
+    + """
+local began_at, failures, of, window, seconds, most = now - ARGV[1], unpack(ARGV, 2)
+local opened_at, open_for = unpack(redis.call('HMGET', KEYS[1], 'opened_at', 'open_for'))
+if opened_at then
+    if began_at <= tonumber(opened_at) then return end
+    open_for = open_for and math.min(most, 2 * open_for) or seconds
+    redis.call('HDEL', KEYS[1], 'probe_at')
+else
+    redis.call('RPUSH', KEYS[2], 'f' .. now)
+    redis.call('LTRIM', KEYS[2], -of, -1)
+    redis.call('PEXPIRE', KEYS[2], window)
+    local late = 0
+    for _, call in ipairs(redis.call('LRANGE', KEYS[2], 0, -1)) do
+        if call:sub(1, 1) == 'f' and tonumber(call:sub(2)) > now - window then late = late + 1 end
+    end
+    if late < tonumber(failures) then return end
+    open_for = seconds
+end
+redis.call('HSET', KEYS[1], 'open_for', open_for)
+open(open_for)
+"""
+)
+_STATE = (
+    _NOW
+    + """
+local probe_at = tonumber(redis.call('HGET', KEYS[1], 'probe_at'))
+if not probe_at then return 'closed' end
+return now < probe_at and 'open' or 'half_open'
+"""
+)
+_NOTE = (
+    _NOW
+    + """
+local standing = redis.call('HGET', KEYS[1], ARGV[1])
+if ARGV[4] == '1' and standing and tonumber(standing:match('^%d+')) > now then return 0 end
+redis.call('HSETNX', KEYS[1], 'began at', now)
+redis.call('HSET', KEYS[1], ARGV[1], (now + ARGV[3]) .. ' ' .. ARGV[2])
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+return 1
+"""
+)
+_NOTES = (
+    _NOW
+    + """
+redis.call('HSETNX', KEYS[1], 'began at', now)
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+local all, told = redis.call('HGETALL', KEYS[1]), {now}
+for i = 1, #all, 2 do
+    if all[i] == 'began at' or tonumber(all[i + 1]:match('^%d+')) > now then
+        told[#told + 1] = all[i]
+        told[#told + 1] = all[i + 1]
+    else
+        redis.call('HDEL', KEYS[1], all[i])
+    end
+end
+return told
 """
 )
 
@@ -211,29 +401,59 @@ class InRedis:
         self._client = client
 
     def open(self, breaker: str, seconds: float) -> None:
-        self._run(_OPEN, f"breaker:{{{breaker}}}", _ms(seconds), _ms(FORGOTTEN_AFTER_SECONDS))
+        self._run(_OPEN, _keys_of(breaker), _ms(seconds))
 
-    def admits(self, breaker: str, probe_every: float) -> Admission:
-        told = self._run(_ADMITS, f"breaker:{{{breaker}}}", _ms(probe_every), _ms(FORGOTTEN_AFTER_SECONDS))
-        admitted, retry_in, is_probe = told
-        return Admission(bool(admitted), retry_in / 1000, bool(is_probe))
+    def admits(self, breaker: str, hold: float) -> Admission:
+        admitted, retry_in, is_probe, is_troubled = self._run(_ADMITS, _keys_of(breaker), _ms(hold))
+        return Admission(bool(admitted), retry_in / 1000, bool(is_probe), bool(is_troubled))
 
-    def succeeded(self, breaker: str, seconds_ago: float) -> None:
-        self._run(_SUCCEEDED, f"breaker:{{{breaker}}}", _ms(seconds_ago))
+    def returned(self, breaker: str) -> None:
+        self._run(_RETURNED, _keys_of(breaker))
+
+    def succeeded(self, breaker: str, seconds_ago: float) -> bool:
+        return bool(self._run(_SUCCEEDED, _keys_of(breaker), _ms(seconds_ago)))
+
+    def failed(self, breaker: str, seconds_ago: float, tripping: Tripping) -> None:
+        times = map(_ms, (tripping.window, tripping.seconds, tripping.most))
+        self._run(_FAILED, _keys_of(breaker), _ms(seconds_ago), tripping.failures, tripping.of, *times)
+
+    def state(self, breaker: str) -> State:
+        return State(_text(self._run(_STATE, _keys_of(breaker))))
+
+    def note(self, board: str, name: str, text: str, seconds: float, *, if_absent: bool = False) -> bool:
+        keep = max(_ms(seconds), _ms(FORGOTTEN_AFTER_SECONDS))
+        told = self._run(_NOTE, [f"notes:{{{board}}}"], name, text, _ms(seconds), int(if_absent), keep)
+        return bool(told)
+
+    def notes(self, board: str) -> Notes:
+        told = self._run(_NOTES, [f"notes:{{{board}}}"], _ms(FORGOTTEN_AFTER_SECONDS))
+        now, names, values = told[0], map(_text, told[1::2]), map(_text, told[2::2])
+        standing = dict(zip(names, values, strict=True))
+        age = (now - float(standing.pop("began at"))) / 1000
+        parted = {name: value.split(" ", 1) for name, value in standing.items()}
+        return _read({name: (int(at) / 1000, text) for name, (at, text) in parted.items()}, now / 1000, age)
 
     def hold(
         self, limit: str, kind: str, holder: str, count: int, *, of_kind: int, in_all: int, seconds: float
     ) -> Holding:
-        key = f"limit:{{{limit}}}"
+        key = [f"limit:{{{limit}}}"]
         granted, same, both = self._run(_HOLD, key, kind, holder, count, of_kind, in_all, _ms(seconds))
         return Holding(bool(granted), same, both)
 
-    def _run(self, script: str, key: str, *arguments: int | str) -> Any:
+    def _run(self, script: str, keys: Sequence[str], *arguments: int | str) -> Any:
         # Sent whole: a node that takes over in a Cluster has never seen it.
         try:
-            return self._client.eval(script, 1, key, *arguments)
+            return self._client.eval(script, len(keys), *keys, *arguments)
         except (RedisError, RedisClusterException, OSError) as error:
             raise StoreDown(str(error)) from error
+
+
+def _keys_of(breaker: str) -> Sequence[str]:
+    return f"breaker:{{{breaker}}}", f"calls:{{{breaker}}}"
+
+
+def _text(told: bytes | str) -> str:
+    return told.decode() if isinstance(told, bytes) else told
 
 
 def _ms(seconds: float) -> int:
@@ -274,7 +494,7 @@ class Tolerant:
 
     def __init__(self, store: Store, clock: Callable[[], float] = monotonic) -> None:
         self._store = store
-        self._memory = Memory(clock)
+        self._memory: Store = Memory(clock)
         self._clock = clock
         self._down_until = 0.0
 
@@ -283,12 +503,33 @@ class Tolerant:
         self._memory.open(breaker, seconds)
         self._ask(lambda store: store.open(breaker, seconds))
 
-    def admits(self, breaker: str, probe_every: float) -> Admission:
-        return self._ask(lambda store: store.admits(breaker, probe_every))
+    def admits(self, breaker: str, hold: float) -> Admission:
+        return self._ask(lambda store: store.admits(breaker, hold))
 
-    def succeeded(self, breaker: str, seconds_ago: float) -> None:
-        self._memory.succeeded(breaker, seconds_ago)
-        self._ask(lambda store: store.succeeded(breaker, seconds_ago))
+    def returned(self, breaker: str) -> None:
+        self._ask(lambda store: store.returned(breaker))
+
+    def succeeded(self, breaker: str, seconds_ago: float) -> bool:
+        here = self._memory.succeeded(breaker, seconds_ago)
+        return self._ask(
+            lambda store: here if store is self._memory else store.succeeded(breaker, seconds_ago)
+        )
+
+    def failed(self, breaker: str, seconds_ago: float, tripping: Tripping) -> None:
+        self._memory.failed(breaker, seconds_ago, tripping)
+        self._ask(
+            lambda store: None if store is self._memory else store.failed(breaker, seconds_ago, tripping)
+        )
+
+    def state(self, breaker: str) -> State:
+        return self._ask(lambda store: store.state(breaker))
+
+    def note(self, board: str, name: str, text: str, seconds: float, *, if_absent: bool = False) -> bool:
+        return self._ask(lambda store: store.note(board, name, text, seconds, if_absent=if_absent))
+
+    def notes(self, board: str) -> Notes:
+        # Those of this process alone would tell of others that they are gone.
+        return self._ask(lambda store: Notes() if store is self._memory else store.notes(board))
 
     def hold(
         self, limit: str, kind: str, holder: str, count: int, *, of_kind: int, in_all: int, seconds: float

@@ -101,18 +101,6 @@ def names_of_residency() -> list[str]:
     return [*regions, *sorted(labels - set(regions))]
 
 
-def choose_region(pinned: str, residency: list[str]) -> Region | None:
-    """The region that a pin asks for, else the first that the residency allows; None if there is none.
-
-    A pin outside the residency is None as well: residency is binding.
-    """
-    allowed = regions_within(residency)
-    if pinned:
-        region_named(pinned)
-        allowed = [region for region in allowed if region.name == pinned]
-    return next(iter(allowed), None)
-
-
 def seed(described: dict[str, Any]) -> RegionRow:
     """An object of REGIONS as a row that is not saved. Its fields are SEEDED_FIELDS."""
     return RegionRow(**{"queue": f"transcription.{described['name']}", **described})

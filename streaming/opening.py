@@ -14,7 +14,7 @@ from django.conf import settings
 
 from jobs import quotas
 from jobs.quotas import QuotaExceeded
-from routing.regions import Region, regions_within
+from routing.regions import regions_within
 from streaming import lifecycle
 from streaming.as_recording import can_be_recorded
 from streaming.authentication import authenticate, check_origin
@@ -33,7 +33,7 @@ class Opening:
 
     row: LiveSession
     terms: Terms
-    regions: Sequence[Region]
+    residency: Sequence[str]
     subprotocol: str | None = None
     identity: Identity | None = None
     resumed: ResumePoint | None = None
@@ -64,8 +64,7 @@ def _begun(scope: Any, terms: Terms, query: list[tuple[str, str]]) -> Opening:
         quotas.check(caller.project)
     except QuotaExceeded as error:
         raise refusal_of(error) from None
-    regions = regions_within(caller.project.residency)
-    if not regions:
+    if not regions_within(caller.project.residency):
         raise unavailable(RETRY_SECONDS)
     try:
         row, token = lifecycle.open_session(
@@ -81,7 +80,7 @@ def _begun(scope: Any, terms: Terms, query: list[tuple[str, str]]) -> Opening:
     except lifecycle.TooManySessions:
         raise too_many_requests(RETRY_SECONDS) from None
     identity = Identity(str(row.pk), token) if token else None
-    return Opening(row, terms, regions, caller.subprotocol, identity)
+    return Opening(row, terms, caller.project.residency, caller.subprotocol, identity)
 
 
 def _resumed(scope: Any, asked: Terms) -> Opening:
@@ -105,9 +104,8 @@ def _resumed(scope: Any, asked: Terms) -> Opening:
         connection=row.connections,
         prelude=bytes(row.prelude),
     )
-    regions = regions_within(row.project.residency)
     identity = Identity(str(row.pk), token)
-    return Opening(row, terms, regions, None, identity, point, resumed.missed)
+    return Opening(row, terms, row.project.residency, None, identity, point, resumed.missed)
 
 
 def _pairs(options: dict[str, str | list[str]]) -> Iterator[tuple[str, str]]:

@@ -25,6 +25,7 @@ from routing.metrics import CALLS
 from routing.regions import Region
 
 NO_ROOM = "The provider has no room for another live connection now."
+NO_REGION = "No region can be connected to just now."
 OPEN_SECONDS = 5.0
 PING_SECONDS = 10.0
 CLOSE_SECONDS = 2.0

@@ -35,11 +35,10 @@ from streaming.rules.actions import Action, AudioMark
 from streaming.rules.events import Event
 from streaming.rules.session import Session
 from streaming.switchboard import switchboard
+from streaming.whereabouts import Whereabouts
 
 logger = logging.getLogger(__name__)
 
-# Of connections and handshakes that failed: after so many it is another region's turn.
-FAILURES_PER_REGION = 2
 RETRY_SECONDS = 5
 # For the client to take the last that it is sent.
 FAREWELL_SECONDS = 5.0
@@ -69,6 +68,7 @@ class Relay:
         self._running: set[asyncio.Task[None]] = set()
         self._listening: asyncio.Task[None] | None = None
         self._upstream: provider.Socket | None = None
+        self._whereabouts = Whereabouts(opening.residency)
         # Audio in a container cannot be understood without its header, nor by another relay.
         self._needs_prelude = bool(opening.identity) and not opening.terms.encoding and not opening.resumed
         # To be stored
@@ -210,8 +210,7 @@ class Relay:
                 metrics.handshake_refused(self._refused.status)
                 self._client.refuse(self._refused)
             case actions.Connect(connection, after, failures):
-                region = self._opening.regions[failures // FAILURES_PER_REGION % len(self._opening.regions)]
-                self._listening = self._spawn(self._listen(connection, region, after))
+                self._listening = self._spawn(self._listen(connection, after, failures))
             case actions.Disconnect():
                 self._upstream = None
                 if self._listening is not None:
@@ -247,9 +246,13 @@ class Relay:
         if self._upstream is not None:
             provider.send(self._upstream, data)
 
-    async def _listen(self, connection: int, region: Region, after: float) -> None:
+    async def _listen(self, connection: int, after: float, failures: int) -> None:
         """One connection to the provider, from its handshake to its close."""
         await asyncio.sleep(after)
+        region = await in_database(self._whereabouts.next, failures)
+        if region is None:
+            self.happened(events.ProviderRefused(connection, 503, provider.NO_REGION))
+            return
         async with provider.slot_at(region) as slot:
             if slot is None:
                 self.happened(events.ProviderRefused(connection, 429, provider.NO_ROOM))
@@ -263,11 +266,13 @@ class Relay:
             logger.warning(
                 "Region %s refused live session %s: %s", region.name, self.session_id, error.status
             )
+            await asyncio.to_thread(self._whereabouts.refused, region, error.status, error.retry_after)
             self.happened(events.ProviderRefused(connection, error.status, error.message, error.retry_after))
             return
         self._upstream = socket
         self._counted.connected(region.name, self._loop.time())
         try:
+            await asyncio.to_thread(self._whereabouts.connected, region)
             self._note_connected(region, provider.request_id(socket), connection)
             self.happened(events.ProviderConnected(connection, provider.request_id(socket)))
             await socket.tell(lambda text: self.happened(events.ProviderMessage(connection, text)))
@@ -277,6 +282,7 @@ class Relay:
             await socket.close()
         code, reason = socket.close_code or 1006, socket.close_reason or ""
         if code != 1000:
+            await asyncio.to_thread(self._whereabouts.lost, region, code)
             self._remember(Happening.CONNECTION_LOST, code=code, connection=connection)
         self.happened(events.ProviderClosed(connection, code, reason))
 

@@ -72,9 +72,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True)
 def _no_regions_of_other_tests() -> None:
+    from routing import coordination
+    from routing.breaker import breaker_of
+    from routing.health import reports
     from routing.regions import all_regions
 
-    all_regions.cache_clear()
+    for remembered in (all_regions, reports, breaker_of, coordination.store):
+        remembered.cache_clear()
 
 
 @pytest.fixture

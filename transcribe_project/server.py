@@ -103,11 +103,13 @@ def main() -> None:
 
     django.setup(set_prefix=False)
     from jobs.running.leases import keeper
+    from routing.probes import Watch
 
     try:
         listening = listen(arguments.host, arguments.port)
     except OSError as error:
         raise SystemExit(f"{arguments.host}:{arguments.port} cannot be used: {error.strerror}.") from None
+    Watch(keeper().name).start()
     Server(lambda: keeper().drain(settings.SHUTDOWN_GRACE_SECONDS)).serve_until_told(listening)
     leave()
 

@@ -254,6 +254,7 @@ SPECTACULAR_SETTINGS = {
         "StatusEnum": "jobs.models.Status",
         "DeliveryStatusEnum": "jobs.models.DeliveryStatus",
         "RequestedModeEnum": "jobs.models.RequestedMode",
+        "ProviderStateEnum": "jobs.api.serializers.PROVIDER_STATES",
     },
 }
 

@@ -12,13 +12,24 @@ from django.http import HttpRequest
 from jobs.admin.history import SeenByStaff
 from jobs.admin.look import Password, display
 from jobs.admin.options_form import LinesField
+from jobs.admin.wording import span
 from jobs.audit import audited, record
 from jobs.models import TranscriptionJob
 from jobs.models.audit import Action
+from routing.choice import Capability, Provider
+from routing.health import obstacle, report_of
 from routing.models import RegionRow
 from routing.regions import all_regions
 
 SECRETS = ("api_key", "broker_url")
+SAID = {
+    Provider.OK: "answers",
+    Provider.SLOW: "answers slowly",
+    Provider.ERRING: "fails",
+    Provider.REFUSING: "refuses our key",
+    Provider.LEFT_ALONE: "left alone for a while",
+    Provider.UNKNOWN: "unknown",
+}
 
 
 class SecretField(forms.CharField):
@@ -70,23 +81,76 @@ class RegionForm(forms.ModelForm):  # type: ignore[type-arg]
 @admin.register(RegionRow)
 class RegionAdmin(SeenByStaff):
     form = RegionForm
-    list_display = ("name", "switch", "weight", "labels", "queue", "queued", "changed_at")
+    list_display = (
+        "name",
+        "switch",
+        "condition",
+        "provider",
+        "workers",
+        "broker",
+        "weight",
+        "labels",
+        "queued",
+    )
     when_empty = "There are no regions yet. The first use of REGIONS or DEEPGRAM_BASE_URL makes them."
-    readonly_fields = ("changed_at",)
     fieldsets = (
         (None, {"fields": ("name", "enabled", "weight", "residency")}),
         ("Provider", {"fields": ("base_url", "live_url", "api_key")}),
         ("Workers", {"fields": ("queue", "broker_url", "profile", "concurrency", "max_attempts")}),
-        ("Limits", {"fields": ("max_recordings", "max_live", "max_calls", "changed_at")}),
+        ("Limits", {"fields": ("max_recordings", "max_live", "max_calls")}),
     )
+    health = ("can_recordings", "can_queue", "can_live", "provider", "workers", "broker", "changed_at")
+
+    def get_fieldsets(self, request: HttpRequest, obj: RegionRow | None = None) -> Any:
+        return (("Health", {"fields": self.health}), *self.fieldsets) if obj else self.fieldsets
 
     def get_readonly_fields(self, request: HttpRequest, obj: RegionRow | None = None) -> Any:
-        # Jobs, sessions and receipts carry them.
-        return (*self.readonly_fields, "name", "queue") if obj else self.readonly_fields
+        # Jobs, sessions and receipts carry its name, and jobs its queue.
+        return (*self.health, "name", "queue") if obj else ()
 
     @display(description="", label={"on": "success", "off": "danger"})
     def switch(self, row: RegionRow) -> str:
         return "on" if row.enabled else "off"
+
+    @display(description="can do", label={"all": "success", "some": "warning", "nothing": "danger"})
+    def condition(self, row: RegionRow) -> str:
+        known = report_of(row.name).health
+        able = [capability for capability in Capability if row.enabled and not known.obstacle(capability)]
+        return "all" if len(able) == len(Capability) else "some" if able else "nothing"
+
+    @display(description="provider")
+    def provider(self, row: RegionRow) -> str:
+        report = report_of(row.name)
+        told = " / ".join(dict.fromkeys((SAID[report.health.recordings], SAID[report.health.live])))
+        if report.probed is None:
+            return told
+        return f"{told}, {report.probed.error or span(report.probed.seconds)}"
+
+    @display(description="workers")
+    def workers(self, row: RegionRow) -> str:
+        report = report_of(row.name)
+        if report.health.slots is None:
+            return "unknown"
+        return f"{report.workers} with {report.health.slots} slots" if report.workers else "all gone"
+
+    @display(description="broker")
+    def broker(self, row: RegionRow) -> str:
+        return report_of(row.name).health.broker.value
+
+    @display(description="for recordings")
+    def can_recordings(self, row: RegionRow) -> str:
+        return self._told(row, Capability.SYNC)
+
+    @display(description="by its workers")
+    def can_queue(self, row: RegionRow) -> str:
+        return self._told(row, Capability.ASYNC)
+
+    @display(description="for live audio")
+    def can_live(self, row: RegionRow) -> str:
+        return self._told(row, Capability.LIVE)
+
+    def _told(self, row: RegionRow, capability: Capability) -> str:
+        return obstacle(row.name, capability) or "able"
 
     @display(description="residency")
     def labels(self, row: RegionRow) -> str:

@@ -23,7 +23,7 @@ from rest_framework.response import Response
 from jobs.api.limits import audio_quota, open_jobs_limit
 from jobs.audio.downloads import RangeNotSatisfiable
 from jobs.audio.probe import ProbeError
-from jobs.intake import TooManyOpenJobs
+from jobs.intake import NoRegionAble, TooManyOpenJobs
 from jobs.models import KeyReused
 from jobs.quotas import QuotaExceeded
 from jobs.refusal import Refusal
@@ -114,6 +114,8 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
             return _unavailable(error.code, error.message)
         case SecretUnreadable():
             return answer(409, error.code, error.message)
+        case NoRegionAble():
+            return _unavailable(error.code, error.message)
         case Refusal():
             return answer(error.status, error.code, error.message)
         case OperationalError() | InterfaceError():

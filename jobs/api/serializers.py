@@ -34,8 +34,11 @@ from jobs.models import (
     Upload,
 )
 from jobs.models.audit import Action, Result
+from jobs.running.failover import held_up_by
 from jobs.speed import expected_end
-from routing.regions import names_of_residency
+from routing.choice import Broker, Capability, Health, Provider
+from routing.health import report_of
+from routing.regions import Region, names_of_residency
 
 # What entries of the audit log call by the names of models, by the words of the API.
 KINDS = {
@@ -159,6 +162,9 @@ class JobSerializer(serializers.Serializer[TranscriptionJob]):
     batch = serializers.UUIDField(allow_null=True)
     attempts = serializers.IntegerField(help_text="Counted ones, in this run.")
     run_at = serializers.DateTimeField(allow_null=True, help_text="Until when it waits.")
+    held_up = serializers.CharField(
+        allow_null=True, help_text="Why its region cannot begin it just now, if that is so, for people."
+    )
     position = serializers.IntegerField(
         allow_null=True, help_text="How many jobs go before it; null unless it is queued."
     )
@@ -191,6 +197,7 @@ class JobSerializer(serializers.Serializer[TranscriptionJob]):
             "batch": job.batch_id,
             "attempts": job.attempts,
             "run_at": job.run_at,
+            "held_up": held_up_by(job) or None,
             "position": None,
             "eta": None,
             "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
@@ -391,9 +398,62 @@ class SecretSerializer(serializers.Serializer[Any]):
     secret = serializers.CharField(help_text="As Standard Webhooks writes it: whsec_ and base64.")
 
 
-class RegionSerializer(serializers.Serializer[Any]):
+PROVIDER_STATES = [(each.value, each.value) for each in Provider]
+
+
+class AbilitySerializer(serializers.Serializer[Any]):
+    able = serializers.BooleanField()
+    reason = serializers.CharField(allow_null=True, help_text="Why it can't, for people.")
+
+
+class RegionHealthSerializer(serializers.Serializer[Health]):
+    """What is known of it just now, a second old. What is unknown is not dead."""
+
+    sync = AbilitySerializer(help_text="Recordings of callers who wait.")
+    queue = AbilitySerializer(help_text="Recordings by its workers.")
+    live = AbilitySerializer(help_text="Live audio.")
+    recordings_provider = serializers.ChoiceField(choices=PROVIDER_STATES)
+    live_provider = serializers.ChoiceField(choices=PROVIDER_STATES)
+    broker = serializers.ChoiceField(choices=[each.value for each in Broker])
+    slots = serializers.IntegerField(
+        allow_null=True, help_text="Jobs that its workers run at once; 0: none is alive; null: unknown."
+    )
+    share = serializers.FloatField(help_text="Of the work that is its due: below 1 while it comes back.")
+
+    def to_representation(self, health: Health) -> dict[str, Any]:
+        return {
+            "sync": self._ability(health, Capability.SYNC),
+            "queue": self._ability(health, Capability.ASYNC),
+            "live": self._ability(health, Capability.LIVE),
+            "recordings_provider": health.recordings,
+            "live_provider": health.live,
+            "broker": health.broker,
+            "slots": health.slots,
+            "share": health.share,
+        }
+
+    def _ability(self, health: Health, capability: Capability) -> dict[str, Any]:
+        obstacle = health.obstacle(capability)
+        return {"able": not obstacle, "reason": obstacle or None}
+
+
+class RegionSerializer(serializers.Serializer[Region]):
     name = serializers.CharField()
+    enabled = serializers.BooleanField(help_text="Off: it is given no work, whatever its health.")
+    weight = serializers.IntegerField(help_text="Its share beside others; 0: only what no other can do.")
+    residency = serializers.ListField(child=serializers.CharField(), help_text="Labels, beside its name.")
     queued = serializers.IntegerField(help_text="Jobs that could be begun now.")
+    health = RegionHealthSerializer()
+
+    def to_representation(self, region: Region) -> dict[str, Any]:
+        return {
+            "name": region.name,
+            "enabled": region.enabled,
+            "weight": region.weight,
+            "residency": sorted(region.residency),
+            "queued": TranscriptionJob.objects.claimable(region.queue).count(),
+            "health": RegionHealthSerializer(report_of(region.name).health).data,
+        }
 
 
 class AuditObjectSerializer(serializers.Serializer[Any]):

@@ -97,7 +97,7 @@ def make_of_files(
 ) -> None:
     """Save the batch with a job for each file. NotAccepted, and no batch, if no region may take them."""
     order = order_of(batch)
-    intake.region_for(order)
+    intake.first_place_for(order)
     _begin(batch, named)
     try:
         for upload in uploads:
@@ -120,7 +120,7 @@ def make_of_archive(
 
     ArchiveRefused, and no batch, if it is none that can be opened; NotAccepted as above.
     """
-    intake.region_for(order_of(batch))
+    intake.first_place_for(order_of(batch))
     _keep_archive(batch, upload, partial(_begin, batch, named), sealed=sealed)
 
 

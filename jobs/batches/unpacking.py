@@ -93,7 +93,7 @@ def _open(archive: BatchArchive, stopping: Callable[[], bool]) -> None:
         if archive.claims > CLAIMS_AT_MOST:
             raise ArchiveRefused("killed_its_worker", KILLS)
         # Asked before anything is unpacked.
-        intake.region_for(order)
+        intake.first_place_for(order)
         intake.check_room(order.key)
         quotas.check(order.project)
         with storages["default"].open(archive.file) as file:

@@ -127,7 +127,7 @@ class Watch:
         recording = Recording.objects.filter(pk=recording_id).first()
         if recording is None:
             # Asked before anything is stored.
-            intake.region_for(self._order)
+            intake.first_place_for(self._order)
             recording = self._keep(found, recording_id)
         with transaction.atomic():
             # Whoever else looks here waits, and then finds the job.

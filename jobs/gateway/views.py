@@ -17,6 +17,8 @@ from jobs.gateway import answers, bodies, catalogue, query, refusals
 from jobs.gateway.authentication import authenticate
 from jobs.gateway.waiting import ResultOf
 from jobs.models import Scope
+from jobs.placing import place
+from routing.choice import Capability
 
 ANY = "any"
 View = Callable[[HttpRequest], HttpResponseBase]
@@ -58,7 +60,7 @@ def listen(request: HttpRequest) -> HttpResponseBase:
     # Asked before anything is received.
     intake.check_room(key)
     quotas.check(key.project)
-    intake.region_for(order)
+    intake.first_place_for(order)
     url = bodies.url_in(request)
     recording = None if url else keep(key.project, bodies.receive(request), options=asked.options)
     job = intake.submit(order, recording=recording, url=url)
@@ -80,7 +82,7 @@ def grant(request: HttpRequest) -> HttpResponseBase:
 def models(request: HttpRequest) -> HttpResponseBase:
     """The models that may be asked for."""
     key = authenticate(request, Scope.READ, by_grant=False)
-    region = intake.region_for(intake.Order(project=key.project, options={}))
+    region = place(key.project, Capability.SYNC).region
     # Nobody needs a connection to ask the provider.
     connection.close()
     outdated = request.GET.get("include_outdated", "").lower() == "true"

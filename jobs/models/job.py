@@ -261,8 +261,11 @@ class TranscriptionJob(models.Model):
             finished_at=Now(),
         )
 
-    def wait(self, seconds: float, code: str, message: str, *, counted: bool) -> None:
-        """Leave the lease and be claimed again after `seconds`: an attempt that counts, or a deferral."""
+    def wait(self, seconds: float, code: str, message: str, *, counted: bool, **line: Any) -> None:
+        """Leave the lease and be claimed again after `seconds`: an attempt that counts, or a deferral.
+
+        `line`: region, queue and start tag, if it is to stand in another queue.
+        """
         self._enter_held(
             Status.WAITING,
             mode=Mode.ASYNC,
@@ -273,6 +276,7 @@ class TranscriptionJob(models.Model):
             error_message=message,
             # An attempt that counts was survived.
             crashes=0 if counted else self.crashes,
+            **line,
         )
 
     def release(self) -> None:

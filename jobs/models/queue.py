@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from django.db import connections, models
-from django.db.models import Count, Min, Q
+from django.db.models import Case, Count, F, Min, Q, When
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
@@ -203,6 +203,23 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
                 claimed_at=Now(),
                 started_at=Coalesce("started_at", Now()),
             )
+        )
+
+    def move(self, project: Project, priority: int, *, region: str, queue: str) -> int:
+        """Have these of one project and priority stand in another queue, behind the project's last there.
+
+        In the order in which they stood; what waited may be begun at once. How many that were: whoever is
+        claimed first stays.
+        """
+        in_line = self.filter(status__in=(Status.QUEUED, Status.WAITING), pinned=False)
+        first = in_line.aggregate(first=Min("start_tag"))["first"]
+        if first is None:
+            return 0
+        return in_line.update(
+            region=region,
+            queue=queue,
+            start_tag=F("start_tag") + self.next_start_tag(project, queue, priority) - first,
+            run_at=Case(When(status=Status.WAITING, then=Now())),
         )
 
     def renew(self, tokens: list[UUID], lease_seconds: float) -> set[UUID]:

@@ -102,6 +102,7 @@ def _attempt(job: TranscriptionJob, call: Call, answered: Callable[[], None]) ->
     except UnknownRegion as error:
         unknown = CallReport(error_code="unknown_region", error_message=str(error))
         return partial(lifecycle.wait, seconds=UNKNOWN_REGION_REST_SECONDS, report=unknown, counted=False)
+    began_at = time.monotonic()
     try:
         heard = _kept_answer(job) or _ask(job, region, call, answered)
     except CallAborted:
@@ -109,13 +110,16 @@ def _attempt(job: TranscriptionJob, call: Call, answered: Callable[[], None]) ->
     except FetchFailed as error:
         return _after_fetching(error, job, region)
     except ProviderError as error:
-        return _after(error, job, region)
+        _tell_breaker(error, region, began_at)
+        return _after(error, job, region, may_leave=True)
     except (AudioUnreadable, OSError) as error:
         logger.warning("The stored audio of job %s cannot be read: %s", job.pk, error)
         return _after(ProviderUnavailable("audio_unreadable", UNREADABLE), job, region)
     except MalformedAnswer as error:
         _discard_answer(job)
-        return _after(ProviderUnavailable(error.code, error.message), job, region)
+        malformed = ProviderUnavailable(error.code, error.message)
+        _tell_breaker(malformed, region, began_at)
+        return _after(malformed, job, region, may_leave=True)
     except (OperationalError, InterfaceError) as error:
         # Nothing was asked yet, so nothing is to be held against the job.
         logger.warning("Job %s could not be begun without the database: %s", job.pk, error)
@@ -222,8 +226,20 @@ def _forget_unwanted_answer(job: TranscriptionJob) -> None:
             _discard_answer(job)
 
 
-def _after(error: ProviderError, job: TranscriptionJob, region: Region) -> Outcome:
-    """What follows an error of the provider's."""
+def _tell_breaker(error: ProviderError, region: Region, began_at: float) -> None:
+    """What others may expect of the provider after an error of its."""
+    match error.kind:
+        case ErrorKind.UNAVAILABLE:
+            breaker_of(region.name).failed(began_at)
+        case ErrorKind.REJECTED:
+            # It answered.
+            breaker_of(region.name).succeeded(began_at)
+
+
+def _after(
+    error: ProviderError, job: TranscriptionJob, region: Region, *, may_leave: bool = False
+) -> Outcome:
+    """What follows an error of the provider's, or of our own that is like one."""
     report = CallReport(
         status_code=error.status,
         request_id=error.request_id or "",
@@ -237,7 +253,7 @@ def _after(error: ProviderError, job: TranscriptionJob, region: Region) -> Outco
     if isinstance(decision, Retry) and error.kind in (ErrorKind.BUSY, ErrorKind.CREDENTIALS):
         # The next job would be told the same.
         breaker_of(region.name).open(decision.delay)
-    return _outcome(decision, error.kind, report)
+    return _outcome(decision, error.kind, report, may_leave=may_leave)
 
 
 def _after_fetching(error: FetchFailed, job: TranscriptionJob, region: Region) -> Outcome:
@@ -254,7 +270,15 @@ def _decision(
     return policy.decide(attempts, kind, retry_after, deferrals=job.deferrals)
 
 
-def _outcome(decision: Retry | GiveUp, kind: ErrorKind, report: CallReport) -> Outcome:
+def _outcome(
+    decision: Retry | GiveUp, kind: ErrorKind, report: CallReport, *, may_leave: bool = False
+) -> Outcome:
     if isinstance(decision, GiveUp):
         return partial(lifecycle.fail, report=report)
-    return partial(lifecycle.wait, seconds=decision.delay, report=report, counted=kind.counts_as_attempt)
+    return partial(
+        lifecycle.wait,
+        seconds=decision.delay,
+        report=report,
+        counted=kind.counts_as_attempt,
+        may_leave=may_leave,
+    )

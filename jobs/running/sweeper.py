@@ -16,6 +16,7 @@ from jobs.audio import uploads
 from jobs.audio.received import remove_abandoned
 from jobs.models import IdempotencyKey, InvalidTransition, Status, TranscriptionJob, WorkerProcess
 from jobs.models.worker import FORGOTTEN_AFTER
+from jobs.running.failover import leave_regions
 from jobs.running.leases import is_running_here
 from jobs.webhooks import endpoints
 
@@ -27,10 +28,12 @@ AT_A_TIME = 500
 def sweep() -> None:
     """Queue again what lost its lease, fail what is past its deadline, forget what is long gone.
 
-    And remove the files that processes of this host were receiving when they were killed.
+    And leave regions that cannot do their work, and remove the files that processes of this host were
+    receiving when they were killed.
     """
     _each("stalled_job", TranscriptionJob.objects.stalled(), lifecycle.lose_lease)
     _each("overdue_job", TranscriptionJob.objects.overdue(), lifecycle.pass_deadline)
+    leave_regions()
     IdempotencyKey.objects.expired().delete()
     WorkerProcess.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
     endpoints.forget()

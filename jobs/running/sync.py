@@ -54,7 +54,10 @@ class Slot:
 
     def may_call(self, region: Region) -> bool:
         """Whether the region may be called for it now; what that takes at the provider goes with the slot."""
-        if not breaker_of(region.name).admits() or (taken := limits.take(region, Use.SYNC)) is None:
+        if not region.enabled or not breaker_of(region.name).admits():
+            return False
+        if (taken := limits.take(region, Use.SYNC)) is None:
+            breaker_of(region.name).returned()
             return False
         self._at_provider = taken
         return True

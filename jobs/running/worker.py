@@ -41,6 +41,7 @@ from jobs.webhooks import deliverer
 from routing import limits
 from routing.breaker import breaker_of
 from routing.limits import Use
+from routing.probes import Watch
 from routing.regions import Region, region_served_by
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,10 @@ class _Slot:
         """Whether a job of the region may be begun now."""
         if region is None:
             return True
-        if not breaker_of(region.name).admits() or (taken := limits.take(region, Use.QUEUED)) is None:
+        if not region.enabled or not breaker_of(region.name).admits():
+            return False
+        if (taken := limits.take(region, Use.QUEUED)) is None:
+            breaker_of(region.name).returned()
             return False
         self._at_provider = taken
         return True
@@ -124,9 +128,11 @@ class Worker:
         self._deliveries_asked = threading.Event()
         self._batches_asked = threading.Event()
         self._clock_was_off = False
+        self._watch = Watch(self.leases.name, self.queues, self._slots_of_a_region)
         self.looked_at = monotonic()
 
     def start(self) -> None:
+        self._watch.start()
         threading.Thread(target=self._mind, name="worker", daemon=True).start()
         threading.Thread(target=self._purge, name="purge", daemon=True).start()
         threading.Thread(target=self._sweep_beside, name="companions", daemon=True).start()
@@ -147,6 +153,8 @@ class Worker:
                     queue, self.leases.name, settings.LEASE_SECONDS, lowest=slot.lowest
                 )
                 if job is None:
+                    if region is not None:
+                        breaker_of(region.name).returned()
                     return
                 metrics.job_claimed(job)
                 if queue == ISOLATION_QUEUE:
@@ -178,8 +186,9 @@ class Worker:
         self._batches_asked.set()
 
     def stop(self) -> None:
-        """Claim nothing more."""
+        """Claim nothing more, and say so to all."""
         self._stopping.set()
+        self._watch.stop()
 
     def drain(self, grace: float) -> None:
         """Claim nothing more; wait `grace` seconds for what runs here; the rest goes back to the queue."""
@@ -207,6 +216,9 @@ class Worker:
                 os._exit(code)
 
         threading.Thread(target=leave, name="drain").start()
+
+    def _slots_of_a_region(self) -> int:
+        return 0 if self.leases.is_cut_off else self.concurrency
 
     def _mind(self) -> None:
         """Report, sweep and look for work that no message told of."""

@@ -2,18 +2,20 @@
 
 import threading
 from contextlib import ExitStack
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
 
 from routing import coordination
 from routing.breaker import Breaker
-from routing.coordination import Admission, Holding, InRedis, Memory, StoreDown, Tolerant
+from routing.coordination import Admission, Holding, InRedis, Memory, State, StoreDown, Tolerant, Tripping
 from tests.conditions import wait_until
 from tests.services import RedisServer
 from tests.services.redis_cluster import RedisCluster
 
-PROBE_EVERY = 30.0
+HOLD = 30.0
+TRIPPING = Tripping()
 CLOSED = Admission(True)
 PROBE = Admission(True, is_probe=True)
 
@@ -48,13 +50,13 @@ def name():
 
 
 def test_a_breaker_that_nobody_opened_admits_everybody(store, name):
-    assert [store.admits(name, PROBE_EVERY) for _ in range(3)] == [CLOSED] * 3
+    assert [store.admits(name, HOLD) for _ in range(3)] == [CLOSED] * 3
 
 
 def test_an_open_one_admits_nobody_and_says_for_how_long(store, name):
     store.open(name, 20)
 
-    told = store.admits(name, PROBE_EVERY)
+    told = store.admits(name, HOLD)
 
     assert not told.admitted
     assert 10 < told.retry_in <= 20
@@ -64,7 +66,7 @@ def test_what_is_open_for_longer_stays_so(store, name):
     store.open(name, 60)
     store.open(name, 1)
 
-    assert store.admits(name, PROBE_EVERY).retry_in > 10
+    assert store.admits(name, HOLD).retry_in > 10
 
 
 def test_half_open_it_admits_one_of_many_who_ask_at_once(store, name):
@@ -73,7 +75,7 @@ def test_half_open_it_admits_one_of_many_who_ask_at_once(store, name):
 
     def ask():
         barrier.wait()
-        told.append(store.admits(name, PROBE_EVERY))
+        told.append(store.admits(name, HOLD))
 
     threads = [threading.Thread(target=ask) for _ in range(8)]
     for thread in threads:
@@ -86,7 +88,7 @@ def test_half_open_it_admits_one_of_many_who_ask_at_once(store, name):
 
 def test_a_call_that_began_since_and_succeeded_closes_it(store, name):
     store.open(name, 0)
-    wait_until(lambda: store.succeeded(name, 0.0) or store.admits(name, PROBE_EVERY) == CLOSED)
+    wait_until(lambda: store.succeeded(name, 0.0) or store.admits(name, HOLD) == CLOSED)
 
 
 def test_a_call_from_before_proves_nothing(store, name):
@@ -94,13 +96,100 @@ def test_a_call_from_before_proves_nothing(store, name):
 
     store.succeeded(name, seconds_ago=5)
 
-    assert not store.admits(name, PROBE_EVERY).admitted
+    assert not store.admits(name, HOLD).admitted
+
+
+def test_one_that_was_let_through_and_made_no_call_lets_the_next(store, name):
+    store.open(name, 0)
+    assert store.admits(name, HOLD) == PROBE
+
+    store.returned(name)
+
+    assert store.admits(name, HOLD) == PROBE
+
+
+def fail(store, name, times=1, seconds_ago=0.0):
+    for _ in range(times):
+        store.failed(name, seconds_ago, TRIPPING)
+
+
+def test_five_failures_of_the_last_ten_calls_open_it(store, name):
+    fail(store, name, 4)
+    assert store.admits(name, HOLD) == Admission(True, is_troubled=True)
+
+    fail(store, name)
+
+    assert store.state(name) == State.OPEN
+    assert 0 < store.admits(name, HOLD).retry_in <= TRIPPING.seconds
+
+
+def test_what_succeeds_in_between_pushes_failures_out_of_the_last_ten(store, name):
+    fail(store, name, 4)
+    for _ in range(7):
+        assert not store.succeeded(name, 0.0)
+
+    fail(store, name)
+
+    assert store.state(name) == State.CLOSED
+
+
+def test_failures_of_long_ago_do_not_count(store, name):
+    brief = replace(TRIPPING, window=0.0)
+    for _ in range(5):
+        store.failed(name, 0.0, brief)
+
+    assert store.state(name) == State.CLOSED
+
+
+def test_while_none_fails_successes_are_not_kept(store, name):
+    store.succeeded(name, 0.0)
+
+    assert store.admits(name, HOLD) == CLOSED
+
+
+def test_each_failure_of_who_is_let_through_doubles_its_time_up_to_a_bound(store, name):
+    fail(store, name, 5)
+    fail(store, name, seconds_ago=-0.01)
+    assert TRIPPING.seconds < store.admits(name, HOLD).retry_in <= 2 * TRIPPING.seconds
+
+    fail(store, name, 10, seconds_ago=-0.01)
+    assert store.admits(name, HOLD).retry_in <= TRIPPING.most
+
+
+def test_a_failure_from_before_it_opened_changes_nothing(store, name):
+    fail(store, name, 5)
+    fail(store, name, 5, seconds_ago=5)
+
+    assert store.admits(name, HOLD).retry_in <= TRIPPING.seconds
+
+
+def test_a_note_stands_for_its_time(store, name):
+    assert store.note(name, "a", "one", 30)
+    assert store.note(name, "b", "two words", 60)
+    store.note(name, "a", "", 0)
+
+    told = store.notes(name)
+
+    assert told.texts == {"b": "two words"}
+    assert 30 < told.remaining["b"] <= 60
+    assert 0 <= told.age < 30
+
+
+def test_of_many_who_put_up_a_note_where_there_is_none_one_does(store, name):
+    assert [store.note(name, "turn", who, 30, if_absent=True) for who in "abc"] == [True, False, False]
+    assert store.notes(name).texts == {"turn": "a"}
+
+
+def test_one_board_does_not_concern_another(store, name):
+    store.note(name, "a", "one", 30)
+
+    assert store.notes(name + "2").texts == {}
 
 
 def test_one_breaker_does_not_concern_another(store, name):
     store.open(name, 20)
 
-    assert store.admits(name + "2", PROBE_EVERY) == CLOSED
+    assert store.admits(name + "2", HOLD) == CLOSED
 
 
 def hold(store, name, holder, count=1, *, kind="recordings", of_kind=3, in_all=100, seconds=60.0):
@@ -182,10 +271,11 @@ def test_a_store_that_is_gone_stops_nobody_and_each_process_goes_by_what_it_know
         store.open(name, 60)
     other = uuid4().hex
 
-    assert not store.admits(name, PROBE_EVERY).admitted
-    assert store.admits(other, PROBE_EVERY) == CLOSED
+    assert store.notes(name).age is None
+    assert not store.admits(name, HOLD).admitted
+    assert store.admits(other, HOLD) == CLOSED
     store.open(other, 60)
-    assert not store.admits(other, PROBE_EVERY).admitted
+    assert not store.admits(other, HOLD).admitted
     assert [hold(store, name, "this", count).granted for count in (3, 4)] == [True, False]
 
 
@@ -193,13 +283,13 @@ def test_a_store_that_did_not_answer_is_left_alone_for_a_while(name):
     asked, now = [], [100.0]
 
     class Down(Memory):
-        def admits(self, breaker, probe_every):
+        def admits(self, breaker, hold):
             asked.append(now[0])
             raise StoreDown
 
     store = Tolerant(Down(), clock=lambda: now[0])
     for now[0] in (100.0, 101.0, 100.1 + coordination.REST_SECONDS):
-        assert store.admits(name, PROBE_EVERY) == CLOSED
+        assert store.admits(name, HOLD) == CLOSED
 
     assert asked == [100.0, 100.1 + coordination.REST_SECONDS]
 
@@ -208,7 +298,7 @@ def test_a_cluster_whose_primary_is_killed_goes_on(name, settings):
     with RedisCluster() as cluster:
         settings.REDIS_CLUSTER_URL = cluster.urls
         store = coordination.InRedis(coordination._Cluster(cluster.urls))
-        assert store.admits(name, PROBE_EVERY) == CLOSED
+        assert store.admits(name, HOLD) == CLOSED
 
         cluster.primary_of(f"breaker:{{{name}}}").kill()
 
@@ -220,7 +310,9 @@ def test_a_cluster_whose_primary_is_killed_goes_on(name, settings):
             return True
 
         wait_until(opens, 60)
-        assert not store.admits(name, PROBE_EVERY).admitted
+        assert not store.admits(name, HOLD).admitted
+        store.note(name, "worker", "10", 600)
+        assert "worker" in store.notes(name).texts
 
 
 def test_a_process_learns_within_a_moment_what_another_has_opened(servers, name):

@@ -7,10 +7,10 @@ from routing.models import RegionRow
 from routing.regions import (
     UnknownRegion,
     all_regions,
-    choose_region,
     names_of_residency,
     region_named,
     region_served_by,
+    regions_within,
 )
 
 pytestmark = pytest.mark.django_db
@@ -107,31 +107,13 @@ def test_a_key_that_cannot_be_opened_is_replaced_by_no_other(regions, settings):
     assert region_named("eu").api_key == ""
 
 
-@pytest.mark.parametrize(
-    ("pinned", "residency", "chosen"),
-    [
-        ("", [], "us"),
-        ("", ["eu"], "eu"),
-        ("", ["eu", "us"], "us"),
-        ("", ["moon"], None),
-        ("eu", [], "eu"),
-        ("eu", ["eu"], "eu"),
-        ("us", ["eu"], None),
-    ],
-)
-def test_the_first_region_that_pin_and_residency_allow(us_and_eu, pinned, residency, chosen):
-    region = choose_region(pinned, residency)
-
-    assert (region and region.name) == chosen
-
-
 def test_residency_names_regions_or_their_labels(regions):
     regions({"name": "paris", "residency": ["eu", "fr"]}, {"name": "us"})
 
     assert names_of_residency() == ["paris", "us", "eu", "fr"]
-    assert choose_region("", ["eu"]).name == "paris"
+    assert [region.name for region in regions_within(["eu"])] == ["paris"]
 
 
 def test_a_pin_to_no_region_is_an_error_that_names_those_there_are(us_and_eu):
     with pytest.raises(UnknownRegion, match="'moon'; there are us, eu"):
-        choose_region("moon", [])
+        region_named("moon")

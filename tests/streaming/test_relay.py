@@ -16,10 +16,11 @@ from jobs.models import ApiKey, Project
 from routing import limits
 from routing.limits import Kind
 from routing.regions import all_regions, region_named
-from streaming.models import AudioPart, FinalResult, LiveSession, State
+from streaming.models import AudioPart, FinalResult, Happening, LiveSession, State
 from streaming.relay import Relay
 from tests.conditions import wait_until
 from tests.services.process import free_port
+from tests.streaming.loopback import Loopback
 
 QUERY = "/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000&interim_results=true&tag=a&tag=b"
 TENTH = bytes(3200)
@@ -321,6 +322,27 @@ def test_a_region_that_cannot_be_reached_is_left_for_the_next(live, upstream, cr
 
     wait_until(lambda: LiveSession.objects.get().is_ended)
     assert LiveSession.objects.get().region == "there"
+
+
+def test_a_region_that_dies_in_the_middle_hands_its_sessions_to_the_next(
+    live, upstream, credentials, regions
+):
+    dying, there = Loopback(recogniser), upstream(recogniser)
+    dying.__enter__()
+    regions({"name": "dying", "base_url": dying.url}, {"name": "there", "base_url": there.url, "weight": 0})
+
+    with connect(live.url + QUERY, open_timeout=30, **credentials) as socket:
+        socket.send(TENTH)
+        wait_until(lambda: LiveSession.objects.get().region == "dying")
+        dying.__exit__()
+        for _ in range(20):
+            socket.send(TENTH)
+        close_stream(socket)
+
+    wait_until(lambda: LiveSession.objects.get().is_ended)
+    session = LiveSession.objects.get()
+    told = [entry.details for entry in session.timeline.filter(type=Happening.CONNECTED)]
+    assert [details["region"] for details in told] == ["dying", "there"]
 
 
 def test_a_session_whose_own_code_fails_is_closed_and_goes_not_quiet(

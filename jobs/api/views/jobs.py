@@ -182,7 +182,7 @@ class JobViewSet(ScopedViewSet):
             idempotency=named,
         )
         # Asked before anything is stored.
-        intake.region_for(order)
+        intake.first_place_for(order)
         if batch is not None:
             batch.check_open()
         recording = self._recording(project, asked)

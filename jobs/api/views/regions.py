@@ -25,12 +25,8 @@ class RegionViewSet(ScopedViewSet):
 
     @extend_schema(responses=RegionSerializer(many=True), filters=False)
     def list(self, request: Request) -> Response:
-        """The regions, the preferred first, all on one page."""
-        regions = [
-            {"name": region.name, "queued": TranscriptionJob.objects.claimable(region.queue).count()}
-            for region in all_regions().values()
-        ]
-        return Response(one_page(regions))
+        """The regions and how they do, those of the most weight first, all on one page."""
+        return Response(one_page(self.get_serializer(list(all_regions().values()), many=True).data))
 
 
 class Nothing(APIView):

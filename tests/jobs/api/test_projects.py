@@ -138,7 +138,25 @@ def test_regions_tell_how_much_is_queued_and_nothing_secret(api, project):
 
     page = api.get("/api/v1/regions/").json()
 
-    assert page == {"next": None, "previous": None, "results": [{"name": "default", "queued": 2}]}
+    (region,) = page.pop("results")
+    assert page == {"next": None, "previous": None}
+    assert {"health": region.pop("health"), **region} == {
+        "name": "default",
+        "enabled": True,
+        "weight": 1,
+        "residency": [],
+        "queued": 2,
+        "health": {
+            "sync": {"able": True, "reason": None},
+            "queue": {"able": True, "reason": None},
+            "live": {"able": True, "reason": None},
+            "recordings_provider": "unknown",
+            "live_provider": "unknown",
+            "broker": "unknown",
+            "slots": None,
+            "share": 1.0,
+        },
+    }
 
 
 def test_a_key_is_rotated_into_one_that_may_do_the_same(api, project):

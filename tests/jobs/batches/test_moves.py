@@ -316,7 +316,7 @@ def test_what_is_more_than_a_request_should_move_is_moved_by_a_worker(move, monk
 @pytest.mark.django_db
 def test_a_job_whose_region_is_gone_holds_up_no_requeue():
     batch = make_batch()
-    gone = add(batch, Status.FAILED, region="gone")
+    gone = add(batch, Status.FAILED, region="gone", pinned=True)
     failed = add(batch, Status.FAILED)
 
     moves.requeue(batch)

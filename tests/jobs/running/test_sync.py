@@ -9,7 +9,7 @@ from django.db import connection
 from jobs import intake
 from jobs.audio.keeping import keep
 from jobs.audio.received import ReceivedFile
-from jobs.models import Priority, TranscriptionJob
+from jobs.models import Priority, Recording, TranscriptionJob
 from jobs.running import sync
 from jobs.transcripts.options import DEFAULTS
 from routing import limits
@@ -59,14 +59,23 @@ def test_a_caller_waits_for_a_slot_and_for_the_job_no_longer_than_once(submit, p
     assert (job.mode, job.receipt["mode"], job.receipt["rule"]) == ("async", "async", "no_slot")
 
 
-@pytest.mark.parametrize("mode", ["auto", "sync"])
-def test_a_region_that_is_left_alone_is_called_for_no_caller_either(submit, provider, mode):
+def test_a_region_that_is_left_alone_is_called_for_no_caller_either(submit, provider):
     breaker_of("default").open(60)
 
-    _, job = submit(mode=mode, patience=2)
+    _, job = submit(mode="auto", patience=2)
 
     assert (job.status, job.mode, job.receipt["rule"]) == ("queued", "async", "no_slot")
     assert provider.requests()["total"] == 0
+
+
+def test_who_insists_on_waiting_is_refused_while_the_only_region_is_left_alone(submit, provider):
+    breaker_of("default").open(60)
+
+    with pytest.raises(intake.NoRegionAble):
+        submit(mode="sync", patience=2)
+
+    assert not TranscriptionJob.objects.exists()
+    assert not Recording.objects.exists()
 
 
 def test_without_room_at_the_provider_it_goes_to_the_queue_and_says_so(submit, provider, settings):

@@ -39,7 +39,9 @@ def worker(settings, provider):
     for one in made:
         one.stop()
         one._pool.shutdown()
-    wait_until(lambda: not {thread.name for thread in threading.enumerate()} & {"worker", "deliver"})
+    wait_until(
+        lambda: not {thread.name for thread in threading.enumerate()} & {"worker", "deliver", "regions"}
+    )
 
 
 @pytest.fixture

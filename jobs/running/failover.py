@@ -1,0 +1,89 @@
+"""Leaving a region that cannot do its work: what is queued or waits there goes to another.
+
+New jobs are sent elsewhere when they are made, those that fail when they wait for their next attempt, and
+those that run when their lease ends: they are queued then, and move with the rest. What is pinned, or may go
+nowhere else, stays, and is told why (`held_up_by`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from functools import partial
+from uuid import UUID
+
+from django.db import transaction
+
+from jobs.models import Project, Status, TranscriptionJob
+from jobs.placing import RegionOutsideResidency, place
+from jobs.running.wakeups import wake
+from routing import health
+from routing.choice import Capability
+from routing.regions import Region, all_regions
+
+logger = logging.getLogger(__name__)
+
+# So many in one statement, and so many of them in one sweep: the next goes on.
+MOVED_AT_A_TIME = 500
+STATEMENTS = 20
+IN_LINE = (Status.QUEUED, Status.WAITING)
+
+
+def leave_regions() -> None:
+    """Move what stands in line where it cannot be done now, as far as another region can."""
+    for region in all_regions().values():
+        why = health.obstacle(region.name, Capability.ASYNC)
+        if why and (moved := _leave(region)):
+            logger.warning("Region %s: %s. %d jobs were moved.", region.name, why, moved)
+
+
+def held_up_by(job: TranscriptionJob) -> str:
+    """Why a job in line cannot be begun where it is, for people; empty if that is not so."""
+    if job.status not in IN_LINE:
+        return ""
+    why = health.obstacle(job.region, Capability.ASYNC)
+    bound = ", to which it is pinned" if job.pinned else ""
+    return f"It waits for region {job.region}{bound}: {why}." if why else ""
+
+
+def _leave(region: Region) -> int:
+    moved, stay = 0, set[UUID]()
+    for _ in range(STATEMENTS):
+        groups = _next_in_line(region, stay)
+        if not groups:
+            break
+        for (project_id, priority), ids in groups.items():
+            target = _target(project_id, region)
+            if target is None:
+                stay.add(project_id)
+            else:
+                moved += _move(ids, project_id, priority, region, target)
+    return moved
+
+
+def _next_in_line(region: Region, stay: set[UUID]) -> dict[tuple[UUID, int], list[UUID]]:
+    """Jobs that may leave, by project and priority."""
+    jobs = TranscriptionJob.objects.filter(queue=region.queue, status__in=IN_LINE, pinned=False)
+    rows = jobs.exclude(project__in=stay).order_by().values_list("project", "priority", "pk")
+    groups = defaultdict(list)
+    for project_id, priority, pk in rows[:MOVED_AT_A_TIME]:
+        groups[project_id, priority].append(pk)
+    return groups
+
+
+def _target(project_id: UUID, region: Region) -> Region | None:
+    try:
+        found = place(Project.objects.get(pk=project_id), Capability.ASYNC, avoid=region.name)
+    except RegionOutsideResidency:
+        return None
+    return found.region if found.able and found.region != region else None
+
+
+def _move(ids: list[UUID], project_id: UUID, priority: int, region: Region, target: Region) -> int:
+    """Into the line of `target`, in the order in which they stood. What was claimed meanwhile stays."""
+    with transaction.atomic():
+        moved = TranscriptionJob.objects.filter(pk__in=ids, queue=region.queue).move(
+            Project(pk=project_id), priority, region=target.name, queue=target.queue
+        )
+        transaction.on_commit(partial(wake, target.queue))
+    return moved

@@ -1,0 +1,135 @@
+"""How each region does, as this process last read it: from probes, breakers and its workers' heartbeats.
+
+Probes and heartbeats are notes on the region's board in the store (routing/coordination.py), put up by
+routing/probes.py. What is not there, or cannot be read, is unknown.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from routing.breaker import RECOVERED, breaker_of
+from routing.choice import (
+    LEAST_SHARE,
+    RAMP_SECONDS,
+    Broker,
+    Candidate,
+    Capability,
+    Chosen,
+    Health,
+    Provider,
+    Work,
+    choose,
+)
+from routing.coordination import Notes, State, store
+from routing.regions import Region, all_regions, region_named
+from routing.remembered import remembered
+
+READ_SECONDS = 1.0
+# Three heartbeats.
+WORKER_SECONDS = 6.0
+# A board that is younger may not have heard of workers that there are.
+YOUNG_SECONDS = 10.0
+PROVIDER, BROKER, WORKER = "provider", "broker", "worker "
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a probe found: `state`, how many `failed` in a row, how long it took, the error's code."""
+
+    state: str
+    failed: int = 0
+    seconds: float = 0.0
+    error: str = ""
+
+    def __str__(self) -> str:
+        return json.dumps([self.state, self.failed, round(self.seconds, 3), self.error])
+
+    @classmethod
+    def read(cls, text: str) -> Probed:
+        return cls(*json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A region's health, and what it was told from. `breakers`: of recordings and of live audio."""
+
+    health: Health
+    probed: Probed | None = None
+    broker: Probed | None = None
+    breakers: tuple[State, State] = (State.CLOSED, State.CLOSED)
+    workers: int = 0
+
+
+@remembered(READ_SECONDS)
+def reports() -> dict[str, Report]:
+    """By region. Never fails: without the store all is unknown but what this process has seen itself."""
+    return {name: _report(region) for name, region in all_regions().items()}
+
+
+def report_of(region: str) -> Report:
+    return reports().get(region) or Report(Health())
+
+
+def choose_region(work: Work, room: dict[str, float] | None = None) -> tuple[Region, Chosen] | None:
+    """Where the work goes, by what is known now; None if no region may ever do it.
+
+    UnknownRegion if it is pinned to none that there is. `room`: by region, as Candidate has it.
+    """
+    if work.pinned:
+        region_named(work.pinned)
+    chosen = choose([_candidate(region, room or {}) for region in all_regions().values()], work)
+    return None if chosen is None else (region_named(chosen.region), chosen)
+
+
+def obstacle(region: str, capability: Capability) -> str:
+    """Why the region can't do this now, in words; empty if it can."""
+    known = all_regions().get(region)
+    return "there is no such region any more" if known is None else _candidate(known, {}).obstacle(capability)
+
+
+def _candidate(region: Region, room: dict[str, float]) -> Candidate:
+    return Candidate(
+        region.name,
+        region.enabled,
+        region.weight,
+        region.residency,
+        report_of(region.name).health,
+        room.get(region.name, 1.0),
+    )
+
+
+def _report(region: Region) -> Report:
+    notes = store().notes(region.name)
+    probed, broker = _probed(notes, PROVIDER), _probed(notes, BROKER)
+    breakers = breaker_of(region.name).state(), breaker_of(region.name, live=True).state()
+    slots = [int(text) for name, text in notes.texts.items() if name.startswith(WORKER)]
+    is_young = notes.age is None or notes.age < YOUNG_SECONDS
+    health = Health(
+        recordings=_provider(probed, breakers[0]),
+        live=_provider(probed, breakers[1]),
+        broker=Broker.UNKNOWN if broker is None else Broker(broker.state),
+        slots=None if not slots and is_young else sum(slots),
+        share=_share(notes, breakers),
+    )
+    return Report(health, probed, broker, breakers, len(slots))
+
+
+def _probed(notes: Notes, name: str) -> Probed | None:
+    text = notes.texts.get(name)
+    return Probed.read(text) if text else None
+
+
+def _provider(probed: Probed | None, breaker: State) -> Provider:
+    if breaker is State.OPEN:
+        return Provider.LEFT_ALONE
+    return Provider.UNKNOWN if probed is None else Provider(probed.state)
+
+
+def _share(notes: Notes, breakers: tuple[State, State]) -> float:
+    if State.HALF_OPEN in breakers:
+        return LEAST_SHARE
+    left: Any = notes.remaining.get(RECOVERED)
+    return 1.0 if left is None else max(LEAST_SHARE, 1 - left / RAMP_SECONDS)

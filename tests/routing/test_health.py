@@ -1,0 +1,180 @@
+"""What probes, heartbeats and breakers make known of a region."""
+
+import pytest
+
+from routing import coordination, health, probes
+from routing.breaker import breaker_of
+from routing.choice import LEAST_SHARE, Broker, Capability, Provider
+from routing.coordination import Memory, Notes
+from routing.health import YOUNG_SECONDS, reports
+from routing.probes import Watch, probe
+from tests.routing.peer import Peer, answering
+from tests.services import RedisServer
+
+pytestmark = pytest.mark.django_db
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture(autouse=True)
+def store(monkeypatch, clock):
+    """One for the test, by its clock; what is told of it is never old."""
+    kept = Memory(clock)
+    for module in (coordination, health, probes):
+        monkeypatch.setattr(module, "store", lambda: kept)
+    monkeypatch.setattr("routing.breaker.store", lambda: kept)
+    monkeypatch.setattr(reports, "_seconds", 0.0)
+    breaker_of.cache_clear()
+    yield kept
+    breaker_of.cache_clear()
+    reports.cache_clear()
+
+
+def provider(status=200, seconds=0.0):
+    return Peer(answering(status, b'{"stt": [], "tts": []}'))
+
+
+def eu():
+    return reports()["eu"].health
+
+
+@pytest.mark.parametrize(
+    ("status", "state"),
+    [
+        (200, Provider.OK),
+        (404, Provider.OK),
+        (403, Provider.OK),
+        (429, Provider.OK),
+        (401, Provider.REFUSING),
+        (500, Provider.ERRING),
+        (503, Provider.ERRING),
+    ],
+)
+def test_what_the_second_probe_finds_is_believed(regions, status, state):
+    with provider(status) as peer:
+        region = regions({"name": "eu", "base_url": peer.url, "api_key": "k"})["eu"]
+
+        probe(region)
+        first = eu().recordings
+        probe(region)
+
+    assert first in (state, Provider.UNKNOWN)
+    assert eu().recordings == eu().live == state
+
+
+def test_one_probe_that_fails_changes_nothing_and_says_why(regions):
+    with provider() as peer:
+        region = regions({"name": "eu", "base_url": peer.url})["eu"]
+        probe(region)
+    probe(region)
+
+    assert eu().recordings == Provider.OK
+    assert (reports()["eu"].probed.failed, reports()["eu"].probed.error) == (1, "provider_unreachable")
+
+
+def test_a_provider_that_takes_its_time_is_slow(regions, monkeypatch):
+    monkeypatch.setattr(probes, "SLOW_SECONDS", 0.0)
+    with provider() as peer:
+        probe(regions({"name": "eu", "base_url": peer.url})["eu"])
+
+    assert eu().recordings == Provider.SLOW
+    assert not eu().obstacle(Capability.SYNC)
+
+
+def test_one_that_comes_back_is_given_little_at_first(regions, clock):
+    with provider(500) as failing:
+        for _ in range(2):
+            probe(regions({"name": "eu", "base_url": failing.url})["eu"])
+    with provider() as peer:
+        probe(regions({"name": "eu", "base_url": peer.url})["eu"])
+
+    assert (eu().recordings, eu().share) == (Provider.OK, LEAST_SHARE)
+    clock.now += 15
+    assert eu().share == pytest.approx(0.5)
+    clock.now += 16
+    assert eu().share == 1
+
+
+def test_what_nobody_probes_any_more_is_unknown(regions, clock):
+    with provider() as peer:
+        probe(regions({"name": "eu", "base_url": peer.url})["eu"])
+    clock.now += probes.PROBED_SECONDS + 1
+
+    assert eu().recordings == Provider.UNKNOWN
+
+
+def test_a_broker_is_told_apart_from_the_provider(regions):
+    with provider() as peer, RedisServer() as broker:
+        region = regions({"name": "eu", "base_url": peer.url, "broker_url": broker.url})["eu"]
+        probe(region)
+        assert eu().broker == Broker.OK
+        broker.stop()
+        for _ in range(2):
+            probe(region)
+
+    assert (eu().broker, eu().recordings) == (Broker.UNREACHABLE, Provider.OK)
+
+
+def test_workers_are_there_while_they_say_so(regions, clock):
+    regions({"name": "eu", "queue": "q"})
+    one, two = Watch("one", ["q"], lambda: 10), Watch("two", ["q"], lambda: 20)
+    for watch in (one, two):
+        watch._say_alive(health.WORKER_SECONDS)
+    assert (eu().slots, reports()["eu"].workers) == (30, 2)
+
+    one.stop()
+    assert eu().slots == 20
+    clock.now += YOUNG_SECONDS
+
+    assert eu().slots == 0
+    assert eu().obstacle(Capability.ASYNC)
+    assert not eu().obstacle(Capability.SYNC)
+
+
+def test_a_board_that_has_just_been_made_knows_of_no_workers_that_are_gone(regions, store):
+    regions({"name": "eu"})
+    assert eu().slots is None
+
+    store.note("eu", "anything", "", 30)
+
+    assert eu().slots is None
+
+
+def test_a_store_that_cannot_be_read_knows_nothing(regions, store, monkeypatch):
+    regions({"name": "eu"})
+    monkeypatch.setattr(store, "notes", lambda board: Notes())
+
+    assert (eu().slots, eu().recordings, eu().broker) == (None, Provider.UNKNOWN, Broker.UNKNOWN)
+
+
+def test_an_open_breaker_leaves_a_region_alone_and_half_open_it_is_given_little(regions, clock):
+    regions({"name": "eu"})
+    breaker_of("eu").open(5)
+    assert (eu().recordings, eu().live) == (Provider.LEFT_ALONE, Provider.UNKNOWN)
+
+    clock.now += 6
+
+    assert (eu().recordings, eu().share) == (Provider.UNKNOWN, LEAST_SHARE)
+
+
+def test_of_many_processes_one_probes(regions, monkeypatch):
+    probed = []
+    monkeypatch.setattr(probes, "_guarded", lambda region: probed.append(region.name))
+    regions({"name": "eu"}, {"name": "us"})
+    watches = [Watch(str(number)) for number in range(3)]
+
+    for watch in watches:
+        watch.look()
+        watch._probing.shutdown()
+
+    assert sorted(probed) == ["eu", "us"]

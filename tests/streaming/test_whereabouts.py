@@ -1,0 +1,103 @@
+"""Which region a live session is connected to next."""
+
+import pytest
+
+from routing import health
+from routing.breaker import breaker_of
+from routing.choice import Health, Provider
+from routing.health import Report
+from routing.regions import all_regions
+from streaming.whereabouts import Whereabouts
+
+pytestmark = pytest.mark.django_db
+
+DEAD = Health(live=Provider.ERRING)
+
+
+@pytest.fixture
+def are(monkeypatch, regions):
+    """Makes the regions a, which is preferred, and b, a standby, with this health."""
+    regions({"name": "a"}, {"name": "b", "weight": 0})
+
+    def make(**healths):
+        told = {name: Report(healths.get(name, Health())) for name in all_regions()}
+        monkeypatch.setattr(health, "reports", lambda: told)
+
+    make()
+    return make
+
+
+@pytest.fixture
+def session():
+    return Whereabouts([])
+
+
+def connected(session, failures=0):
+    region = session.next(failures)
+    session.connected(region)
+    return region
+
+
+def test_the_first_connection_is_where_it_is_best(are, session):
+    assert session.next(0).name == "a"
+
+
+def test_one_that_breaks_is_made_again_where_it_was(are, session):
+    session.lost(connected(session), 1006)
+
+    assert session.next(1).name == "a"
+
+
+def test_one_that_breaks_twice_in_a_row_is_made_elsewhere(are, session):
+    session.lost(connected(session), 1006)
+    session.lost(connected(session, 1), 1006)
+
+    assert session.next(2).name == "b"
+
+
+@pytest.mark.parametrize("status", [None, 500, 503, 429])
+def test_a_handshake_that_fails_is_tried_elsewhere(are, session, status):
+    session.refused(session.next(0), status, None)
+
+    assert session.next(1).name == "b"
+
+
+def test_a_region_that_others_found_dead_is_left_at_once(are, session):
+    session.lost(connected(session), 1006)
+    are(a=DEAD)
+
+    assert session.next(1).name == "b"
+
+
+def test_connections_that_break_open_the_breaker_of_live_audio_alone(are):
+    sessions = [Whereabouts([]) for _ in range(5)]
+    regions = [connected(session) for session in sessions]
+
+    for session, region in zip(sessions, regions, strict=True):
+        session.lost(region, 1006)
+
+    assert not breaker_of("a", live=True).admits()
+    assert breaker_of("a").admits()
+    assert sessions[0].next(1).name == "b"
+
+
+def test_a_close_that_is_no_fault_of_the_region_s_is_not_held_against_it(are):
+    for _ in range(5):
+        session = Whereabouts([])
+        session.lost(connected(session), 1008)
+
+    assert breaker_of("a", live=True).admits()
+
+
+def test_residency_binds(are):
+    session = Whereabouts(["a"])
+    are(a=DEAD)
+    session.refused(session.next(0), 503, None)
+
+    assert session.next(1).name == "a"
+
+
+def test_nothing_is_tried_where_all_that_is_allowed_is_left_alone(are):
+    breaker_of("a", live=True).open(30)
+
+    assert Whereabouts(["a"]).next(0) is None
