@@ -22,7 +22,7 @@ from jobs.audit import record_read
 from jobs.models import Role, Transcript, TranscriptionJob
 from jobs.models.audit import Action
 from jobs.transcripts.corrections import timed_words
-from jobs.transcripts.differences import changes, new_terms
+from jobs.transcripts.differences import changes
 from jobs.transcripts.exports import FORMATS, several_channels, shown
 
 if TYPE_CHECKING:
@@ -126,8 +126,7 @@ def changes_page(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpRes
     after = _version(job, request.GET.get("after", ""))
     heard = next((each.version for each in versions if (each.run, each.author) == (after.run, "")), 1)
     before = _version(job, request.GET.get("before", "") or str(heard))
-    old, new = timed_words(before), timed_words(after)
-    found = changes(old, new)
+    found, terms = changes(timed_words(before), timed_words(after))
     context = {
         **admin.admin_site.each_context(request),
         "title": f"Changes to {title(job)}",
@@ -138,7 +137,7 @@ def changes_page(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpRes
         "after": after,
         "changes": [(length(change.start), change) for change in found[:CHANGES_SHOWN]],
         "more": max(len(found) - CHANGES_SHOWN, 0),
-        "terms": new_terms(old, new)[:TERMS_OFFERED],
+        "terms": terms[:TERMS_OFFERED],
     }
     return TemplateResponse(request, "admin/jobs/changes.html", context)
 

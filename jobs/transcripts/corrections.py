@@ -10,6 +10,7 @@ outside of what was corrected.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -21,6 +22,9 @@ from jobs.transcripts.results import Channel, Utterance, Word, merged_text
 
 # How long an added word is at the most, where there is a pause to put it in.
 SECONDS_PER_CHARACTER = 0.07
+# A text is aligned in stretches of so many words, each from so many on that stand in it once.
+LANDMARK_DISTANCE = 200
+LANDMARK_WORDS = 4
 
 
 class InvalidEdits(ValueError):
@@ -121,9 +125,8 @@ def align(
         return []
     placed: list[tuple[int, Word]] = []
     # How many pieces of a word stand in a row as they were, so that the word itself is kept.
-    whole = [sum(1 for piece in old if piece.at == at) for at in range(len(words))]
-    # Whatever occurs very often is no anchor in a long text, or this would take time by its square.
-    for kind, i, j, k, m in SequenceMatcher(None, [piece.text for piece in old], new).get_opcodes():
+    whole = Counter(piece.at for piece in old)
+    for kind, i, j, k, m in _opcodes([piece.text for piece in old], new):
         if kind == "equal":
             for at, same in groupby(old[i:j], key=lambda piece: piece.at):
                 pieces = list(same)
@@ -138,6 +141,36 @@ def align(
             after = old[i].start if i < len(old) else until
             placed += _added(words, before, after, new[k:m], since)
     return _in_order(placed)
+
+
+def _opcodes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
+    """As difflib's; a long text is first cut where some words in a row stand in both, once each.
+
+    Its time rises by the square of a text's length.
+    """
+    i = k = 0
+    for j, m in [*_landmarks(old, new), (len(old), len(new))]:
+        matcher = SequenceMatcher(None, old[i:j], new[k:m], autojunk=False)
+        for kind, a, b, c, d in matcher.get_opcodes():
+            yield kind, i + a, i + b, k + c, k + d
+        i, k = j, m
+
+
+def _landmarks(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Where the same begins in both, some hundreds of words from one to the next, always further on."""
+    old_rows, new_rows = (
+        list(zip(*(texts[at:] for at in range(LANDMARK_WORDS)), strict=False)) for texts in (old, new)
+    )
+    in_old, in_new = Counter(old_rows), Counter(new_rows)
+    places = {row: at for at, row in enumerate(new_rows) if in_old[row] == in_new[row] == 1}
+    i = k = 0
+    for at, row in enumerate(old_rows):
+        place = places.get(row, -1)
+        # One that stands far from where it did was moved, and would have all between taken for changed.
+        near = abs((place - k) - (at - i)) <= LANDMARK_DISTANCE // 2
+        if at - i >= LANDMARK_DISTANCE and place >= k and near:
+            yield at, place
+            i, k = at, place
 
 
 class _Piece(NamedTuple):

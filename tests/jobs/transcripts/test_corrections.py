@@ -1,5 +1,6 @@
 """Corrections: what stays keeps its time, what is new has a place among it."""
 
+import random
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -315,3 +316,19 @@ def test_one_text_for_several_channels_is_refused():
 
     with pytest.raises(InvalidEdits, match="Several channels"):
         rewritten(transcript(utterance(left, 0), utterance(right, 1), channels=2), "a b")
+
+
+def test_a_long_text_is_aligned_in_stretches_and_loses_no_word():
+    chance = random.Random(1)  # noqa: S311 (repeatable, not secret)
+    words = said(" ".join(f"w{chance.randrange(300)}" for _ in range(3000)))
+    written = [shown(word) for word in words]
+    for at in range(50, 3000, 97):
+        written[at] = "other"
+    del written[1000:1010]
+    written[2000:2000] = ["added"] * 7
+
+    new = aligned(words, " ".join(written))
+
+    assert [shown(word) for word in new] == written
+    assert all(word in words for word in new if word["confidence"] is not None)
+    assert sum(word["confidence"] is None for word in new) == written.count("other") + 7
