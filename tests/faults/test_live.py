@@ -229,7 +229,8 @@ def vanishing(url: str, key: str, clients: int) -> Iterator[None]:
 def test_l3_clients_that_flood_or_talk_nonsense_take_no_memory_and_nobodys_time(
     stack, provider, key, tell, clients, words, latest_ms
 ):
-    with stack.web() as web:
+    # What the floods brought would else be heard out.
+    with stack.web(SHUTDOWN_GRACE_SECONDS="1") as web:
         speakers = make_speakers(2, [websocket(web)], key, words)
         with Crowd(speakers) as crowd:
             wait_until(lambda: all(speaker.sent > 32_000 for speaker in speakers), ENDED_SECONDS)
