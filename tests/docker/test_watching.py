@@ -35,7 +35,7 @@ TOKEN = "the-token-of-prometheus"
 DASHBOARDS = sorted((DOCKER / "grafana" / "dashboards").glob("*.json"))
 # Nothing of these has happened in a service that is well.
 OF_TROUBLE = re.compile(
-    r"transcribe_live_reconnect|provider_rate_limited|transcribe_estimated_cost|outcome!~|transcribe_jobs_failed"
+    r"transcribe_live_reconnect|provider_rate_limited|transcribe_estimated_cost|transcribe_provider_slots|outcome!~|transcribe_jobs_failed"
 )
 LISTEN = "/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000&interim_results=true"
 

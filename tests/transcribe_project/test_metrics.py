@@ -16,6 +16,7 @@ from jobs.models import Priority, Project, TranscriptionJob, WorkerProcess
 from jobs.models.usage import DailyUsage
 from jobs.refusal import Refusal
 from routing import limits
+from routing.breaker import breaker_of
 from routing.regions import region_named
 from tests.environment import ROOT
 from tests.jobs.rows import QUEUE, ago, build_job, make_job, make_project
@@ -166,6 +167,21 @@ def test_what_the_provider_takes_is_told_where_there_is_a_limit(regions):
 
     assert told["transcribe_provider_slots"] == {("eu", "recordings"): 4}
     assert told["transcribe_provider_slots_in_use"] == {("eu", "recordings"): 3}
+
+
+@pytest.mark.django_db
+def test_breakers_are_told_and_whether_regions_can_do_their_work(regions):
+    regions({"name": "eu"}, {"name": "us", "enabled": False})
+    breaker_of("eu", live=True).open(60)
+
+    told = values(Fleet().collect())
+
+    state = told["transcribe_breaker_state"]
+    assert (state["eu", "live", "open"], state["eu", "live", "closed"]) == (1, 0)
+    assert (state["eu", "recordings", "open"], state["eu", "recordings", "closed"]) == (0, 1)
+    able = told["transcribe_region_able"]
+    assert (able["eu", "live"], able["eu", "sync"]) == (0, 1)
+    assert {region for region, _ in able} == {"eu"}
 
 
 @pytest.mark.django_db

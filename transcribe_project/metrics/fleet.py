@@ -24,7 +24,9 @@ from jobs import quotas
 from jobs.models import Delivery, Priority, Status, TranscriptionJob, WebhookEndpoint, WorkerProcess
 from jobs.models.endpoint import GIVEN_UP
 from jobs.models.state import ENDED, OPEN
-from routing import limits
+from routing import health, limits
+from routing.choice import Capability
+from routing.coordination import State
 from routing.regions import all_regions, region_served_by
 from streaming.models import OPEN as OPEN_STATES
 from streaming.models import Hole, LiveSession
@@ -69,6 +71,15 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "transcribe_live_sessions_open": (
         "Live sessions in all processes. state: connecting, live, interrupted (the client may come back).",
         ("state",),
+    ),
+    "transcribe_breaker_state": (
+        "1 at the state that a region's circuit breaker is in. kind: recordings, live. state: closed, open, "
+        "half_open.",
+        ("region", "kind", "state"),
+    ),
+    "transcribe_region_able": (
+        "Whether a region that is switched on can do its work now. capability: sync, async, live.",
+        ("region", "capability"),
     ),
     "transcribe_provider_slots": (
         "What a region's provider takes at once, where there is a limit. kind: recordings, live.",
@@ -119,6 +130,7 @@ class Fleet(Collector):
             _tell_webhooks(families)
             _tell_streams(families)
             _tell_limits(families)
+            _tell_regions(families)
         except DatabaseError as error:
             logger.warning("The database cannot be asked for metrics: %s", type(error).__name__)
             families = _families()
@@ -201,6 +213,17 @@ def _tell_limits(families: Families) -> None:
             families["transcribe_provider_slots_in_use"].add_metric(labels, in_use[kind])
     near = quotas.nearly_used_up(NEAR_QUOTA).count()
     families["transcribe_projects_near_quota"].add_metric((), near)
+
+
+def _tell_regions(families: Families) -> None:
+    for region in all_regions().values():
+        for kind, found in zip(limits.Kind, health.report_of(region.name).breakers, strict=True):
+            for state in State:
+                labels = (region.name, kind, state)
+                families["transcribe_breaker_state"].add_metric(labels, state is found)
+        for capability in Capability if region.enabled else ():
+            able = not health.obstacle(region.name, capability)
+            families["transcribe_region_able"].add_metric((region.name, capability), able)
 
 
 FLEET = CollectorRegistry()
