@@ -40,6 +40,16 @@ def test_the_desk_of_a_job_without_a_transcript_is_not_found(staff_client):
         assert page(staff_client, make_job(), name).status_code == 404
 
 
+def test_the_jobs_page_leads_to_the_desk_and_names_who_corrected(staff_client):
+    job = transcribed("one")
+    correct(job, "ann", 1, text="two")
+
+    content = staff_client.get(reverse("admin:jobs_transcriptionjob_change", args=(job.pk,))).content.decode()
+
+    assert reverse("admin:jobs_transcriptionjob_desk", args=(job.pk,)) in content
+    assert "corrected by ann" in content
+
+
 def test_opening_the_desk_is_written_down_once(staff_client):
     job = transcribed("one")
 
@@ -83,6 +93,14 @@ def test_a_waveform_is_measured_once_and_kept(staff_client):
 
     assert first.content == second.content == bytes(40)
     assert Waveform.objects.get().recording_id == recording.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_is_stored_elsewhere_is_drawn_as_well(staff_client, s3):
+    project = make_project()
+    job = make_job(project=project, recording=make_recording(project, wav(seconds=2).getvalue()))
+
+    assert page(staff_client, job, "desk_waveform").content == bytes(40)
 
 
 @pytest.mark.django_db(transaction=True)
