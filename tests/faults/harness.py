@@ -59,7 +59,8 @@ DOUBLED_RESULTS = """
         SELECT 1 FROM jobs_transcript GROUP BY job_id, run HAVING count(*) > 1) AS doubled"""
 DOUBLED_EVENTS = """
     SELECT count(*) FROM (
-        SELECT 1 FROM jobs_event GROUP BY job_id, sequence HAVING count(*) > 1) AS doubled"""
+        SELECT 1 FROM jobs_event WHERE job_id IS NOT NULL
+        GROUP BY job_id, sequence HAVING count(*) > 1) AS doubled"""
 
 
 class Program(Server):

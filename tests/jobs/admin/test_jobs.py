@@ -162,7 +162,7 @@ def test_requeueing_moves_what_has_ended_and_says_what_it_left_and_why(staff_cli
 
 
 def test_a_job_whose_region_is_gone_is_not_requeued(staff_client):
-    job = make_job(Status.FAILED, region="gone")
+    job = make_job(Status.FAILED, region="gone", pinned=True)
 
     response = act(staff_client, "requeue_selected", job)
 

@@ -1,0 +1,206 @@
+"""F13: a region dies piece by piece, with jobs and live sessions in flight, and comes back.
+
+Two regions, each with a provider, a broker and workers of its own; one web server; what processes share is in
+a Redis, at full load in a Redis Cluster, which loses a primary as well.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import cycle
+
+import pytest
+from django.utils import timezone
+
+from jobs.models import ApiKey, Project, TranscriptionJob
+from streaming.models import Happening, LiveSession
+from tests.conditions import wait_until
+from tests.faults.harness import QUICK, Stack, Submitter, Web, Worker, ended_jobs, promises_kept, queue_jobs
+from tests.faults.test_live import NONE, errors, make_speakers, websocket
+from tests.sandbox_process import SandboxProcess
+from tests.services import RedisServer
+from tests.services.redis_cluster import RedisCluster
+from tests.streaming.speaker import Crowd
+
+FULL = [pytest.mark.full_load, pytest.mark.timeout(900)]
+SMALL = pytest.mark.postgresql
+CONCURRENCY = 10
+LEFT_WITHIN_SECONDS = 60
+PIECES = ["provider", "broker", "workers"]
+
+
+@dataclass(frozen=True)
+class Load:
+    jobs: int
+    """in line when something fails"""
+    rate: float
+    """of new ones a second"""
+    sessions: int
+    words: int
+    quiet: timedelta
+    """without new work in a region: it is left, and not passed over by chance"""
+    piece_by_piece: bool = False
+    """each heals before the next fails, so that there is a time to leave for each; else all at once"""
+
+
+class Region:
+    """Of one name: its provider, broker and worker, to do harm to."""
+
+    def __init__(self, name: str, provider: SandboxProcess, broker: RedisServer) -> None:
+        self.name = name
+        self.provider = provider
+        self.broker = broker
+        self.worker: Worker | None = None
+
+    @property
+    def described(self) -> dict[str, str]:
+        return {"name": self.name, "base_url": self.provider.url, "broker_url": self.broker.url}
+
+    def work(self, stack: Stack) -> None:
+        environment = stack.environment(REGION=self.name, REGIONS=stack.settings["REGIONS"])
+        self.worker = Worker(environment, CONCURRENCY)
+        self.worker.spawn()
+
+    def fail(self, piece: str) -> None:
+        match piece:
+            case "provider":
+                self.provider.stop()
+            case "broker":
+                self.broker.kill()
+            case "workers":
+                self.worker.kill()
+
+    def heal(self, piece: str) -> None:
+        match piece:
+            case "provider":
+                self.provider.start()
+            case "broker":
+                self.broker.start()
+            case "workers":
+                self.worker.spawn()
+
+
+@contextmanager
+def two_regions(database_url: str, shared: dict[str, str]) -> Iterator[tuple[Stack, Region, Region]]:
+    with ExitStack() as started:
+        a, b = (
+            Region(name, started.enter_context(SandboxProcess()), started.enter_context(RedisServer()))
+            for name in "ab"
+        )
+        settings = dict(QUICK) | {"REGIONS": json.dumps([a.described, b.described])} | shared
+        stack = Stack(database_url, started.enter_context(RedisServer()).url, b.provider, settings)
+        for region in (a, b):
+            region.work(stack)
+            started.callback(region.worker.close)
+            started.callback(region.worker.kill)
+        try:
+            wait_until(lambda: a.worker.answers() and b.worker.answers(), 60)
+            yield stack, a, b
+        except BaseException:
+            for region in (a, b):
+                print(region.name, region.worker.output())  # noqa: T201 (shown where it fails)
+            raise
+
+
+def sent_to(region: str, since: datetime) -> list[datetime]:
+    """When jobs were made since then and sent there."""
+    made = TranscriptionJob.objects.filter(created_at__gt=since, receipt__region=region)
+    return list(made.order_by("created_at").values_list("created_at", flat=True))
+
+
+def seconds_until_left(region: str, since: datetime, quiet: timedelta) -> float:
+    """After which no new work was sent there any more."""
+
+    def is_left() -> bool:
+        recent = timezone.now() - quiet
+        made = TranscriptionJob.objects.filter(created_at__gt=max(recent, since))
+        return timezone.now() - since > quiet and made.count() > 3 and not sent_to(region, recent)
+
+    wait_until(is_left, LEFT_WITHIN_SECONDS)
+    return max(((at - since).total_seconds() for at in sent_to(region, since)), default=0.0)
+
+
+def seconds_until_back(region: str, since: datetime) -> float:
+    wait_until(lambda: sent_to(region, since), LEFT_WITHIN_SECONDS)
+    return (sent_to(region, since)[0] - since).total_seconds()
+
+
+def longest_interruption() -> float:
+    """Seconds for which a live session was connected to no provider."""
+    longest = 0.0
+    for session in LiveSession.objects.all():
+        lost_at = None
+        for entry in session.timeline.filter(type__in=(Happening.CONNECTION_LOST, Happening.CONNECTED)):
+            if entry.type == Happening.CONNECTION_LOST:
+                lost_at = lost_at or entry.at
+            elif lost_at is not None:
+                longest, lost_at = max(longest, (entry.at - lost_at).total_seconds()), None
+    return longest
+
+
+@contextmanager
+def coordination(load: Load) -> Iterator[tuple[dict[str, str], Callable[[], None]]]:
+    """Settings of where processes share what they know, and what takes some of it away."""
+    if not load.piece_by_piece:
+        yield {}, lambda: None
+        return
+    with RedisCluster() as cluster:
+        yield {"REDIS_CLUSTER_URL": ",".join(cluster.urls)}, lambda: cluster.primary_of("notes:{a}").kill()
+
+
+@pytest.mark.parametrize(
+    "load",
+    [
+        pytest.param(Load(60, 8, 4, 48, timedelta(seconds=2)), id="small", marks=SMALL),
+        pytest.param(
+            Load(300, 10, 20, 320, timedelta(seconds=6), piece_by_piece=True), id="full", marks=FULL
+        ),
+    ],
+)
+def test_f13_a_region_that_dies_is_left_and_comes_back(database_url, tell, load):
+    _, key = ApiKey.objects.issue(Project.objects.create(name="Calls"), "phone")
+    with coordination(load) as (shared, harm), two_regions(database_url, shared) as (stack, a, b):
+        b.provider.set_faults("latency=0.2")
+        a.provider.set_faults("latency=0.2")
+        with (
+            Web(stack.environment()) as web,
+            Submitter(web.url, load.rate, cycle(["mode=async"])) as submitter,
+        ):
+            both = timezone.now()
+            wait_until(lambda: sent_to("a", both) and sent_to("b", both), 30)
+            speakers = make_speakers(load.sessions, [websocket(web)], key, load.words)
+            accepted = 0
+            with Crowd(speakers) as crowd:
+                wait_until(lambda: all(speaker.sent > 64_000 for speaker in speakers), 60)
+                for failing in [[piece] for piece in PIECES] if load.piece_by_piece else [PIECES]:
+                    for region in (a, b):
+                        queue_jobs(load.jobs // 2, region=region.name, queue=f"transcription.{region.name}")
+                    accepted += 2 * (load.jobs // 2)
+                    failed_at = timezone.now()
+                    for piece in failing:
+                        a.fail(piece)
+                    left = seconds_until_left("a", failed_at, load.quiet)
+                    healed_at = timezone.now()
+                    for piece in failing:
+                        a.heal(piece)
+                    back = seconds_until_back("a", healed_at)
+                    tell(
+                        f"F13 {' and '.join(failing)}",
+                        left_after=round(left, 1),
+                        back_after=round(back, 1),
+                        interrupted=round(longest_interruption(), 1),
+                    )
+                harm()
+                crowd.hear_out(120 + load.words)
+        accepted += len(submitter.accepted)
+        wait_until(lambda: ended_jobs() == accepted, 120)
+
+    found = errors(speakers, load.words)
+    assert found == NONE
+    assert not submitter.refused
+    assert not TranscriptionJob.objects.exclude(status="completed").exists()
+    tell("F13", jobs=accepted, sessions=load.sessions, **promises_kept(accepted), words_lost=found["lost"])
