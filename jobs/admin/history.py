@@ -53,6 +53,8 @@ class HistoryAdmin(SeenByStaff):
     paginator = BoundedPaginator
     show_full_result_count = False
     list_per_page = 50
+    # Pages are what there is: "Show all" would have to be told apart by who cannot see its colour well.
+    list_max_show_all = 0
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

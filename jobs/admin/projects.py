@@ -49,6 +49,9 @@ class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
 class MemberForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            # In a table of members the column's head is no label.
+            field.widget.attrs["aria-label"] = field.label
         if self.instance.pk and "user" in self.fields:
             # Somebody else is another member.
             self.fields["user"].disabled = True

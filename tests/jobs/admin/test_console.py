@@ -1,0 +1,101 @@
+"""The console in a real browser: what moves by itself, and whether everybody can use it."""
+
+from pathlib import Path
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+
+from jobs import lifecycle
+from jobs.models import Delivery, Project, Status, TranscriptionJob, WebhookEndpoint
+from streaming.models import LiveSession
+from tests.browser import CHROMIUM
+from tests.conftest import with_package
+from tests.jobs.rows import RESULT, fresh, make_job, make_project
+from transcribe_project.demo import seed
+
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed"),
+]
+SHOTS = Path(__file__).parents[3] / "var" / "screenshots"
+LIST = reverse("admin:jobs_transcriptionjob_changelist")
+# What keeps somebody out, of what axe-core finds (github.com/dequelabs/axe-core, doc/API.md).
+FOUND = """
+axe.run(document, {resultTypes: ["violations"]}).then(({violations}) => violations
+    .filter(({impact}) => ["serious", "critical"].includes(impact))
+    .map(({id, nodes}) => `${id}: ${nodes.map(({html}) => html).slice(0, 3).join(" ")}`))
+"""
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory) -> str:
+    directory = with_package("axe-core@4.14.1", tmp_path_factory.mktemp("axe"))
+    return (directory / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+
+# Each page is opened, looked at whole and kept as a picture: seconds for all of them.
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_nothing_keeps_anybody_from_using_its_pages(new_page, axe, width, dark):
+    seed(120, timezone.now())
+    failed = TranscriptionJob.objects.filter(status=Status.FAILED).first()
+    done = TranscriptionJob.objects.filter(status=Status.COMPLETED).first()
+    page = new_page(width=width, height=900, dark=dark)
+    SHOTS.mkdir(parents=True, exist_ok=True)
+
+    pages = [
+        ("index",),
+        ("jobs_transcriptionjob_changelist",),
+        ("jobs_transcriptionjob_upload",),
+        ("jobs_transcriptionjob_change", failed),
+        ("jobs_transcriptionjob_change", done),
+        ("jobs_webhookendpoint_change", WebhookEndpoint.objects.first()),
+        ("jobs_webhookendpoint_replay", WebhookEndpoint.objects.first()),
+        ("jobs_delivery_change", Delivery.objects.first()),
+        ("jobs_project_change", Project.objects.first()),
+        ("jobs_auditentry_changelist",),
+        ("streaming_livesession_change", LiveSession.objects.first()),
+    ]
+    for number, (name, *rows) in enumerate(pages):
+        page.open(reverse(f"admin:{name}", args=[row.pk for row in rows]))
+        page.wait_for("!document.documentElement.hasAttribute('x-cloak')")
+        page.evaluate(f"{axe}; 0")
+
+        assert page.evaluate(FOUND) == [], name
+        page.screenshot(SHOTS / f"console-{number}-{name}-{width}.png", whole=False)
+    assert page.complaints == []
+
+
+def test_the_rows_of_the_list_change_by_themselves(new_page):
+    job = make_job(Status.RUNNING)
+    page = new_page()
+    page.open(LIST)
+    label = "document.querySelector('.field-labelled_status').textContent.trim()"
+    shown = page.evaluate(label)
+
+    lifecycle.complete(job, RESULT)
+
+    page.wait_for(f"{label} === 'completed'")
+    assert shown == "running"
+    assert page.complaints == []
+
+
+def test_everything_that_matches_is_moved_in_one_go(new_page, monkeypatch):
+    monkeypatch.setattr("jobs.admin.bulk.STEP", 2)
+    project = make_project()
+    jobs = [make_job(Status.FAILED, project=project) for _ in range(5)]
+    page = new_page()
+    page.open(f"{LIST}?status__exact=failed")
+    page.evaluate(
+        "document.querySelector('.action-select').click();"
+        "document.querySelector('select[name=action]').value = 'requeue_selected';"
+        "document.querySelector('input[name=select_across]').value = '1';"
+        "document.querySelector('#changelist-form').submit()"
+    )
+
+    page.wait_for("document.querySelector('#bulk button')?.textContent.includes('Requeue 5 jobs')")
+    page.evaluate("document.querySelector('#bulk button').click()")
+    page.wait_for("document.querySelector('#bulk').textContent.includes('5 jobs were requeued')")
+
+    assert {fresh(job).status for job in jobs} == {Status.QUEUED}
+    assert page.complaints == []
