@@ -3,12 +3,16 @@
 import re
 import subprocess
 
+import pytest
 import yaml
 
 from tests.docker.composed import DOCKER
 from tests.environment import ROOT
 from tests.services import binaries
 from transcribe_project.metrics.catalogue import names
+
+# Debian's packages may have to be installed first.
+pytestmark = pytest.mark.timeout(400)
 
 RULES = DOCKER / "prometheus" / "rules" / "alerts.yml"
 CASES = ROOT / "tests" / "docker" / "alerts.yml"

@@ -26,7 +26,9 @@ from tests.sandbox.sounds import wav
 from tests.services import PostgresServer, RedisServer, binaries
 from tests.services.process import Server, free_port
 
-OWN = ("x-app", "x-serves", "x-works")
+# Debian's packages may have to be installed first.
+pytestmark = pytest.mark.timeout(400)
+
 BIN = Path(sys.executable).parent
 
 

@@ -239,6 +239,7 @@ def test_every_metric_of_ours_is_documented():
     assert own | set(GAUGES) == documented
 
 
+@pytest.mark.timeout(400)  # a package of Debian's may have to be installed first
 @pytest.mark.django_db
 def test_prometheus_finds_nothing_wrong_with_names_and_units():
     Client().get("/api/v1/jobs/")
