@@ -273,6 +273,8 @@ def _cleaned(text: str) -> str:
 
 
 def _check(words: Sequence[Word], edits: Sequence[Edit]) -> None:
+    if edits and not words:
+        raise InvalidEdits("The transcript has no words with times: give its text.")
     following = _following(words)
     taken: set[int] = set()
     for edit in edits:

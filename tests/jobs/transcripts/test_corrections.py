@@ -311,6 +311,11 @@ def test_edits_that_do_not_fit_are_told(edits, told):
         corrected(transcript(utterance(left, 0), utterance(right, 1), channels=2), edits)
 
 
+def test_edits_of_a_transcript_without_words_are_told():
+    with pytest.raises(InvalidEdits, match="give its text"):
+        corrected(transcript(text="One."), [Edit([0], "Two.")])
+
+
 def test_one_text_for_several_channels_is_refused():
     left, right = said("a", 0.0, channel=0), said("b", 0.2, channel=1)
 
