@@ -71,13 +71,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def _no_regions_of_other_tests() -> None:
+def _nothing_of_other_tests() -> None:
+    from django.core.cache import cache
+
+    from jobs.placing import _room
     from routing import coordination
     from routing.breaker import breaker_of
     from routing.health import reports
     from routing.regions import all_regions
 
-    for remembered in (all_regions, reports, breaker_of, coordination.store):
+    cache.clear()
+    for remembered in (all_regions, reports, breaker_of, coordination.store, _room):
         remembered.cache_clear()
 
 
