@@ -101,6 +101,7 @@ def test_what_is_corrected_by_keyboard_is_saved_as_a_version_with_names(desk, jo
     desk.evaluate("document.querySelectorAll('button.desk-voice')[1].click()")
     desk.evaluate("document.getElementById('desk-voice-name').value = 'Ann'")
     desk.evaluate("document.querySelector('#desk-voice button[value=apply]').click()")
+    desk.wait_for("document.getElementById('desk-save').textContent === 'Save (3)'")
     press(desk, "s", "KeyS", control=True)
     desk.wait_for(SAVED)
 

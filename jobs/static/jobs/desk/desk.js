@@ -526,6 +526,7 @@ const save = async () => {
   tell("");
   keepDraft();
   const sent = new Map([...dirty].map((turn) => [turn, textOf(turn)]));
+  const sentNames = JSON.stringify(speakers());
   try {
     const response = await fetch(desk.dataset.save, {
       method: "POST",
@@ -539,10 +540,11 @@ const save = async () => {
         const before = sent.get([...dirty][index]) ?? edit.before;
         return before === edit.after ? [] : [{ ...edit, before, by: undefined }];
       });
+      const laterNames = JSON.stringify(speakers()) === sentNames ? null : [...names];
       const place = scrollY;
       await load();
       scrollTo({ top: place });
-      tellHomeless(apply({ names: null, edits: later }));
+      tellHomeless(apply({ names: laterNames, edits: later }));
       keepDraft();
       say(`Saved as version ${answer.version}.`);
     } else if (answer.error?.code === "transcript_changed") {
