@@ -321,8 +321,9 @@ def count(sessions: QuerySet[LiveSession]) -> None:
 
 def _tell(session: LiveSession) -> None:
     """That it ended: by the webhooks, and to whoever follows it."""
-    count(LiveSession.objects.filter(pk=session.pk))
-    session.refresh_from_db()
+    session.refresh_from_db(from_queryset=LiveSession.objects.select_related("project"))
+    if session.project.daily_minutes is not None:
+        count(LiveSession.objects.filter(pk=session.pk))
     transaction.on_commit(metrics.ENDED.labels(session.reason).inc)
     url = f"{settings.PUBLIC_URL}/api/v1/streams/{session.pk}/"
     data = {

@@ -27,6 +27,8 @@ class BodySerializer(serializers.Serializer[Any]):
     unknown: ClassVar = "There is no such field."
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if not hasattr(data, "items"):
+            self.fail("invalid", datatype=type(data).__name__)
         errors = dict.fromkeys((name for name in data if name not in self.fields), self.unknown)
         if errors:
             raise serializers.ValidationError(errors)

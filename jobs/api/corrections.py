@@ -63,8 +63,9 @@ class CorrectionSerializer(BodySerializer):
         allow_blank=True,
         help_text="All of it, where one channel was transcribed.",
     )
-    speakers = SpeakerSerializer(
-        many=True,
+    # Not many=True, which would allow each of them to be null as well.
+    speakers = serializers.ListField(
+        child=SpeakerSerializer(),
         required=False,
         allow_null=True,
         help_text="What the voices are called, in place of the names there were.",

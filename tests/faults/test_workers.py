@@ -43,7 +43,7 @@ class Kills:
 @pytest.mark.parametrize(
     "load",
     [
-        pytest.param(Kills(150, 4, 5, 45, {}), id="small"),
+        pytest.param(Kills(150, 4, 5, 90, {}), id="small"),
         pytest.param(Kills(1000, 12, 1, 90, USUAL_LEASE), id="full", marks=FULL),
     ],
 )

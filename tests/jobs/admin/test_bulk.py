@@ -105,7 +105,7 @@ def test_all_that_wait_get_another_place_in_line(staff_client, project):
 
 
 def test_what_cannot_be_moved_is_told_with_why(staff_client, project):
-    job = make_job(Status.FAILED, project=project, region="gone")
+    job = make_job(Status.FAILED, project=project, region="gone", pinned=True)
 
     page = to_the_end(staff_client, ask(staff_client, "requeue_selected", job))
 

@@ -81,6 +81,8 @@ def test_who_has_not_seen_the_latest_version_is_refused(api, job):
         ({"edits": [{"words": [], "text": "a"}]}, "invalid_edits"),
         ({"edits": [{"words": [7], "text": "a"}]}, "invalid_edits"),
         ({"speakers": [{"speaker": 0, "name": "a\nb"}]}, "validation_error"),
+        ({"speakers": [None]}, "validation_error"),
+        ({"speakers": [False]}, "validation_error"),
         ({"speakers": [{"speaker": 0, "name": "a"}, {"speaker": 0, "name": "b"}]}, "validation_error"),
         ({"text": "a", "based_on": 0}, "validation_error"),
     ],
