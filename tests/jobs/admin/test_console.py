@@ -94,6 +94,7 @@ def test_everything_that_matches_is_moved_in_one_go(new_page, monkeypatch):
     )
 
     page.wait_for("document.querySelector('#bulk button')?.textContent.includes('Requeue 5 jobs')")
+    page.wait_for("document.readyState === 'complete'")  # with its script
     page.evaluate("document.querySelector('#bulk button').click()")
     page.wait_for("document.querySelector('#bulk').textContent.includes('5 jobs were requeued')")
 
