@@ -166,6 +166,15 @@ def in_use(region: Region) -> dict[Kind, int]:
     return {kind: _asking(region, kind).of_kind for kind in Kind}
 
 
+def has_room(region: Region, use: Use) -> bool:
+    """Whether `take` would give a slot now."""
+    kind, share = use.value
+    if (room := _room(region, kind)) == UNLIMITED:
+        return True
+    held = _asking(region, kind)
+    return held.of_kind < _part(room, share) and held.in_all < (region.max_calls or UNLIMITED)
+
+
 def forget() -> None:
     """Hold nothing and know of nothing, as a process that begins."""
     _all.clear()

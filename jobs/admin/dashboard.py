@@ -12,6 +12,14 @@ from typing import Any
 from django.db.models import Count, QuerySet
 
 from jobs.admin.charts import Bars, stacked
+from jobs.admin.regions import (
+    CONDITIONS,
+    breakers_in_words,
+    condition,
+    limits_in_words,
+    provider_in_words,
+    workers_in_words,
+)
 from jobs.admin.wording import error_in_words, span, stretch, title, until
 from jobs.backlog import Lane, backlog, unserved
 from jobs.ids import first_id
@@ -29,6 +37,11 @@ from jobs.models.state import OPEN
 from jobs.queues import BATCH_QUEUE, WEBHOOK_QUEUE
 from jobs.speed import expected_end
 from jobs.trends import WINDOWS, Window, by_status
+from routing import limits
+from routing.choice import Capability
+from routing.health import obstacle, report_of
+from routing.limits import Use
+from routing.regions import Region, all_regions
 
 SHOWN = 8
 # What a chart tells apart.
@@ -69,6 +82,19 @@ class Chart:
     since: str
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A region, as it is put to people: what it can do ("all", "some", "nothing"), and what it has to do."""
+
+    region: Region
+    can: str
+    colour: str
+    provider: str
+    workers: str
+    in_use: list[str]
+    breakers: list[str]
+
+
 def of_jobs(now: datetime) -> dict[str, Any]:
     """A fixed number of queries, each over an index, over the rows of open jobs, or over a bounded number."""
     processes = list(WorkerProcess.objects.order_by("name"))
@@ -85,6 +111,7 @@ def of_jobs(now: datetime) -> dict[str, Any]:
     return {
         "now": now,
         "lanes": [_row(lane, now) for lane in lanes],
+        "regions": [_place(region) for region in all_regions().values()],
         "workers": [(worker, busy[worker.pk]) for worker in workers],
         "silent": [worker for worker in processes if worker.pk not in alive],
         "slots": sum(worker.concurrency for worker in workers),
@@ -118,9 +145,29 @@ def _blocks(lane: Lane, now: datetime) -> Iterable[str]:
         yield "No worker is alive."
     if lane.is_full:
         yield f"All {lane.slots} places of its workers are taken."
+    region = all_regions().get(lane.region)
+    if region is not None and (lane.queued or lane.waiting):
+        # Of its workers the lane knows better.
+        if why := obstacle(region.name, Capability.SYNC):
+            yield f"Its region does nothing now: {why}."
+        if not limits.has_room(region, Use.QUEUED):
+            yield "Its provider's limit is reached."
     for wait in lane.waits:
         due = until((wait.next - now).total_seconds())
         yield f"{wait.count} put off: {error_in_words(wait.error_code)} (next {due})."
+
+
+def _place(region: Region) -> Place:
+    report, can = report_of(region.name), condition(region)
+    return Place(
+        region,
+        can,
+        CONDITIONS[can],
+        provider_in_words(report),
+        workers_in_words(report),
+        limits_in_words(region),
+        breakers_in_words(report),
+    )
 
 
 def _busy() -> Counter[str]:

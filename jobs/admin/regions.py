@@ -16,10 +16,13 @@ from jobs.admin.wording import span
 from jobs.audit import audited, record
 from jobs.models import TranscriptionJob
 from jobs.models.audit import Action
+from routing import limits
 from routing.choice import Capability, Provider
-from routing.health import obstacle, report_of
+from routing.coordination import State
+from routing.health import Report, obstacle, report_of
+from routing.limits import Kind
 from routing.models import RegionRow
-from routing.regions import all_regions
+from routing.regions import Region, all_regions
 
 SECRETS = ("api_key", "broker_url")
 SAID = {
@@ -30,6 +33,45 @@ SAID = {
     Provider.LEFT_ALONE: "left alone for a while",
     Provider.UNKNOWN: "unknown",
 }
+# Of breakers, where there is something to say.
+BREAKERS = {
+    State.OPEN: "Breaker of {} open: nothing is called for a while",
+    State.HALF_OPEN: "Breaker of {} half-open: one call at a time is let through",
+}
+CONDITIONS = {"all": "success", "some": "warning", "nothing": "danger"}
+
+
+def condition(row: Region | RegionRow) -> str:
+    """What a region can do now: "all", "some" or "nothing"."""
+    health = report_of(row.name).health
+    able = [capability for capability in Capability if row.enabled and not health.obstacle(capability)]
+    return "all" if len(able) == len(Capability) else "some" if able else "nothing"
+
+
+def provider_in_words(report: Report) -> str:
+    told = " / ".join(dict.fromkeys((SAID[report.health.recordings], SAID[report.health.live])))
+    return f"{told}, {report.probed.error or span(report.probed.seconds)}" if report.probed else told
+
+
+def workers_in_words(report: Report) -> str:
+    if report.health.slots is None:
+        return "unknown"
+    return f"{report.workers} with {report.health.slots} slots" if report.workers else "all gone"
+
+
+def breakers_in_words(report: Report) -> list[str]:
+    """Of those that are not closed."""
+    of = zip(("recordings", "live audio"), report.breakers, strict=True)
+    return [BREAKERS[state].format(name) for name, state in of if state in BREAKERS]
+
+
+def limits_in_words(region: Region) -> list[str]:
+    """What its provider has to do for us, of what it takes at once: "recordings 3 of 10"."""
+    in_use = limits.in_use(region)
+    rooms = {kind: limits.room(region, kind) for kind in Kind}
+    return [
+        f"{kind} {in_use[kind]}" + ("" if room is None else f" of {room}") for kind, room in rooms.items()
+    ]
 
 
 class SecretField(forms.CharField):
@@ -99,7 +141,16 @@ class RegionAdmin(SeenByStaff):
         ("Workers", {"fields": ("queue", "broker_url", "profile", "concurrency", "max_attempts")}),
         ("Limits", {"fields": ("max_recordings", "max_live", "max_calls")}),
     )
-    health = ("can_recordings", "can_queue", "can_live", "provider", "workers", "broker", "changed_at")
+    health = (
+        "can_recordings",
+        "can_queue",
+        "can_live",
+        "provider",
+        "workers",
+        "broker",
+        "in_use",
+        "changed_at",
+    )
 
     def get_fieldsets(self, request: HttpRequest, obj: RegionRow | None = None) -> Any:
         return (("Health", {"fields": self.health}), *self.fieldsets) if obj else self.fieldsets
@@ -112,30 +163,27 @@ class RegionAdmin(SeenByStaff):
     def switch(self, row: RegionRow) -> str:
         return "on" if row.enabled else "off"
 
-    @display(description="can do", label={"all": "success", "some": "warning", "nothing": "danger"})
+    @display(description="can do", label=CONDITIONS)
     def condition(self, row: RegionRow) -> str:
-        known = report_of(row.name).health
-        able = [capability for capability in Capability if row.enabled and not known.obstacle(capability)]
-        return "all" if len(able) == len(Capability) else "some" if able else "nothing"
+        return condition(row)
 
     @display(description="provider")
     def provider(self, row: RegionRow) -> str:
         report = report_of(row.name)
-        told = " / ".join(dict.fromkeys((SAID[report.health.recordings], SAID[report.health.live])))
-        if report.probed is None:
-            return told
-        return f"{told}, {report.probed.error or span(report.probed.seconds)}"
+        return ". ".join([provider_in_words(report), *breakers_in_words(report)])
 
     @display(description="workers")
     def workers(self, row: RegionRow) -> str:
-        report = report_of(row.name)
-        if report.health.slots is None:
-            return "unknown"
-        return f"{report.workers} with {report.health.slots} slots" if report.workers else "all gone"
+        return workers_in_words(report_of(row.name))
 
     @display(description="broker")
     def broker(self, row: RegionRow) -> str:
         return report_of(row.name).health.broker.value
+
+    @display(description="in use at once")
+    def in_use(self, row: RegionRow) -> str:
+        region = all_regions().get(row.name)
+        return ", ".join(limits_in_words(region)) if region else ""
 
     @display(description="for recordings")
     def can_recordings(self, row: RegionRow) -> str:

@@ -24,6 +24,10 @@ from jobs.models import (
     TranscriptionJob,
     WorkerProcess,
 )
+from routing import limits
+from routing.breaker import breaker_of
+from routing.limits import Use
+from routing.regions import region_named
 from streaming.models import LiveSession, State
 from tests.jobs.rows import QUEUE, RESULT, ago, make_job, make_project
 from transcribe_project.dashboard import dashboard
@@ -227,7 +231,8 @@ def test_failing_deliveries_are_found_among_many_without_looking_at_all():
         assert "delivery_in_trouble" in str(cursor.fetchall())
 
 
-def test_it_takes_twenty_queries(django_assert_num_queries):
+def test_it_takes_twenty_queries(regions, django_assert_num_queries):
+    regions({"name": "default"})
     with django_assert_num_queries(20):
         assert list(made()["endpoints"]) == []
 
@@ -269,3 +274,26 @@ def test_it_is_the_first_page_and_asks_for_its_own_news(staff_client):
 
 def test_it_is_for_staff_alone(client):
     assert client.get(reverse("dashboard")).status_code == 302
+
+
+def test_a_region_is_shown_with_its_breakers_and_what_its_provider_has_to_do(regions, staff_client):
+    regions({"name": "eu", "max_recordings": 2}, {"name": "us", "enabled": False})
+    make_job(queue="transcription.eu")
+    breaker_of("eu").open(60)
+    held = [limits.take(region_named("eu"), Use.SYNC) for _ in range(2)]
+
+    found = made()
+    text = staff_client.get(reverse("dashboard")).content.decode()
+    for slot in held:
+        slot.give_back()
+
+    eu, us = found["regions"]
+    assert (eu.can, eu.in_use) == ("some", ["recordings 2 of 2", "live 0"])
+    assert eu.breakers == ["Breaker of recordings open: nothing is called for a while"]
+    assert us.can == "nothing"
+    assert found["lanes"][0].blocks == [
+        "No worker is alive.",
+        "Its region does nothing now: calls failed, and it is left alone for a while.",
+        "Its provider's limit is reached.",
+    ]
+    assert "switched off" in text and eu.breakers[0] in text
