@@ -119,7 +119,10 @@ class Store(Protocol):
         """A call that began so long ago has succeeded: close, unless it was opened since; whether it did."""
 
     def failed(self, breaker: str, seconds_ago: float, tripping: Tripping) -> None:
-        """A call that began so long ago has failed: open if that is one too many, or if it was the one."""
+        """A call that began so long ago has failed: open if that is one too many, or if it was the one.
+
+        Others that were told yes before it opened, and made their calls after, change nothing.
+        """
 
     def state(self, breaker: str) -> State: ...
 
@@ -142,15 +145,19 @@ class Store(Protocol):
 
 @dataclass(slots=True)
 class _Breaker:
-    """`calls`: when the last were made and whether they failed, kept while one of them has."""
+    """`calls`: when the last were made and whether they failed, kept while one of them has.
+
+    `probed_at`: when one was let through last, since it opened.
+    """
 
     opened_at: float | None = None
+    probed_at: float | None = None
     next_probe_at: float = 0.0
     open_for: float = 0.0
     calls: deque[tuple[float, bool]] = field(default_factory=deque)
 
     def open(self, now: float, seconds: float) -> None:
-        self.opened_at = now
+        self.opened_at, self.probed_at = now, None
         self.next_probe_at = max(now + seconds, self.next_probe_at)
         self.calls.clear()
 
@@ -183,7 +190,7 @@ class Memory:
                 return Admission(True, is_troubled=bool(kept.calls))
             if now < kept.next_probe_at:
                 return Admission(False, kept.next_probe_at - now)
-            kept.next_probe_at = now + hold
+            kept.probed_at, kept.next_probe_at = now, now + hold
             return Admission(True, is_probe=True)
 
     def returned(self, breaker: str) -> None:
@@ -213,7 +220,7 @@ class Memory:
                 if late >= tripping.failures:
                     kept.open_for = tripping.seconds
                     kept.open(now, kept.open_for)
-            elif now - seconds_ago > kept.opened_at:
+            elif kept.probed_at is not None and now - seconds_ago >= kept.probed_at:
                 kept.open_for = min(tripping.most, 2 * kept.open_for or tripping.seconds)
                 kept.next_probe_at = 0.0
                 kept.open(now, kept.open_for)
@@ -272,6 +279,7 @@ _OPENS = """
 local function open(seconds)
     local probe_at = math.max(now + seconds, tonumber(redis.call('HGET', KEYS[1], 'probe_at') or 0))
     redis.call('HSET', KEYS[1], 'opened_at', now, 'probe_at', probe_at)
+    redis.call('HDEL', KEYS[1], 'probed_at')
     redis.call('PEXPIREAT', KEYS[1], probe_at + FORGOTTEN)
     redis.call('DEL', KEYS[2])
 end
@@ -283,7 +291,7 @@ _ADMITS = (
 local probe_at = tonumber(redis.call('HGET', KEYS[1], 'probe_at'))
 if not probe_at then return {1, 0, 0, redis.call('EXISTS', KEYS[2])} end
 if now < probe_at then return {0, probe_at - now, 0, 0} end
-redis.call('HSET', KEYS[1], 'probe_at', now + ARGV[1])
+redis.call('HSET', KEYS[1], 'probed_at', now, 'probe_at', now + ARGV[1])
 return {1, 0, 1, 0}
 """
 )
@@ -306,9 +314,10 @@ _FAILED = (
     + _OPENS
     + """
 local began_at, failures, of, window, seconds, most = now - ARGV[1], unpack(ARGV, 2)
-local opened_at, open_for = unpack(redis.call('HMGET', KEYS[1], 'opened_at', 'open_for'))
+local fields = redis.call('HMGET', KEYS[1], 'opened_at', 'probed_at', 'open_for')
+local opened_at, probed_at, open_for = unpack(fields)
 if opened_at then
-    if began_at <= tonumber(opened_at) then return end
+    if not probed_at or began_at < tonumber(probed_at) then return end
     open_for = open_for and math.min(most, 2 * open_for) or seconds
     redis.call('HDEL', KEYS[1], 'probe_at')
 else

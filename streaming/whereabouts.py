@@ -33,9 +33,8 @@ class Whereabouts:
         A connection that breaks is made again where it was, as long as that region can and others work there.
         `failures`: of connections and handshakes, since something was heard.
         """
-        self._began_at = monotonic()
         stays = self._region and not self._avoid and failures < FAILURES_PER_REGION
-        if stays and not obstacle(self._region, Capability.LIVE) and self._breaker(self._region).admits():
+        if stays and not obstacle(self._region, Capability.LIVE) and self._may_begin(self._region):
             return region_named(self._region)
         avoid = self._avoid or self._region
         for _ in range(2):
@@ -43,7 +42,7 @@ class Whereabouts:
             if chosen is None:
                 return None
             region, _ = chosen
-            if self._breaker(region.name).admits():
+            if self._may_begin(region.name):
                 return region
             avoid = region.name
         return None
@@ -71,6 +70,12 @@ class Whereabouts:
         """`code`: of the close; 1006 if there was none."""
         if code in BROKEN:
             self._breaker(region.name).failed(self._began_at)
+
+    def _may_begin(self, region: str) -> bool:
+        admitted = self._breaker(region).admits()
+        # Not before: a probe's failure is told from others' by having begun after it was let through.
+        self._began_at = monotonic()
+        return admitted
 
     def _breaker(self, region: str) -> Breaker:
         return breaker_of(region, live=True)

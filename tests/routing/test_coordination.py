@@ -148,12 +148,20 @@ def test_while_none_fails_successes_are_not_kept(store, name):
 
 
 def test_each_failure_of_who_is_let_through_doubles_its_time_up_to_a_bound(store, name):
-    fail(store, name, 5)
-    fail(store, name, seconds_ago=-0.01)
-    assert TRIPPING.seconds < store.admits(name, HOLD).retry_in <= 2 * TRIPPING.seconds
+    fail(store, name, TRIPPING.failures)
+    for least, most in [(5, 10), (10, 20), (20, 30), (20, 30)]:
+        store.returned(name)  # which ends the time for which it is open
+        assert store.admits(name, HOLD) == PROBE
 
-    fail(store, name, 10, seconds_ago=-0.01)
-    assert store.admits(name, HOLD).retry_in <= TRIPPING.most
+        fail(store, name)
+
+        assert least < store.admits(name, HOLD).retry_in <= most
+
+
+def test_calls_that_were_let_through_before_it_opened_and_begin_after_do_not_lengthen_it(store, name):
+    fail(store, name, TRIPPING.failures + 10)
+
+    assert store.admits(name, HOLD).retry_in <= TRIPPING.seconds
 
 
 def test_a_failure_from_before_it_opened_changes_nothing(store, name):
