@@ -80,6 +80,7 @@ __all__ = [
     "ProviderRefusedCredentials",
     "ProviderRejected",
     "ProviderUnavailable",
+    "code_of",
     "provider_for",
 ]
 
@@ -437,6 +438,19 @@ _REFUSED_BY_STATUS = {
 _MAY_PASS = frozenset({408, 425, 429, 499})
 
 
+def code_of(status: int) -> str:
+    """The code of the error that an answer other than 2xx is."""
+    if status in _REFUSED_BY_STATUS:
+        return _REFUSED_BY_STATUS[status]
+    if _is_rejection(status):
+        return _REJECTED_BY_STATUS.get(status, "provider_rejected")
+    return "provider_rate_limited" if status == 429 else "provider_error"
+
+
+def _is_rejection(status: int) -> bool:
+    return 400 <= status < 500 and status not in _MAY_PASS
+
+
 def _refusal(exchange: _Exchange, api_key: str) -> ProviderError:
     """What an answer other than 2xx means."""
     error = _refused(exchange, api_key)
@@ -451,15 +465,13 @@ def _refused(exchange: _Exchange, api_key: str) -> ProviderError:
     details = _json_object(exchange.body)
     request_id = exchange.request_id or _text(details, "request_id")
     message = _message(exchange, details).replace(api_key, "[key]")[:MAX_MESSAGE]
+    code = code_of(status)
     if status in _REFUSED_BY_STATUS:
-        return ProviderRefusedCredentials(
-            _REFUSED_BY_STATUS[status], message, request_id=request_id, status=status
-        )
-    if 400 <= status < 500 and status not in _MAY_PASS:
-        code = _REJECTED_BY_STATUS.get(status, "provider_rejected")
+        return ProviderRefusedCredentials(code, message, request_id=request_id, status=status)
+    if _is_rejection(status):
         return ProviderRejected(code, message, request_id=request_id, status=status)
     return ProviderUnavailable(
-        "provider_rate_limited" if status == 429 else "provider_error",
+        code,
         message,
         request_id=request_id,
         status=status,

@@ -22,6 +22,7 @@ from websockets.protocol import Event
 from routing import limits
 from routing.limits import Slot, Use
 from routing.metrics import CALLS
+from routing.provider import code_of
 from routing.regions import Region
 
 NO_ROOM = "The provider has no room for another live connection now."
@@ -98,7 +99,8 @@ async def opened(region: Region, query: list[tuple[str, str]]) -> Socket:
     try:
         socket = await _connected(region, query)
     except NotOpened as error:
-        CALLS.labels(region.name, "live", _outcome(error.status)).inc()
+        outcome = "provider_unreachable" if error.status is None else code_of(error.status)
+        CALLS.labels(region.name, "live", outcome).inc()
         raise
     CALLS.labels(region.name, "live", "ok").inc()
     return socket
@@ -136,20 +138,6 @@ def send(socket: ClientConnection, data: bytes | str) -> None:
     else:
         # websockets has no other call that never waits.
         broadcast((socket,), data)
-
-
-def _outcome(status: int | None) -> str:
-    """As the client for recordings would call it (routing.provider)."""
-    match status:
-        case None:
-            return "provider_unreachable"
-        case 429:
-            return "provider_rate_limited"
-        case 401 | 402 | 403:
-            return "provider_refused_credentials"
-        case rejected if 400 <= rejected < 500:
-            return "provider_rejected"
-    return "provider_error"
 
 
 def _refused(error: InvalidStatus) -> NotOpened:

@@ -42,18 +42,27 @@ def test_a_session_is_counted_with_the_latency_of_its_results(live, upstream, cr
     wait_until(lambda: ended.by == 1)
 
 
-@pytest.mark.parametrize(("status", "outcome"), [(400, "refused"), (503, "failed")])
+@pytest.mark.parametrize(
+    ("status", "code", "outcome"),
+    [
+        (400, "provider_rejected", "refused"),
+        (401, "provider_unauthorized", "failed"),
+        (503, "provider_error", "failed"),
+    ],
+)
 def test_handshakes_that_come_to_nothing_are_counted_by_whose_fault_it_is(
-    live, upstream, credentials, status, outcome
+    live, upstream, credentials, status, code, outcome
 ):
     upstream(answer=lambda socket, request: socket.respond(status, "no"))
     counted = Rise("transcribe_live_connections_total", outcome=outcome)
     accepted = Rise("transcribe_live_connections_total", outcome="accepted")
+    at_provider = Rise("transcribe_provider_calls_total", region="default", operation="live", outcome=code)
 
     with pytest.raises(InvalidStatus), connect(live.url + QUERY, open_timeout=30, **credentials):
         pass
 
     assert (counted.by, accepted.by) == (1, 0)
+    assert at_provider.by >= 1
 
 
 def test_who_has_no_key_is_refused_and_no_failure_of_ours(live):
