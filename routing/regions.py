@@ -64,10 +64,6 @@ class Region:
     def endpoint(self) -> ProviderEndpoint:
         return ProviderEndpoint(self.base_url, self.api_key, region=self.name)
 
-    def is_within(self, residency: list[str]) -> bool:
-        """Whether a residency allows it: by its name or by a label; none named means any."""
-        return not residency or self.name in residency or not self.residency.isdisjoint(residency)
-
 
 @remembered(KNOWN_SECONDS, keeps_through=(OperationalError, InterfaceError))
 def all_regions() -> dict[str, Region]:
@@ -87,11 +83,6 @@ def region_named(name: str) -> Region:
 def region_served_by(queue: str) -> Region | None:
     """The region whose jobs stand in this queue; None for queues that are no region's."""
     return next((region for region in all_regions().values() if region.queue == queue), None)
-
-
-def regions_within(residency: list[str]) -> list[Region]:
-    """Those that the residency allows, the preferred first; none named means any."""
-    return [region for region in all_regions().values() if region.is_within(residency)]
 
 
 def names_of_residency() -> list[str]:

@@ -24,6 +24,8 @@ from jobs.forgetting.files import remove
 from jobs.transcripts.options import to_query
 from jobs.transcripts.results import Channel, MalformedAnswer, parse
 from routing import limits
+from routing.choice import Capability, Work
+from routing.health import choose_region
 from routing.limits import Use
 from routing.provider import (
     AudioFile,
@@ -32,7 +34,7 @@ from routing.provider import (
     ProviderUnavailable,
     provider_for,
 )
-from routing.regions import Region, regions_within
+from routing.regions import Region
 from routing.transport import Call
 from streaming import news
 from streaming.as_recording import NOT_RECORDED, header_for, recording_options
@@ -104,7 +106,7 @@ def transcribe(hole: Hole) -> list[str]:
         data = header_for(session.options, len(audio)) + audio
         opted_out = "false" if session.project.improve_provider_models else "true"
         query = [*to_query(recording_options(session.options)), ("mip_opt_out", opted_out)]
-        region = _region_of(session)
+        region = _region_for(session)
         provider = provider_for(region.endpoint)
         file = AudioFile(io.BytesIO(data), len(data))
         slot = limits.take(region, Use.QUEUED)
@@ -248,9 +250,9 @@ def _message(hole: Hole, channel: Channel, channels: int) -> str:
     return write(message)
 
 
-def _region_of(session: LiveSession) -> Region:
-    """The session's, or another that its project allows."""
-    allowed = regions_within(session.project.residency)
-    if not allowed:
+def _region_for(session: LiveSession) -> Region:
+    """The best for it now, and one that is said to be unable rather than none: it is asked again soon anyway."""
+    chosen = choose_region(Work(Capability.SYNC, residency=session.project.residency))
+    if chosen is None or not chosen[0].enabled:
         raise ProviderUnavailable("no_region", "No region may take the audio now.")
-    return next((region for region in allowed if region.name == session.region), allowed[0])
+    return chosen[0]

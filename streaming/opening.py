@@ -14,7 +14,8 @@ from django.conf import settings
 
 from jobs import quotas
 from jobs.quotas import QuotaExceeded
-from routing.regions import regions_within
+from routing.choice import Capability, Work
+from routing.health import choose_region
 from streaming import lifecycle
 from streaming.as_recording import can_be_recorded
 from streaming.authentication import authenticate, check_origin
@@ -64,7 +65,7 @@ def _begun(scope: Any, terms: Terms, query: list[tuple[str, str]]) -> Opening:
         quotas.check(caller.project)
     except QuotaExceeded as error:
         raise refusal_of(error) from None
-    if not regions_within(caller.project.residency):
+    if choose_region(Work(Capability.LIVE, residency=caller.project.residency)) is None:
         raise unavailable(RETRY_SECONDS)
     try:
         row, token = lifecycle.open_session(

@@ -42,7 +42,7 @@ class Whereabouts:
             if chosen is None:
                 return None
             region, _ = chosen
-            if self._may_begin(region.name):
+            if region.enabled and self._may_begin(region.name):
                 return region
             avoid = region.name
         return None

@@ -133,6 +133,15 @@ def test_what_was_heard_before_the_relay_died_is_not_asked_for_again(project, pr
     assert "Gogi jiju." in texts(session)
 
 
+def test_a_hole_is_sent_to_no_region_that_is_switched_off(project, provider, regions):
+    session, _ = with_hole(project)
+    regions({"name": session.region, "base_url": "http://127.0.0.1:1", "enabled": False}, {"name": "on"})
+
+    aftercare.sweep(lambda: False)
+
+    assert "Gogi jiju." in texts(session)
+
+
 def test_a_provider_that_is_away_is_asked_again_later(project, provider):
     session, hole = with_hole(project)
     provider.set_faults({"fault": "status=503", "first": 1})

@@ -101,3 +101,9 @@ def test_nothing_is_tried_where_all_that_is_allowed_is_left_alone(are):
     breaker_of("a", live=True).open(30)
 
     assert Whereabouts(["a"]).next(0) is None
+
+
+def test_a_region_that_is_switched_off_is_not_connected_to(regions, session):
+    regions({"name": "a", "enabled": False})
+
+    assert session.next(0) is None
