@@ -111,7 +111,8 @@ def wait(
     with transaction.atomic():
         held = _Held(job)
         line = {}
-        if may_leave and job.queue != ISOLATION_QUEUE and (region := elsewhere(job)):
+        stays = job.pinned or job.queue == ISOLATION_QUEUE or not may_leave
+        if not stays and (region := elsewhere(job.project, job.region)):
             tag = TranscriptionJob.objects.next_start_tag(job.project, region.queue, job.priority)
             line = {"region": region.name, "queue": region.queue, "start_tag": tag}
         job.wait(seconds, report.error_code, report.error_message, counted=counted, **line)

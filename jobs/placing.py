@@ -47,15 +47,13 @@ def place(project: Project, capability: Capability, *, pinned: str = "", avoid: 
     return Place(region, why.able, why.reason)
 
 
-def elsewhere(job: TranscriptionJob) -> Region | None:
-    """Another region for a job that has failed where it is; None if it is to wait there."""
-    if job.pinned:
-        return None
+def elsewhere(project: Project, region: str) -> Region | None:
+    """Another region that can do queued jobs of the project, which stand in this one; None if they stay."""
     try:
-        found = place(job.project, Capability.ASYNC, avoid=job.region)
+        found = place(project, Capability.ASYNC, avoid=region)
     except RegionOutsideResidency:
         return None
-    return found.region if found.able and found.region.name != job.region else None
+    return found.region if found.able and found.region.name != region else None
 
 
 @remembered(COUNTED_SECONDS, keeps_through=(OperationalError, InterfaceError))

@@ -15,7 +15,7 @@ from uuid import UUID
 from django.db import transaction
 
 from jobs.models import Project, Status, TranscriptionJob
-from jobs.placing import RegionOutsideResidency, place
+from jobs.placing import elsewhere
 from jobs.running.wakeups import wake
 from routing import health
 from routing.choice import Capability
@@ -53,7 +53,7 @@ def _leave(region: Region) -> int:
         if not groups:
             break
         for (project_id, priority), ids in groups.items():
-            target = _target(project_id, region)
+            target = elsewhere(Project.objects.get(pk=project_id), region.name)
             if target is None:
                 stay.add(project_id)
             else:
@@ -69,14 +69,6 @@ def _next_in_line(region: Region, stay: set[UUID]) -> dict[tuple[UUID, int], lis
     for project_id, priority, pk in rows[:MOVED_AT_A_TIME]:
         groups[project_id, priority].append(pk)
     return groups
-
-
-def _target(project_id: UUID, region: Region) -> Region | None:
-    try:
-        found = place(Project.objects.get(pk=project_id), Capability.ASYNC, avoid=region.name)
-    except RegionOutsideResidency:
-        return None
-    return found.region if found.able and found.region != region else None
 
 
 def _move(ids: list[UUID], project_id: UUID, priority: int, region: Region, target: Region) -> int:
