@@ -152,5 +152,5 @@ for _buffer in ("audio", "results"):
 
 
 def _renew() -> None:
-    lifecycle.count(LiveSession.objects.open().filter(relay=process_name()))
     LiveSession.objects.renew(process_name(), settings.LEASE_SECONDS)
+    lifecycle.count(LiveSession.objects.open().filter(relay=process_name()))
