@@ -154,7 +154,8 @@ class _Breaker:
     probed_at: float | None = None
     next_probe_at: float = 0.0
     open_for: float = 0.0
-    calls: deque[tuple[float, bool]] = field(default_factory=deque)
+    # More of them than any Tripping looks at.
+    calls: deque[tuple[float, bool]] = field(default_factory=lambda: deque(maxlen=100))
 
     def open(self, now: float, seconds: float) -> None:
         self.opened_at, self.probed_at = now, None
