@@ -58,16 +58,18 @@ class Breaker:
             return self._told.admitted
         told = self._store.admits(self._name, PROBE_HOLD_SECONDS)
         if told.is_probe:
-            self._believe(Admission(False), PROBE_HOLD_SECONDS)
+            # To all others here.
+            self._believe(Admission(False, is_probe=True), PROBE_HOLD_SECONDS)
         else:
             self._believe(told, min(told.retry_in or BELIEVED_SECONDS, BELIEVED_SECONDS))
         return told.admitted
 
     def returned(self) -> None:
         """Whoever was told yes has made no call after all."""
-        if not self._told.admitted:
+        # Of those whom it let through before it opened, that says nothing.
+        if self._told.is_probe:
             self._store.returned(self._name)
-            self._believed_until = 0.0
+            self._believe(Admission(False), 0.0)
 
     def succeeded(self, began_at: float) -> None:
         """A call that began then has succeeded. One from before the breaker opened proves nothing."""

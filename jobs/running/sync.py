@@ -22,6 +22,7 @@ from django.db import InterfaceError, OperationalError, connection
 from jobs.models import TranscriptionJob
 from jobs.running.execution import execute
 from jobs.running.leases import keeper
+from jobs.running.permission import permitted
 from routing import limits
 from routing.breaker import breaker_of
 from routing.limits import Use
@@ -40,6 +41,7 @@ class Slot:
         self._wanted = wanted
         self._wait = wait
         self.is_taken = False
+        self._region: Region | None = None
         self._at_provider = limits.Slot()
 
     def __enter__(self) -> Self:
@@ -54,18 +56,16 @@ class Slot:
 
     def may_call(self, region: Region) -> bool:
         """Whether the region may be called for it now; what that takes at the provider goes with the slot."""
-        if not region.enabled or not breaker_of(region.name).admits():
+        if (taken := permitted(region, Use.SYNC)) is None:
             return False
-        if (taken := limits.take(region, Use.SYNC)) is None:
-            breaker_of(region.name).returned()
-            return False
-        self._at_provider = taken
+        self._region, self._at_provider = region, taken
         return True
 
     def run(self, job: TranscriptionJob) -> None:
         """Run `job`, leased to this process, in the slot."""
         self.is_taken = False
         at_provider, self._at_provider = self._at_provider, limits.Slot()
+        self._region = None
         future = _running[job.pk] = _pool().submit(_run, job)
         # Who waits for the job does not wait for this.
         future.add_done_callback(lambda _: _over(job.pk, at_provider))
@@ -74,6 +74,9 @@ class Slot:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._at_provider.give_back()
+        if self._region is not None:
+            # The job was refused after all.
+            breaker_of(self._region.name).returned()
         if self.is_taken:
             _slots().release()
 

@@ -36,6 +36,7 @@ from jobs.queues import BATCH_QUEUE, ISOLATION_QUEUE, WEBHOOK_QUEUE
 from jobs.running import isolation, sweeper
 from jobs.running.execution import execute
 from jobs.running.leases import LeaseKeeper, keeper
+from jobs.running.permission import permitted
 from jobs.running.wakeups import serve_here
 from jobs.webhooks import deliverer
 from routing import limits
@@ -87,10 +88,7 @@ class _Slot:
         """Whether a job of the region may be begun now."""
         if region is None:
             return True
-        if not region.enabled or not breaker_of(region.name).admits():
-            return False
-        if (taken := limits.take(region, Use.QUEUED)) is None:
-            breaker_of(region.name).returned()
+        if (taken := permitted(region, Use.QUEUED)) is None:
             return False
         self._at_provider = taken
         return True

@@ -44,6 +44,16 @@ def test_half_open_it_admits_one_call_at_a_time(breaker, clock):
     assert [breaker.admits(), breaker.admits()] == [True, False]
 
 
+def test_whoever_was_let_through_before_it_opened_and_made_no_call_does_not_end_it(breaker, clock):
+    assert breaker.admits()
+    breaker.open(5)
+
+    breaker.returned()
+
+    clock.now += 1
+    assert not breaker.admits()
+
+
 def test_calls_that_fail_open_it(breaker, clock):
     for _ in range(5):
         assert breaker.admits()

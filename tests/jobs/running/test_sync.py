@@ -5,11 +5,12 @@ from time import monotonic
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from jobs import intake
 from jobs.audio.keeping import keep
 from jobs.audio.received import ReceivedFile
-from jobs.models import Priority, Recording, TranscriptionJob
+from jobs.models import Batch, BatchSealed, Priority, Project, Recording, TranscriptionJob
 from jobs.running import sync
 from jobs.transcripts.options import DEFAULTS
 from routing import limits
@@ -104,6 +105,16 @@ def test_what_goes_to_the_queue_anyway_is_no_probe(submit):
     breaker_of("default").open(0)
 
     submit(mode="async")
+
+    assert breaker_of("default").admits()
+
+
+def test_a_submission_that_is_refused_leaves_the_probe_to_the_next(submit):
+    breaker_of("default").open(0)
+    sealed = Batch.objects.create(project=Project.objects.get(), sealed_at=timezone.now())
+
+    with pytest.raises(BatchSealed):
+        submit(mode="auto", batch=sealed)
 
     assert breaker_of("default").admits()
 
