@@ -251,7 +251,7 @@ def _message(hole: Hole, channel: Channel, channels: int) -> str:
 
 
 def _region_for(session: LiveSession) -> Region:
-    """The best for it now, and one that is said to be unable rather than none: it is asked again soon anyway."""
+    """The best for it now; if all are said to be unable, one of them is asked all the same."""
     chosen = choose_region(Work(Capability.SYNC, residency=session.project.residency))
     if chosen is None or not chosen[0].enabled:
         raise ProviderUnavailable("no_region", "No region may take the audio now.")
