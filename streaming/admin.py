@@ -18,7 +18,8 @@ from django.http import (
     HttpResponseNotAllowed,
     HttpResponseRedirect,
 )
-from django.shortcuts import get_object_or_404, render
+from django.shortcuts import get_object_or_404
+from django.template.loader import render_to_string
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.http import content_disposition_header
@@ -118,13 +119,14 @@ class LiveSessionAdmin(HistoryAdmin):
             "opts": LiveSession._meta,
             "may_delete": request.user.is_superuser,
             "formats": [*FORMATS],
+            "text": to_txt(transcript_of(session)),
             **_state(session),
         }
         return TemplateResponse(request, "admin/streaming/session.html", context)
 
     def get_urls(self) -> list[URLPattern]:
         own: list[tuple[str, str, Callable[..., HttpResponseBase]]] = [
-            ("state/", "state", state_partial),
+            ("news/", "news", news),
             ("transcript.<str:extension>", "transcript", transcript),
             ("remove/", "remove", partial(_remove, self)),
         ]
@@ -138,12 +140,11 @@ class LiveSessionAdmin(HistoryAdmin):
         ] + super().get_urls()
 
 
-def state_partial(request: HttpRequest, session_id: UUID) -> HttpResponse:
-    """What changes while the session is not over; as jobs.admin.job_page has it."""
-    session = _found(session_id)
-    response = render(request, "admin/streaming/_session_state.html", _state(session))
-    response["X-Ended"] = "true" if session.is_ended else "false"
-    return response
+def news(request: HttpRequest, session_id: UUID) -> HttpResponse:
+    """What changes beside the transcript while the session goes on, for static/streaming/following.js."""
+    state = _state(_found(session_id))
+    parts = ("admin/streaming/_session_state.html", "admin/streaming/_session_history.html")
+    return HttpResponse("".join(render_to_string(part, state) for part in parts))
 
 
 def transcript(request: HttpRequest, session_id: UUID, extension: str) -> HttpResponse:
@@ -187,7 +188,6 @@ def _state(session: LiveSession) -> dict[str, Any]:
         "colour": STATES[session.state],
         "audio": length(session.duration),
         "resumes": session.epoch - 1,
-        "text": to_txt(transcript_of(session)),
         "latencies": [
             (whose, measured["results"], [(name, milliseconds(measured[f"{name}_ms"])) for name in SHOWN])
             for whose, measured in (

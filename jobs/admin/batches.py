@@ -134,7 +134,7 @@ class BatchAdmin(HistoryAdmin):
         own: list[tuple[str, str, Callable[..., HttpResponseBase]]] = [
             ("state/", "state", state_partial),
             ("export.zip", "export", export_file),
-            ("seal/", "seal", partial(self._done, seal, "Sealed.", None)),
+            ("seal/", "seal", partial(self._done, _seal, "Sealed.", Action.BATCH_SEALED)),
             ("cancel/", "cancel", partial(self._done, moves.cancel, "Cancelled.", Action.BATCH_CANCELLED)),
             ("requeue/", "requeue", partial(self._done, moves.requeue, "Requeued.", Action.BATCH_REQUEUED)),
             ("remove/", "remove", partial(self._done, moves.delete, "Deleted.", Action.BATCH_DELETED)),
@@ -148,7 +148,7 @@ class BatchAdmin(HistoryAdmin):
         self,
         move: Callable[..., None],
         told: str,
-        action: Action | None,
+        action: Action,
         request: HttpRequest,
         batch_id: UUID,
     ) -> HttpResponse:
@@ -159,14 +159,16 @@ class BatchAdmin(HistoryAdmin):
             raise PermissionDenied
         batch = get_object_or_404(Batch.objects.shown().select_related("project"), pk=batch_id)
         self.log_change(request, batch, told)
-        if action is None:
-            move(batch)
-        else:
-            move(batch, audited(action, request, batch))
+        move(batch, audited(action, request, batch))
         messages.success(request, told)
         if action == Action.BATCH_DELETED:
             return HttpResponseRedirect(reverse("admin:jobs_batch_changelist"))
         return HttpResponseRedirect(reverse("admin:jobs_batch_change", args=(batch_id,)))
+
+
+def _seal(batch: Batch, noted: moves.Noted) -> None:
+    with noted:
+        seal(batch)
 
 
 def state_of(batch: Batch, tally: Tally) -> str:

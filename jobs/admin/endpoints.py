@@ -9,6 +9,7 @@ from uuid import UUID
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.shortcuts import get_object_or_404
@@ -148,12 +149,13 @@ class EndpointAdmin(SigningAdmin):
             since, until = form.cleaned_data["since"], form.cleaned_data["until"]
             try:
                 only_failed = not form.cleaned_data["everything"]
-                count = endpoints.replay_range(endpoint, since, until, failed_only=only_failed)
+                with transaction.atomic():
+                    count = endpoints.replay_range(endpoint, since, until, failed_only=only_failed)
+                    details = {"since": since.isoformat(), "until": until.isoformat(), "count": count}
+                    record(Action.WEBHOOK_REPLAYED, request, endpoint, **details)
             except NotReplayed as refusal:
                 form.add_error(None, refusal.message)
             else:
-                details = {"since": since.isoformat(), "until": until.isoformat(), "count": count}
-                record(Action.WEBHOOK_REPLAYED, request, endpoint, **details)
                 messages.success(request, f"On their way again: {count}.")
                 return self._page_of(endpoint)
         context = {

@@ -38,6 +38,7 @@ from jobs.audit import audited, record_read
 from jobs.models import InvalidTransition, Status, Transcript, TranscriptionJob
 from jobs.models.audit import Action
 from jobs.quotas import QuotaExceeded
+from jobs.running.failover import held_up_by
 from jobs.speed import expected_end
 from jobs.timeline import timeline
 from jobs.transcripts.exports import FORMATS, to_txt
@@ -68,7 +69,7 @@ def job_page(admin: JobAdmin, request: HttpRequest, job: TranscriptionJob) -> Ht
         "has_delete_permission": admin.has_delete_permission(request, job),
         **_state(job),
         "facts": _facts(job),
-        "receipt": receipt_in_words(job.receipt, job.run),
+        "receipt": receipt_in_words(job.receipt, job.run, job.region),
         "options": to_query(job.options),
         "metadata": _metadata(job),
         "versions": versions,
@@ -176,6 +177,7 @@ def _state(job: TranscriptionJob) -> dict[str, Any]:
         "error_message": job.error_message if why else "",
         "advice": advice(job.error_code) if why and job.is_ended else "",
         "meaning": "" if why else meaning(job),
+        "held_up": held_up_by(job),
         "due": due(expected_end(job, None), now) if job.status == Status.RUNNING else "",
         "again": _again(job),
         "lines": [

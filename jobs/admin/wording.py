@@ -248,8 +248,8 @@ def until(seconds: float) -> str:
     return f"in {span(seconds)}" if seconds > 0 else "now"
 
 
-def receipt_in_words(receipt: Mapping[str, Any], run: int) -> list[str]:
-    """How mode and region were chosen, in sentences; empty for a job without a receipt.
+def receipt_in_words(receipt: Mapping[str, Any], run: int, region: str) -> list[str]:
+    """How mode and region were chosen, in sentences; empty without a receipt. The job is in `region` now.
 
     The choice is made when a job is submitted, so it is that of its first run in any later one too.
     """
@@ -265,6 +265,8 @@ def receipt_in_words(receipt: Mapping[str, Any], run: int) -> list[str]:
     if receipt.get("alternatives"):
         sentences.append(f"It could also have run {' or '.join(receipt['alternatives'])}.")
     sentences.append(f"Region: {receipt.get('region', '')}. {receipt.get('region_reason', '')}")
+    if receipt.get("region", region) != region:
+        sentences.append(f"It was moved to {region} since: {receipt['region']} could not do its work then.")
     if receipt.get("duplicate_of"):
         sentences.append(f"The very same audio was submitted before, as job {receipt['duplicate_of']}.")
     return [sentence.strip() for sentence in sentences if sentence.strip()]

@@ -248,6 +248,10 @@ class Delivery(models.Model):
         return self.event.project
 
     @property
+    def project_id(self) -> UUID:
+        return self.event.project_id
+
+    @property
     def signing(self) -> Signing:
         """Whose secrets sign it."""
         return self.endpoint or self.event.project

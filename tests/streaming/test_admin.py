@@ -69,7 +69,7 @@ def test_the_page_shows_what_is_said_and_what_happened(staff_client, session):
     assert "Lost the provider&#x27;s connection" in text
     assert "code 1011" in text
     assert "1:01 to 1:05" in text
-    assert f'data-poll="{page("state", session)}"' in text
+    assert f'data-news="{page("news", session)}"' in text
     assert AuditEntry.objects.filter(action=Action.TRANSCRIPT_VIEWED, object_id=session.pk).exists()
 
 
@@ -82,18 +82,15 @@ def test_the_page_of_a_session_that_is_over_shows_how_late_results_were(staff_cl
 
     assert "p50 210 ms · p95 340 ms · p99 400 ms of 12 results" in text
     assert "p50 2 ms" in text
-    assert "data-poll" not in text
+    assert "following.js" not in text
 
 
-def test_what_changes_is_asked_for_until_the_session_is_over(staff_client, session):
-    assert staff_client.get(page("state", session)).headers["X-Ended"] == "false"
-    lifecycle.store([progress(session, results(2, "Goodbye.", 1.0))])
-    lifecycle.end(session, EndReason.FINISHED)
+def test_what_happens_to_its_connections_is_asked_for_beside(staff_client, session):
+    text = staff_client.get(page("news", session)).content.decode()
 
-    shown = staff_client.get(page("state", session))
-
-    assert shown.headers["X-Ended"] == "true"
-    assert "Hello there. Goodbye." in shown.content.decode()
+    assert "1:05" in text
+    assert "Lost the provider&#x27;s connection" in text
+    assert "Hello there." not in text
 
 
 def test_the_transcript_is_downloaded(staff_client, session):

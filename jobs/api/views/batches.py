@@ -148,7 +148,8 @@ class BatchViewSet(ScopedViewSet):
     def seal(self, request: Request, pk: UUID) -> Response:
         """Take no more jobs: the batch is finished, which is told, once none of its jobs is open."""
         batch = self.get_object()
-        seal(batch)
+        with audited(Action.BATCH_SEALED, request, batch):
+            seal(batch)
         return self._shown(batch)
 
     @extend_schema(request=None, responses={202: BatchSerializer})

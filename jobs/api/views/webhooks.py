@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import extend_schema
@@ -102,7 +103,10 @@ class EndpointViewSet(ScopedViewSet):
     @extend_schema(request=None, responses=DeliverySerializer)
     def test(self, request: Request, pk: UUID) -> Response:
         """Send it a `test` event now, and say what came of it; it is given 15 seconds to answer."""
-        return Response(DeliverySerializer(deliverer.deliver_test(self.get_object())).data)
+        endpoint = self.get_object()
+        delivery = deliverer.deliver_test(endpoint)
+        record(Action.WEBHOOK_TESTED, request, endpoint, status_code=delivery.log.get().status_code)
+        return Response(DeliverySerializer(delivery).data)
 
     @extend_schema(request=ReplaySerializer, responses={202: ReplayedSerializer})
     def replay(self, request: Request, pk: UUID) -> Response:
@@ -110,7 +114,11 @@ class EndpointViewSet(ScopedViewSet):
         endpoint = self.get_object()
         wanted = ReplaySerializer(data=request.data)
         wanted.is_valid(raise_exception=True)
-        count = endpoints.replay_range(endpoint, **wanted.validated_data)
+        asked = wanted.validated_data
+        since, until = asked["after"].isoformat(), asked["before"].isoformat()
+        with transaction.atomic():
+            count = endpoints.replay_range(endpoint, **asked)
+            record(Action.WEBHOOK_REPLAYED, request, endpoint, since=since, until=until, count=count)
         return Response({"replayed": count}, status=202)
 
 
@@ -140,7 +148,8 @@ class DeliveryViewSet(ScopedViewSet):
     def replay(self, request: Request, pk: UUID) -> Response:
         """Deliver it again, whatever has come of it so far, with the same message id."""
         delivery = self.get_object()
-        endpoints.replay(delivery)
+        with audited(Action.WEBHOOK_REPLAYED, request, delivery):
+            endpoints.replay(delivery)
         return Response(DeliverySerializer(self.get_object()).data, status=202)
 
 

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from jobs import lifecycle
-from jobs.models import ApiKey, Delivery, DeliveryAttempt, Project, Recording, Status
+from jobs.models import ApiKey, AuditEntry, Delivery, DeliveryAttempt, Project, Recording, Status
 from tests.jobs.admin.conftest import said
 from tests.jobs.rows import RESULT, ago, make_job, make_project, make_recording
 
@@ -200,3 +200,24 @@ def test_no_page_of_ours_has_script_or_style_within():
 
     assert pages
     assert [page.name for page in pages if within.search(page.read_text())] == []
+
+
+def test_what_is_done_to_users_and_groups_is_in_the_audit_log(root_client, staff):
+    root_client.post(
+        reverse("admin:auth_user_add"),
+        {"username": "new", "usable_password": "true", "password1": "a-Long-0ne", "password2": "a-Long-0ne"},
+    )
+    root_client.post(
+        reverse("admin:auth_user_password_change", args=(staff.pk,)),
+        {"usable_password": "true", "password1": "another-Long-0ne", "password2": "another-Long-0ne"},
+    )
+    root_client.post(reverse("admin:auth_group_add"), {"name": "reviewers"})
+    root_client.post(reverse("admin:auth_user_delete", args=(staff.pk,)), {"post": "yes"})
+
+    told = AuditEntry.objects.order_by("id").values_list("action", "object_name", "actor")
+    assert list(told)[1:] == [
+        ("user.created", "new", "root"),
+        ("user.changed", "staff", "root"),
+        ("group.created", "reviewers", "root"),
+        ("user.deleted", "staff", "root"),
+    ]

@@ -338,6 +338,13 @@ def test_nobody_else_reaches_a_job(db, client, name):
     assert fresh(job).status == Status.QUEUED
 
 
+def test_a_job_that_waits_for_its_region_says_so(staff_client, regions):
+    regions({"name": "eu", "enabled": False})
+    job = make_job(region="eu", queue="transcription.eu", pinned=True)
+
+    assert "It waits for region eu, to which it is pinned: it is switched off." in shown(staff_client, job)
+
+
 def test_a_waiting_job_tells_when_it_goes_on(staff_client):
     job = make_job(Status.RUNNING)
     report = CallReport(error_code="provider_unreachable", error_message="Connection refused")

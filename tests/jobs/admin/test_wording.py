@@ -66,24 +66,33 @@ def test_every_status_has_a_colour():
 
 
 def test_a_job_without_a_receipt_has_no_sentences():
-    assert receipt_in_words({}, run=1) == []
+    assert receipt_in_words({}, run=1, region="eu") == []
 
 
 def test_a_receipt_names_the_alternatives():
     receipt = {"requested_mode": "auto", "mode": "async", "rule": "no_slot", "alternatives": ["sync"]}
 
-    assert "It could also have run sync." in receipt_in_words(receipt, run=1)
+    assert "It could also have run sync." in receipt_in_words(receipt, run=1, region="eu")
 
 
 def test_a_receipt_is_said_to_be_of_the_first_run_once_there_are_others():
     receipt = {"requested_mode": "sync", "mode": "sync", "rule": "asked"}
 
-    first, second = receipt_in_words(receipt, run=1), receipt_in_words(receipt, run=2)
+    first, second = (
+        receipt_in_words(receipt, run=1, region="eu"),
+        receipt_in_words(receipt, run=2, region="eu"),
+    )
 
     assert second == [
         "This is how run 1 was sent its way. What is requeued always goes through the queue.",
         *first,
     ]
+
+
+def test_a_job_that_was_moved_is_said_to_have_been():
+    *_, last = receipt_in_words({"region": "eu", "region_reason": "It is preferred."}, run=1, region="us")
+
+    assert last == "It was moved to us since: eu could not do its work then."
 
 
 def ended(status, **fields):

@@ -156,6 +156,20 @@ def test_what_is_done_to_an_endpoint_is_audited(api):
     ]
 
 
+def test_who_replays_is_in_the_audit_log(api, endpoint, project):
+    happen(project)
+    delivery = Delivery.objects.get()
+    post(api, f"{DELIVERIES}{delivery.pk}/replay/", {})
+    post(api, page_of(endpoint, "replay/"), {"after": "2026-01-01T00:00:00Z"})
+
+    entries = AuditEntry.objects.filter(action="webhook.replayed").order_by("id")
+    assert [(entry.object_id, entry.project_id) for entry in entries] == [
+        (str(delivery.pk), project.pk),
+        (str(endpoint.pk), project.pk),
+    ]
+    assert entries[1].details["count"] == 0
+
+
 def test_a_secret_that_cannot_be_opened_is_told_as_such_and_can_be_rotated(api, endpoint):
     lose_key_of(endpoint)
 
