@@ -135,12 +135,12 @@ class AlreadyAccepted(Exception):
         self.earlier = earlier
 
 
-def place_for(order: Order, capability: Capability) -> Place:
-    """Where the order would best be done now.
+def place_for(order: Order, capability: Capability, *, avoid: str = "") -> Place:
+    """Where the order would best be done now; where it is to be avoided only if no other can.
 
     NotAccepted if no region may take it, UnknownRegion if there is none of the name that was asked for.
     """
-    return place(order.project, capability, pinned=order.region)
+    return place(order.project, capability, pinned=order.region, avoid=avoid)
 
 
 def first_place_for(order: Order) -> Place:
@@ -200,8 +200,10 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
     with sync.Slot(wait=patience if order.mode == "sync" else 0.0, wanted=order.mode != "async") as slot:
         job = _planned(order, where, duration, patience, slot_free=slot.is_taken and where.able)
         if job.mode == Mode.SYNC and not slot.may_call(where.region):
-            # Workers leave the region alone as well, or have all that it takes: it waits in the queue.
-            job = _planned(order, where, duration, patience, slot_free=False)
+            # What is known of regions is a second old. If there is none that takes it, it waits in the queue.
+            where = place_for(order, Capability.SYNC, avoid=where.region.name)
+            free = where.able and slot.may_call(where.region)
+            job = _planned(order, where, duration, patience, slot_free=free)
         if job.mode == Mode.ASYNC and order.may_wait:
             _send(job, place_for(order, Capability.ASYNC))
         job.recording, job.url = recording, url

@@ -43,6 +43,8 @@ UNABLE = {
     Provider.LEFT_ALONE: "calls failed, and it is left alone for a while",
 }
 
+FULL = "all its places are taken"
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
@@ -76,7 +78,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A region as the choice sees it. `room`: how much of what it can do at once is free, above 0 up to 1."""
+    """A region as the choice sees it. `room`: how much of what it can do at once is free, from 0 to 1."""
 
     name: str
     enabled: bool = True
@@ -93,8 +95,8 @@ class Candidate:
 
     @property
     def share(self) -> float:
-        # Standbys share alike: they are asked only where none has a weight.
-        return (self.weight or 1) * self.room * self.health.share
+        # Standbys share alike, and those that are full: they are asked only where there is no other.
+        return (self.weight or 1) * (self.room or 1.0) * self.health.share
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +132,9 @@ def choose(
 ) -> Chosen | None:
     """Where the work goes; None if no region may ever do it.
 
-    Pin and residency bind. Of those that can, the ones with the fewest drawbacks share the work by weight and
-    room, at random: with what each process knows a second old, the one with the most room would be given all.
+    Pin and residency bind. Of those that can, the ones that have room, and of these the ones with the fewest
+    drawbacks, share the work by weight and room, at random: with what each process knows a second old, the
+    one with the most room would be given all.
     """
     allowed = [region for region in regions if work.may_go_to(region)]
     if not allowed:
@@ -150,8 +153,9 @@ def choose(
 
 
 def _best(able: Sequence[Candidate], work: Work) -> list[Candidate]:
-    def rank(region: Candidate) -> tuple[bool, int, bool]:
+    def rank(region: Candidate) -> tuple[bool, bool, int, bool]:
         return (
+            region.room == 0,
             region.name == work.avoid,
             region.health.drawbacks(work.capability),
             # None of the work is its due, unless no other can do it.
@@ -169,8 +173,8 @@ def _reason(region: Candidate, best: Sequence[Candidate], allowed: Sequence[Cand
         return "It is the only one that may do it."
     if len(best) > 1:
         return f"By weight and room, among {', '.join(sorted(each.name for each in best))}."
-    if unable := _obstacles(allowed, work):
-        return f"It is the best of those that can: {unable}."
+    if others := _obstacles(allowed, work):
+        return f"It is the best of those that can: {others}."
     return "It is preferred to the others."
 
 
@@ -180,5 +184,5 @@ def _obstacles(allowed: Sequence[Candidate], work: Work) -> str:
 
 def _told(regions: Sequence[Candidate], capability: Capability) -> Iterator[str]:
     for region in regions:
-        if obstacle := region.obstacle(capability):
+        if obstacle := region.obstacle(capability) or (FULL if region.room == 0 else ""):
             yield f"{region.name}: {obstacle}"

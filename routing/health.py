@@ -7,9 +7,11 @@ routing/probes.py. What is not there, or cannot be read, is unknown.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from routing import limits
 from routing.breaker import RECOVERED, breaker_of
 from routing.choice import (
     LEAST_SHARE,
@@ -54,13 +56,17 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A region's health, and what it was told from. `breakers`: of recordings and of live audio."""
+    """A region's health, and what it was told from.
+
+    `breakers`: of recordings and of live audio. `room`: what part of its provider's places is free for whom.
+    """
 
     health: Health
     probed: Probed | None = None
     broker: Probed | None = None
     breakers: tuple[State, State] = (State.CLOSED, State.CLOSED)
     workers: int = 0
+    room: Mapping[Capability, float] = field(default_factory=dict)
 
 
 @remembered(READ_SECONDS)
@@ -76,28 +82,32 @@ def report_of(region: str) -> Report:
 def choose_region(work: Work, room: dict[str, float] | None = None) -> tuple[Region, Chosen] | None:
     """Where the work goes, by what is known now; None if no region may ever do it.
 
-    UnknownRegion if it is pinned to none that there is. `room`: by region, as Candidate has it.
+    UnknownRegion if it is pinned to none that there is. `room`: by region, where it is not its provider's.
     """
     if work.pinned:
         region_named(work.pinned)
-    chosen = choose([_candidate(region, room or {}) for region in all_regions().values()], work)
+    regions = all_regions().values()
+    chosen = choose([_candidate(region, work.capability, room or {}) for region in regions], work)
     return None if chosen is None else (region_named(chosen.region), chosen)
 
 
 def obstacle(region: str, capability: Capability) -> str:
     """Why the region can't do this now, in words; empty if it can."""
     known = all_regions().get(region)
-    return "there is no such region any more" if known is None else _candidate(known, {}).obstacle(capability)
+    if known is None:
+        return "there is no such region any more"
+    return _candidate(known, capability, {}).obstacle(capability)
 
 
-def _candidate(region: Region, room: dict[str, float]) -> Candidate:
+def _candidate(region: Region, capability: Capability, room: dict[str, float]) -> Candidate:
+    report = report_of(region.name)
     return Candidate(
         region.name,
         region.enabled,
         region.weight,
         region.residency,
-        report_of(region.name).health,
-        room.get(region.name, 1.0),
+        report.health,
+        room.get(region.name, report.room.get(capability, 1.0)),
     )
 
 
@@ -114,7 +124,11 @@ def _report(region: Region) -> Report:
         slots=None if not slots and is_young else sum(slots),
         share=_share(notes, breakers),
     )
-    return Report(health, probed, broker, breakers, len(slots))
+    room = {
+        Capability.SYNC: limits.free(region, limits.Kind.RECORDINGS),
+        Capability.LIVE: limits.free(region, limits.Kind.LIVE),
+    }
+    return Report(health, probed, broker, breakers, len(slots), room)
 
 
 def _probed(notes: Notes, name: str) -> Probed | None:

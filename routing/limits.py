@@ -175,6 +175,15 @@ def has_room(region: Region, use: Use) -> bool:
     return held.of_kind < _part(room, share) and held.in_all < (region.max_calls or UNLIMITED)
 
 
+def free(region: Region, kind: Kind) -> float:
+    """What part of the places for the kind at its provider nobody holds: from 0 to 1, which is no limit."""
+    most = _room(region, kind)
+    if most == UNLIMITED:
+        return 1.0
+    held = _asking(region, kind)
+    return max(0, min(most - held.of_kind, (region.max_calls or UNLIMITED) - held.in_all)) / most
+
+
 def forget() -> None:
     """Hold nothing and know of nothing, as a process that begins."""
     _all.clear()

@@ -255,6 +255,7 @@ class Relay:
             return
         async with provider.slot_at(region) as slot:
             if slot is None:
+                await asyncio.to_thread(self._whereabouts.full, region)
                 self.happened(events.ProviderRefused(connection, 429, provider.NO_ROOM))
             else:
                 await self._converse(connection, region)

@@ -66,6 +66,11 @@ class Whereabouts:
             case _:
                 self._breaker(region.name).succeeded(self._began_at)
 
+    def full(self, region: Region) -> None:
+        """It had no room after all, and was not called."""
+        self._avoid = region.name
+        self._breaker(region.name).returned()
+
     def lost(self, region: Region, code: int) -> None:
         """`code`: of the close; 1006 if there was none."""
         if code in BROKEN:

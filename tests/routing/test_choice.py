@@ -11,6 +11,7 @@ SYNC, ASYNC, LIVE = Capability.SYNC, Capability.ASYNC, Capability.LIVE
 
 OFF = {"enabled": False}
 STANDBY = {"weight": 0}
+FULL = {"room": 0.0}
 
 
 def health(**known):
@@ -70,6 +71,16 @@ def where(candidates, work):
         (regions(a=NO_BROKER, b=NO_WORKERS), Work(ASYNC), ["a"]),
         (regions(a=SLOW, b={}), Work(LIVE), ["b"]),
         (regions(a=SLOW, b=ERRING), Work(LIVE), ["a"]),
+        # Room
+        (regions(a=FULL, b={}), Work(SYNC), ["b"]),
+        (regions(a=FULL, b={}), Work(LIVE), ["b"]),
+        (regions(a=FULL, b=STANDBY), Work(LIVE), ["b"]),
+        (regions(a=FULL, b=SLOW), Work(SYNC), ["b"]),
+        (regions(a=FULL, b={}), Work(LIVE, avoid="b"), ["b"]),
+        (regions(a=FULL, b=ERRING), Work(SYNC), ["a"]),
+        (regions(a=FULL, b=FULL), Work(SYNC), ["a", "b"]),
+        (regions(a=FULL, b={}), Work(SYNC, pinned="a"), ["a"]),
+        (regions(a=FULL, b={}), Work(LIVE, residency=["a"]), ["a"]),
         # Where it failed before
         (regions(a={}, b={}), Work(ASYNC, avoid="a"), ["b"]),
         (regions(a={}, b=ERRING), Work(ASYNC, avoid="a"), ["a"]),
@@ -93,6 +104,7 @@ def test_where_work_goes(candidates, work, chosen):
     [
         (regions(a={}, b={}), {"a": 50, "b": 50}),
         (regions(a={"weight": 3}, b={}), {"a": 75, "b": 25}),
+        (regions(a=FULL, b=FULL), {"a": 50, "b": 50}),
         (regions(a={"room": 0.25}, b={"room": 0.75}), {"a": 25, "b": 75}),
         (regions(a=health(share=0.25), b={}), {"a": 20, "b": 80}),
         (regions(a=health(share=0.1)), {"a": 100}),
@@ -127,6 +139,7 @@ def test_the_reason_names_what_each_region_lacks():
             Work(ASYNC),
             "It is the best of those that can: a: its workers are gone.",
         ),
+        (regions(a=FULL, b={}), Work(SYNC), "It is the best of those that can: a: all its places are taken."),
     ],
 )
 def test_the_reason_is_told_in_a_sentence(candidates, work, reason):

@@ -2,11 +2,11 @@
 
 import pytest
 
-from routing import coordination, health, probes
+from routing import coordination, health, limits, probes
 from routing.breaker import breaker_of
-from routing.choice import LEAST_SHARE, Broker, Capability, Provider
+from routing.choice import LEAST_SHARE, Broker, Capability, Provider, Work
 from routing.coordination import Memory, Notes
-from routing.health import YOUNG_SECONDS, reports
+from routing.health import YOUNG_SECONDS, choose_region, reports
 from routing.probes import Watch, probe
 from tests.routing.peer import Peer, answering
 from tests.services import RedisServer
@@ -30,7 +30,7 @@ def clock():
 def store(monkeypatch, clock):
     """One for the test, by its clock; what is told of it is never old."""
     kept = Memory(clock)
-    for module in (coordination, health, probes):
+    for module in (coordination, health, limits, probes):
         monkeypatch.setattr(module, "store", lambda: kept)
     monkeypatch.setattr("routing.breaker.store", lambda: kept)
     monkeypatch.setattr(reports, "_seconds", 0.0)
@@ -38,6 +38,7 @@ def store(monkeypatch, clock):
     yield kept
     breaker_of.cache_clear()
     reports.cache_clear()
+    limits.forget()
 
 
 def provider(status=200, seconds=0.0):
@@ -165,6 +166,17 @@ def test_an_open_breaker_leaves_a_region_alone_and_half_open_it_is_given_little(
     clock.now += 6
 
     assert (eu().recordings, eu().share) == (Provider.UNKNOWN, LEAST_SHARE)
+
+
+def test_a_region_whose_places_are_taken_is_chosen_only_where_it_is_asked_for(regions):
+    full = regions({"name": "eu", "api_key": "eu", "max_live": 1}, {"name": "us", "weight": 0})["eu"]
+    assert choose_region(Work(Capability.LIVE))[0].name == "eu"
+
+    assert limits.take(full, limits.Use.LIVE)
+
+    assert choose_region(Work(Capability.LIVE))[0].name == "us"
+    assert choose_region(Work(Capability.LIVE, residency=["eu"]))[0].name == "eu"
+    assert choose_region(Work(Capability.SYNC))[0].name == "eu"
 
 
 def test_of_many_processes_one_probes(regions, monkeypatch):

@@ -115,6 +115,23 @@ def test_other_processes_count(store):
     assert limits.in_use(given) == {Kind.RECORDINGS: 4, Kind.LIVE: 0}
 
 
+@pytest.mark.parametrize(
+    ("fields", "free"),
+    [
+        ({"max_recordings": 4}, 0.25),
+        ({"max_recordings": 3}, 0),
+        ({"max_recordings": 2}, 0),
+        ({"max_recordings": 8, "max_calls": 5}, 0.2),
+        ({}, 1),
+    ],
+)
+def test_what_part_is_free_is_told_for_all_processes(store, fields, free):
+    elsewhere(store, region(), Kind.RECORDINGS, 3)
+    elsewhere(store, region(), Kind.LIVE, 1)
+
+    assert limits.free(region(**fields), Kind.RECORDINGS) == free
+
+
 def test_no_limit_costs_nothing(store):
     taken(region(), Use.QUEUED)
 

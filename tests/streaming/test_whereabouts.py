@@ -62,6 +62,14 @@ def test_a_handshake_that_fails_is_tried_elsewhere(are, session, status):
     assert session.next(1).name == "b"
 
 
+def test_one_that_turns_out_to_be_full_was_not_called_and_another_is(are, session):
+    breaker_of("a", live=True).open(0)
+    session.full(session.next(0))
+
+    assert session.next(1).name == "b"
+    assert breaker_of("a", live=True).admits()
+
+
 def test_a_region_that_others_found_dead_is_left_at_once(are, session):
     session.lost(connected(session), 1006)
     are(a=DEAD)

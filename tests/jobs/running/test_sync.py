@@ -15,6 +15,7 @@ from jobs.running import sync
 from jobs.transcripts.options import DEFAULTS
 from routing import limits
 from routing.breaker import breaker_of
+from routing.health import reports
 from routing.limits import Kind, Use
 from routing.regions import region_named
 from tests.conditions import wait_until
@@ -90,6 +91,18 @@ def test_without_room_at_the_provider_it_goes_to_the_queue_and_says_so(submit, p
     _, job = submit(mode="auto")
     assert job.mode == "sync"
     wait_until(lambda: limits.in_use(region_named("default"))[Kind.RECORDINGS] == 0)
+
+
+def test_without_room_in_one_region_it_runs_in_another_and_where_it_is_pinned_it_waits(submit, regions):
+    a = regions({"name": "a", "api_key": "a", "max_recordings": 1}, {"name": "b", "weight": 0})["a"]
+    reports()  # from before its place was taken
+    others = limits.take(a, Use.SYNC)
+
+    jobs = [submit(mode="auto", region=pinned)[1] for pinned in ("", "a")]
+
+    assert [(job.region, job.mode) for job in jobs] == [("b", "sync"), ("a", "async")]
+    others.give_back()
+    wait_until(lambda: not sync._running)
 
 
 def test_what_goes_to_the_queue_takes_no_room_at_the_provider(submit, settings):
