@@ -18,7 +18,7 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
 
-from jobs import events, metrics, quotas
+from jobs import events, metrics, quotas, usage
 from jobs.batches import completion
 from jobs.forgetting.deletion import remove_answer, remove_unattached
 from jobs.models import (
@@ -223,6 +223,7 @@ def _came_to_nothing(job: TranscriptionJob) -> None:
 
 def _ended(job: TranscriptionJob) -> None:
     events.job_ended(job)
+    usage.job_ended(job)
     transaction.on_commit(partial(metrics.job_ended, job))
     if job.batch_id:
         completion.finish_if_done(job.batch_id)

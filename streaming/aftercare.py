@@ -50,7 +50,10 @@ def forget(project: Project) -> Counter[str]:
 
 
 def end_all(project: Project) -> None:
-    LiveSession.objects.filter(project=project).end_all()
+    mine = LiveSession.objects.filter(project=project)
+    for session in mine.open().select_for_update():
+        lifecycle.bill(session)
+    mine.end_all()
 
 
 def erase(project: Project) -> Iterator[Counter[str]]:
@@ -74,6 +77,8 @@ def delete(session: LiveSession) -> None:
             return
         if locked.event_id is not None:
             delete_events([locked.event_id])
+        if not locked.is_ended:
+            lifecycle.bill(locked)
         job = locked.job
         recorded.discard([locked.pk])
         holes.discard([locked.pk])

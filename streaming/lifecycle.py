@@ -21,7 +21,7 @@ from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.utils import timezone
 
-from jobs import quotas
+from jobs import quotas, usage
 from jobs.events import emit
 from jobs.ids import uuid7
 from jobs.models import ApiKey, EventType, Project
@@ -319,11 +319,17 @@ def count(sessions: QuerySet[LiveSession]) -> None:
         LiveSession.objects.filter(pk__in=[row.pk for row in rows]).update(counted=F("duration"))
 
 
+def bill(session: LiveSession) -> None:
+    """Its audio goes into the usage report: once, by whoever ends it or deletes it while it is open."""
+    usage.add(session, mode="streaming", seconds=session.duration, failed=bool(session.error_code))
+
+
 def _tell(session: LiveSession) -> None:
     """That it ended: by the webhooks, and to whoever follows it."""
     session.refresh_from_db(from_queryset=LiveSession.objects.select_related("project"))
     if session.project.daily_minutes is not None:
         count(LiveSession.objects.filter(pk=session.pk))
+    bill(session)
     transaction.on_commit(metrics.ENDED.labels(session.reason).inc)
     url = f"{settings.PUBLIC_URL}/api/v1/streams/{session.pk}/"
     data = {

@@ -25,6 +25,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.db import DEFAULT_DB_ALIAS, connections, models, transaction
 
+from jobs import usage
 from jobs.ids import uuid7_of
 from jobs.models import (
     ApiKey,
@@ -45,6 +46,7 @@ from jobs.models import (
     Status,
     Transcript,
     TranscriptionJob,
+    UsageLine,
     WebhookEndpoint,
 )
 from jobs.models.delivery import receiver_of
@@ -133,6 +135,7 @@ class _Rows:
     events: list[Event] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     tries: list[DeliveryAttempt] = field(default_factory=list)
+    usage_lines: list[UsageLine] = field(default_factory=list)
 
     def write(self) -> None:
         with transaction.atomic():
@@ -173,6 +176,7 @@ def seed(count: int, now: datetime, tell: Callable[[int], None] = lambda done: N
         rows.write()
         made.update({name: len(getattr(rows, name)) for name in _Rows.__slots__})
         tell(made["jobs"])
+    usage.merge()
     _seal(cast)
     made["live sessions"] = _add_sessions(cast, chance, now)
     return made
@@ -341,6 +345,7 @@ def _end(
         job.attempts = retries + 1
         if outcome != "completed":
             job.error_code, job.error_message = given[:2]
+    rows.usage_lines += usage.lines_of_job(job, (job.finished_at or now).date())
     if job.status == Status.COMPLETED:
         rows.transcripts.append(_transcript(job, chance, detailed))
     if detailed:
@@ -518,6 +523,14 @@ def _add_sessions(cast: _Cast, chance: Random, now: datetime) -> int:
         LiveSession.objects.bulk_create(sessions)
         FinalResult.objects.bulk_create(finals)
         TimelineEntry.objects.bulk_create(entries)
+        UsageLine.objects.bulk_create(
+            line
+            for session in sessions
+            if session.ended_at
+            for line in usage.lines_of(
+                session, session.ended_at.date(), mode="streaming", seconds=session.duration, failed=False
+            )
+        )
     return len(sessions)
 
 

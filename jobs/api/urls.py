@@ -11,6 +11,7 @@ from jobs.api.views.members import MemberViewSet
 from jobs.api.views.projects import KeyViewSet, ProjectViewSet
 from jobs.api.views.regions import Nothing, RegionViewSet
 from jobs.api.views.uploads import UploadViewSet
+from jobs.api.views.usage import UsageViewSet
 from jobs.api.views.versions import VersionViewSet
 from jobs.api.views.webhooks import (
     DeliveryViewSet,
@@ -92,6 +93,8 @@ v1 = [
     path("webhooks/deliveries/<uuid:pk>/replay/", DeliveryViewSet.as_view({"post": "replay"})),
     path("webhooks/secret/", WebhookSecretViewSet.as_view({"get": "retrieve"})),
     path("webhooks/secret/rotate/", WebhookSecretViewSet.as_view({"post": "rotate"})),
+    path("usage/", UsageViewSet.as_view({"get": "retrieve"}), name="usage"),
+    path("usage/export.csv", UsageViewSet.as_view({"get": "export"})),
     path("audit/", AuditViewSet.as_view({"get": "list"})),
     path("regions/", RegionViewSet.as_view({"get": "list"})),
 ]

@@ -16,7 +16,7 @@ from jobs.models.removal import Removal
 from jobs.models.state import InvalidTransition, Mode, Priority, RequestedMode, Status
 from jobs.models.transcript import Transcript
 from jobs.models.upload import Upload
-from jobs.models.usage import DailyUsage
+from jobs.models.usage import DailyUsage, UsageLine
 from jobs.models.worker import WorkerProcess
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "Transcript",
     "TranscriptionJob",
     "Upload",
+    "UsageLine",
     "Waveform",
     "WebhookEndpoint",
     "WorkerProcess",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from jobs import lifecycle, metrics
+from jobs import lifecycle, metrics, usage
 from jobs.audio import uploads
 from jobs.audio.received import remove_abandoned
 from jobs.models import IdempotencyKey, InvalidTransition, Status, TranscriptionJob, WorkerProcess
@@ -39,6 +39,7 @@ def sweep() -> None:
     endpoints.forget()
     remove_abandoned()
     uploads.expire()
+    usage.merge_when_due()
 
 
 def reclaim_from_the_dead() -> None:

@@ -9,8 +9,9 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
 
 from jobs.database_clock import seconds_from_now
-from jobs.models import ApiKey, Delivery, Event, EventType, WebhookEndpoint
-from streaming import lifecycle
+from jobs.forgetting import erasure
+from jobs.models import ApiKey, Delivery, Event, EventType, UsageLine, WebhookEndpoint
+from streaming import aftercare, lifecycle
 from streaming.lifecycle import Moment, NotResumable, TooManySessions
 from streaming.models import EndReason, FinalResult, Happening, LiveSession, NotHeld, State
 from streaming.rules import actions
@@ -330,3 +331,21 @@ def test_nothing_is_held_by_an_epoch_of_another_session(project):
 
     unknown = lifecycle.Progress(uuid4(), 1, 0, 0.0, 0, 0.0)
     assert lifecycle.store([come, unknown]) == {unknown.session_id}
+
+
+@pytest.mark.parametrize("ended_by", ["itself", "its deletion", "its project's"])
+def test_its_audio_is_in_the_usage_report_once_however_it_ends(project, ended_by):
+    session = live(project)
+    lifecycle.store([progress(session, duration=90.0)])
+    session.refresh_from_db()
+
+    if ended_by == "itself":
+        lifecycle.end(session, EndReason.FINISHED)
+    elif ended_by == "its deletion":
+        aftercare.delete(session)
+    else:
+        erasure.begin(project)
+    aftercare.delete(session)
+
+    [line] = UsageLine.objects.filter(tag="")
+    assert (line.mode, line.requests, line.seconds, line.model) == ("streaming", 1, 90.0, "nova-3")
