@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db.models import Count, Min, Q, Sum
 
 from jobs.estimates import Span
 from jobs.ids import first_id
 from jobs.models import Attempt, AttemptOutcome, Mode, Status, TranscriptionJob, WorkerProcess
+from jobs.models.queue import first_queued
 from jobs.models.state import OPEN
 from jobs.remembered import remembered
 from jobs.speed import Speed, speed_of_region
@@ -77,7 +77,7 @@ def backlog(now: datetime, workers: Iterable[WorkerProcess]) -> list[Lane]:
         slots.update(dict.fromkeys(worker.queues, worker.concurrency))
     rows = remembered("backlog", _open)
     arriving, served = remembered("rates", lambda: (_arriving(now), _served(now)))
-    none = {"queued": 0, "running": 0, "waiting": 0, "first_deadline": None, "audio": 0.0, "unknown": 0}
+    none = {"queued": 0, "running": 0, "waiting": 0, "queued_since": None, "audio": 0.0, "unknown": 0}
     taken: Counter[str] = Counter()
     for (queue, _), row in rows.items():
         taken[queue] += row["running"]
@@ -96,7 +96,7 @@ def backlog(now: datetime, workers: Iterable[WorkerProcess]) -> list[Lane]:
             queued=row["queued"],
             running=row["running"],
             waiting=row["waiting"],
-            oldest=_age(row["first_deadline"], now),
+            oldest=None if row["queued_since"] is None else (now - row["queued_since"]).total_seconds(),
             arriving=arriving.get((queue, priority), 0.0),
             served=served.get((queue, priority), 0.0),
             slots=slots[queue],
@@ -120,19 +120,12 @@ def _open() -> dict[_Place, dict[str, Any]]:
             queued=Count("id", filter=Q(status=Status.QUEUED)),
             running=Count("id", filter=Q(status=Status.RUNNING)),
             waiting=Count("id", filter=Q(status=Status.WAITING)),
-            # The deadline is counted from when a job was last queued, and so tells when that was.
-            first_deadline=Min("deadline_at", filter=Q(status=Status.QUEUED)),
+            queued_since=first_queued(),
             audio=Sum("duration", filter=not_begun, default=0.0),
             unknown=Count("id", filter=not_begun & Q(duration=None)),
         )
     )
     return {(row["queue"], row["priority"]): dict(row) for row in rows}
-
-
-def _age(deadline: datetime | None, now: datetime) -> float | None:
-    if deadline is None:
-        return None
-    return (now - deadline).total_seconds() + float(settings.JOB_DEADLINE_SECONDS)
 
 
 def _waits() -> Mapping[_Place, list[Wait]]:

@@ -7,10 +7,8 @@ over rows, as how many jobs wait, is asked when it is collected (transcribe_proj
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.utils import timezone
 from prometheus_client import Counter, Histogram
 
@@ -100,11 +98,7 @@ def job_claimed(job: TranscriptionJob) -> None:
     """By a worker. Retries are left out: they wait as long as they are told to."""
     if job.claimed_at is None or job.claimed_at != job.started_at:
         return
-    queued_at = job.created_at
-    if job.run > 1 and job.deadline_at is not None:
-        # The deadline is counted from when a job was last queued.
-        queued_at = job.deadline_at - timedelta(seconds=settings.JOB_DEADLINE_SECONDS)
-    waited = (job.claimed_at - queued_at).total_seconds()
+    waited = (job.claimed_at - job.queued_at).total_seconds()
     QUEUE_SECONDS.labels(job.region, Priority(job.priority).label).observe(max(0.0, waited))
 
 

@@ -189,6 +189,13 @@ class TranscriptionJob(models.Model):
         return self.status in ENDED
 
     @property
+    def queued_at(self) -> datetime:
+        """When it was made, or requeued. A deadline is counted from then; that of a first run may be any."""
+        if self.run == 1 or self.deadline_at is None:
+            return self.created_at
+        return self.deadline_at - timedelta(seconds=settings.JOB_DEADLINE_SECONDS)
+
+    @property
     def answer_name(self) -> str:
         """Where the provider's raw answer to this run is stored."""
         return f"answers/{self.id}/{self.run}.json"

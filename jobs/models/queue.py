@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
+from django.conf import settings
 from django.db import connections, models
-from django.db.models import Case, Count, F, Min, Q, When
+from django.db.models import Case, Count, ExpressionWrapper, F, Min, Q, When
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
@@ -91,6 +92,14 @@ def _with_audio(job: TranscriptionJob, using: str) -> TranscriptionJob:
     return job
 
 
+def first_queued() -> Min:
+    """When the first of those that are queued was: when it was made, or requeued (`queued_at` of a job)."""
+    ahead = timedelta(seconds=settings.JOB_DEADLINE_SECONDS)
+    requeued = ExpressionWrapper(F("deadline_at") - ahead, output_field=models.DateTimeField())
+    queued_at = Case(When(run=1, then=F("created_at")), default=requeued)
+    return Min(queued_at, filter=Q(status=Status.QUEUED))
+
+
 class JobQuerySet(models.QuerySet["TranscriptionJob"]):
     def open(self) -> JobQuerySet:
         return self.filter(status__in=OPEN)
@@ -98,7 +107,7 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
     def lanes(self) -> models.QuerySet[TranscriptionJob, Any]:
         """What is open by `queue`, `priority` and `status`: how many `jobs`, how many `claimable` now.
 
-        `first_deadline` is counted from when the job was last queued, and so tells how long the oldest waits.
+        `queued_since`: of those that are queued, when the first was.
         """
         claimable = Q(status=Status.QUEUED) | Q(status=Status.WAITING, run_at__lte=Now())
         return (
@@ -106,7 +115,9 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
             .order_by()
             .values("queue", "priority", "status")
             .annotate(
-                jobs=Count("pk"), claimable=Count("pk", filter=claimable), first_deadline=Min("deadline_at")
+                jobs=Count("pk"),
+                claimable=Count("pk", filter=claimable),
+                queued_since=first_queued(),
             )
         )
 

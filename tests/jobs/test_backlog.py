@@ -97,6 +97,13 @@ def test_a_queue_is_full_when_all_places_of_its_workers_are_taken(project):
     assert not lanes(worker(concurrency=2))[Priority.NORMAL].is_full
 
 
+def test_the_oldest_waits_since_it_was_made_whatever_its_deadline(project):
+    for seconds in (40, 30):
+        make_job(project=project, created_at=ago(seconds), deadline_at=timezone.now() + timedelta(seconds=60))
+
+    assert 40 <= lanes()[Priority.NORMAL].oldest < 100
+
+
 def test_reasons_to_wait_are_told_with_when_the_first_is_tried_again(project):
     soon = timezone.now() + timedelta(seconds=5)
     for run_at in (soon + timedelta(hours=1), soon):

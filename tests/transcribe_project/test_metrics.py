@@ -110,8 +110,13 @@ def test_a_client_cannot_make_labels_of_methods():
 def test_the_backlog_is_told_by_lane_with_its_age(settings):
     project = make_project()
     deadline = timedelta(seconds=settings.JOB_DEADLINE_SECONDS)
-    for priority, age in ((Priority.NORMAL, 300), (Priority.NORMAL, 20), (Priority.LOW, 5)):
-        make_job(project=project, priority=priority, deadline_at=ago(age) + deadline)
+    soon = timezone.now() + timedelta(seconds=60)
+    make_job(project=project, created_at=ago(300), deadline_at=soon)
+    make_job(project=project, created_at=ago(20), deadline_at=soon)
+    # Requeued, when it was an hour old.
+    make_job(
+        project=project, priority=Priority.LOW, run=2, created_at=ago(3600), deadline_at=ago(5) + deadline
+    )
     make_job("waiting", project=project, run_at=ago(1))
     make_job("waiting", project=project, run_at=timezone.now() + timedelta(hours=1))
     make_job("running", project=project)

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from itertools import product
 from time import monotonic
 
-from django.conf import settings
 from django.db import DatabaseError
 from django.utils import timezone
 from prometheus_client import CollectorRegistry
@@ -21,7 +20,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from jobs import quotas
-from jobs.models import Delivery, Priority, Status, TranscriptionJob, WebhookEndpoint, WorkerProcess
+from jobs.models import Delivery, Priority, TranscriptionJob, WebhookEndpoint, WorkerProcess
 from jobs.models.endpoint import GIVEN_UP
 from jobs.models.state import ENDED, OPEN
 from routing import health, limits
@@ -157,10 +156,8 @@ def _tell_jobs(families: Families, ended: dict[str, int]) -> None:
             (_region_of(queue), queue, priority.label, lane["status"]), lane["jobs"]
         )
         jobs, age = backlog.get((queue, priority), (0, 0.0))
-        if lane["status"] == Status.QUEUED and lane["first_deadline"] is not None:
-            # The deadline is counted from when a job was last queued.
-            left = (lane["first_deadline"] - now).total_seconds()
-            age = max(0.0, settings.JOB_DEADLINE_SECONDS - left)
+        if lane["queued_since"] is not None:
+            age = max(0.0, (now - lane["queued_since"]).total_seconds())
         backlog[queue, priority] = (jobs + lane["claimable"], age)
     for (queue, priority), (jobs, age) in backlog.items():
         labels = (_region_of(queue), queue, priority.label)
