@@ -75,7 +75,7 @@ def _nothing_of_other_tests() -> None:
     from django.core.cache import cache
 
     from jobs.placing import _room
-    from routing import coordination
+    from routing import coordination, limits
     from routing.breaker import breaker_of
     from routing.health import reports
     from routing.regions import all_regions
@@ -89,6 +89,7 @@ def _nothing_of_other_tests() -> None:
             client.close()
     for remembered in (all_regions, reports, breaker_of, coordination.store, _room):
         remembered.cache_clear()
+    limits.forget()
 
 
 @pytest.fixture

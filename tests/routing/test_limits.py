@@ -30,9 +30,7 @@ class Clock:
 def store(monkeypatch):
     kept = Asked()
     monkeypatch.setattr(limits, "store", lambda: kept)
-    limits.forget()
-    yield kept
-    limits.forget()
+    return kept
 
 
 def region(**fields):
@@ -218,8 +216,6 @@ def test_a_region_has_the_limits_of_the_settings_or_its_own(settings, regions):
 
 
 def test_the_store_is_the_one_that_breakers_are_in():
-    limits.forget()
-    coordination.store.cache_clear()
     given = region(max_recordings=1)
 
     taken(given, Use.SYNC)
@@ -228,5 +224,3 @@ def test_the_store_is_the_one_that_breakers_are_in():
         limits._limit_of(given), "recordings", "elsewhere", 1, of_kind=1, in_all=1, seconds=1
     )
     assert not other.granted
-    limits.forget()
-    coordination.store.cache_clear()

@@ -142,7 +142,6 @@ def test_the_provider_has_so_many_connections_at_once(live, upstream, credential
     provider = upstream(recogniser)
     settings.PROVIDER_MAX_LIVE = 1
     all_regions.cache_clear()
-    limits.forget()
 
     with connect(live.url + QUERY, **credentials) as only:
         assert refused_status(live, credentials) == (429, "5")
