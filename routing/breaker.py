@@ -22,15 +22,14 @@ from collections.abc import Callable
 from functools import cache
 from time import monotonic
 
-from routing.choice import RAMP_SECONDS
 from routing.coordination import Admission, State, Store, Tripping, store
+from routing.limits import Kind
+from routing.trust import Pace, came_back
 
 # For a call that is let through to come to something, before another is.
 PROBE_HOLD_SECONDS = 15.0
 BELIEVED_SECONDS = 0.5
 TRIPPING = Tripping()
-# Stands on the region's board for as long as it is given less than its share.
-RECOVERED = "recovered"
 
 
 class Breaker:
@@ -41,6 +40,8 @@ class Breaker:
     ) -> None:
         self._region = region
         self._name = f"{region} live" if live else region
+        self._kind = Kind.LIVE if live else Kind.RECORDINGS
+        self._pace = Pace(region, self._kind, kept, clock)
         self._store = kept
         self._clock = clock
         self._changed = threading.Lock()
@@ -71,12 +72,17 @@ class Breaker:
             self._store.returned(self._name)
             self._believe(Admission(False), 0.0)
 
-    def succeeded(self, began_at: float) -> None:
-        """A call that began then has succeeded. One from before the breaker opened proves nothing."""
+    def succeeded(self, began_at: float, at_most: float | None = None) -> None:
+        """A call that began then has succeeded. One from before the breaker opened proves nothing.
+
+        `at_most`: the seconds that it should have taken.
+        """
+        if at_most is not None:
+            self._pace.took(self._clock() - began_at, at_most)
         if self._told.admitted and not self._told.is_troubled:
             return
         if self._store.succeeded(self._name, self._clock() - began_at):
-            self._store.note(self._region, RECOVERED, "", RAMP_SECONDS)
+            came_back(self._store, self._region, self._kind)
         if not self._told.admitted:
             self._believed_until = 0.0
 

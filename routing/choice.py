@@ -25,6 +25,7 @@ class Provider(StrEnum):
 
     OK = "ok"
     SLOW = "slow"
+    FLAPPING = "flapping"  # it fails and comes back, again and again
     ERRING = "erring"
     REFUSING = "refusing"  # our key
     LEFT_ALONE = "left_alone"  # its breaker is open
@@ -73,7 +74,7 @@ class Health:
     def drawbacks(self, capability: Capability) -> int:
         """How many reasons there are to prefer another that can do it as well."""
         without_broker = capability is Capability.ASYNC and self.broker is Broker.UNREACHABLE
-        return without_broker + (self.provider(capability) is Provider.SLOW)
+        return without_broker + (self.provider(capability) in (Provider.SLOW, Provider.FLAPPING))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from routing import limits
-from routing.breaker import RECOVERED, breaker_of
+from routing.breaker import breaker_of
 from routing.choice import (
     LEAST_SHARE,
     RAMP_SECONDS,
+    UNABLE,
     Broker,
     Candidate,
     Capability,
@@ -28,6 +29,7 @@ from routing.choice import (
 from routing.coordination import Notes, State, store
 from routing.regions import Region, all_regions, region_named
 from routing.remembered import remembered
+from routing.trust import DISTRUSTED, RECOVERED
 
 READ_SECONDS = 1.0
 # Three heartbeats.
@@ -118,8 +120,8 @@ def _report(region: Region) -> Report:
     slots = [int(text) for name, text in notes.texts.items() if name.startswith(WORKER)]
     is_young = notes.age is None or notes.age < YOUNG_SECONDS
     health = Health(
-        recordings=_provider(probed, breakers[0]),
-        live=_provider(probed, breakers[1]),
+        recordings=_provider(probed, breakers[0], notes, limits.Kind.RECORDINGS),
+        live=_provider(probed, breakers[1], notes, limits.Kind.LIVE),
         broker=Broker.UNKNOWN if broker is None else Broker(broker.state),
         slots=None if not slots and is_young else sum(slots),
         share=_share(notes, breakers),
@@ -136,10 +138,11 @@ def _probed(notes: Notes, name: str) -> Probed | None:
     return Probed.read(text) if text else None
 
 
-def _provider(probed: Probed | None, breaker: State) -> Provider:
+def _provider(probed: Probed | None, breaker: State, notes: Notes, kind: limits.Kind) -> Provider:
     if breaker is State.OPEN:
         return Provider.LEFT_ALONE
-    return Provider.UNKNOWN if probed is None else Provider(probed.state)
+    state = Provider.UNKNOWN if probed is None else Provider(probed.state)
+    return Provider(notes.texts.get(f"{DISTRUSTED}{kind}", state)) if state not in UNABLE else state
 
 
 def _share(notes: Notes, breakers: tuple[State, State]) -> float:

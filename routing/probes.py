@@ -17,10 +17,10 @@ from django.db import DatabaseError, connection
 from redis import Redis
 from redis.exceptions import RedisError
 
-from routing.breaker import RECOVERED
-from routing.choice import RAMP_SECONDS, Broker, Provider
+from routing.choice import Broker, Provider
 from routing.coordination import store
 from routing.health import BROKER, PROVIDER, WORKER, WORKER_SECONDS, Probed
+from routing.limits import Kind
 from routing.provider import (
     CallAborted,
     ProviderError,
@@ -30,6 +30,7 @@ from routing.provider import (
 )
 from routing.regions import Region, all_regions, region_served_by
 from routing.transport import Call
+from routing.trust import came_back
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def probe(region: Region) -> None:
     found = _believed(_ask_provider(region), before, FAILING)
     store().note(region.name, PROVIDER, str(found), PROBED_SECONDS)
     if before is not None and before.state in FAILING and found.state not in FAILING:
-        store().note(region.name, RECOVERED, "", RAMP_SECONDS)
+        came_back(store(), region.name, *Kind)
     failed = found.failed
     if region.broker_url:
         heard = Probed.read(known[BROKER]) if BROKER in known else None

@@ -15,6 +15,8 @@ FAILURES_PER_REGION = 2
 # A key that is refused, or a limit that is reached without a word of when to come again.
 REFUSED_SECONDS = 30.0
 BUSY_SECONDS = 2.0
+# What takes longer to be connected to is slow.
+SLOW_SECONDS = 1.5
 BROKEN = frozenset({1006, 1011, 1012, 1013, 1014})
 
 
@@ -49,7 +51,7 @@ class Whereabouts:
 
     def connected(self, region: Region) -> None:
         self._region, self._avoid = region.name, ""
-        self._breaker(region.name).succeeded(self._began_at)
+        self._breaker(region.name).succeeded(self._began_at, at_most=SLOW_SECONDS)
 
     def refused(self, region: Region, status: int | None, retry_after: float | None) -> None:
         """`status`: None if there was no answer."""

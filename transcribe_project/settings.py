@@ -168,6 +168,7 @@ PROVIDER_MAX_LIVE = env.int("PROVIDER_MAX_LIVE", default=0 if USES_SANDBOX else 
 PROVIDER_MAX_CALLS = env.int("PROVIDER_MAX_CALLS", default=0)
 # The region that this process works for, if it is a worker of one.
 REGION = env.str("REGION", default="")
+PROVIDER_SLOW_SECONDS = env.float("PROVIDER_SLOW_SECONDS", default=10)
 PROVIDER_DEADLINE_SECONDS = env.float("PROVIDER_DEADLINE_SECONDS", default=1260)
 
 # Routing

@@ -28,6 +28,7 @@ SECRETS = ("api_key", "broker_url")
 SAID = {
     Provider.OK: "answers",
     Provider.SLOW: "answers slowly",
+    Provider.FLAPPING: "comes and goes",
     Provider.ERRING: "fails",
     Provider.REFUSING: "refuses our key",
     Provider.LEFT_ALONE: "left alone for a while",

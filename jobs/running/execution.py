@@ -54,6 +54,8 @@ logger = logging.getLogger(__name__)
 
 DATABASE_REST_SECONDS = 0.5
 UNKNOWN_REGION_REST_SECONDS = 60.0
+# Of the audio's length: what a call may take beside PROVIDER_SLOW_SECONDS until it is slow.
+SLOW_SHARE = 0.1
 UNREADABLE = "The stored audio cannot be read; why is in the service's log."
 
 Outcome = Callable[[TranscriptionJob], object]
@@ -168,7 +170,8 @@ def _ask(job: TranscriptionJob, region: Region, call: Call, answered: Callable[[
         began_at = time.monotonic()
         answer: Answer = provider.transcribe(source, query, call=call, content_type=recording.media_type)
         answered()
-    breaker_of(region.name).succeeded(began_at)
+    expected = settings.PROVIDER_SLOW_SECONDS + SLOW_SHARE * (job.duration or 0.0)
+    breaker_of(region.name).succeeded(began_at, at_most=expected)
     kept = _keep(job, answer.body)
     report = CallReport(status_code=answer.status, request_id=answer.request_id or "")
     return Heard(parse(answer.body), report, kept)

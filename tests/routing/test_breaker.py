@@ -1,8 +1,9 @@
 import pytest
 
-from routing.breaker import PROBE_HOLD_SECONDS, RECOVERED, Breaker
+from routing.breaker import PROBE_HOLD_SECONDS, Breaker
 from routing.choice import RAMP_SECONDS
 from routing.coordination import Memory
+from routing.trust import RECOVERED
 
 
 class Clock:
@@ -80,7 +81,7 @@ def test_one_that_closes_again_is_noted_for_as_long_as_it_is_spared(clock):
 
     breaker.succeeded(began_at=clock.now)
 
-    assert kept.notes("one").remaining == {RECOVERED: RAMP_SECONDS}
+    assert kept.notes("one").remaining[RECOVERED] == RAMP_SECONDS
 
 
 def test_recordings_and_live_audio_have_one_each(clock):

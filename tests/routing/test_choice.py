@@ -23,6 +23,7 @@ REFUSING = health(recordings=Provider.REFUSING, live=Provider.REFUSING)
 LEFT_ALONE = health(recordings=Provider.LEFT_ALONE)
 LIVE_LEFT_ALONE = health(live=Provider.LEFT_ALONE)
 SLOW = health(recordings=Provider.SLOW, live=Provider.SLOW)
+FLAPPING = health(recordings=Provider.FLAPPING, live=Provider.FLAPPING)
 NO_WORKERS = health(slots=0)
 WORKERS_UNKNOWN = health(slots=None)
 NO_BROKER = health(broker=Broker.UNREACHABLE, slots=10)
@@ -71,6 +72,9 @@ def where(candidates, work):
         (regions(a=NO_BROKER, b=NO_WORKERS), Work(ASYNC), ["a"]),
         (regions(a=SLOW, b={}), Work(LIVE), ["b"]),
         (regions(a=SLOW, b=ERRING), Work(LIVE), ["a"]),
+        (regions(a=FLAPPING, b={}), Work(SYNC), ["b"]),
+        (regions(a=FLAPPING, b=NO_WORKERS), Work(ASYNC), ["a"]),
+        (regions(a=FLAPPING, b=SLOW), Work(LIVE), ["a", "b"]),
         # Room
         (regions(a=FULL, b={}), Work(SYNC), ["b"]),
         (regions(a=FULL, b={}), Work(LIVE), ["b"]),

@@ -3,14 +3,17 @@
 import pytest
 
 from routing import coordination, health, limits, probes
-from routing.breaker import breaker_of
-from routing.choice import LEAST_SHARE, Broker, Capability, Provider, Work
+from routing.breaker import Breaker, breaker_of
+from routing.choice import LEAST_SHARE, RAMP_SECONDS, Broker, Capability, Provider, Work
 from routing.coordination import Memory, Notes
 from routing.health import YOUNG_SECONDS, choose_region, reports
+from routing.limits import Kind
 from routing.probes import Watch, probe
+from routing.trust import COUNTED_SECONDS, SLOW_CALLS, STEADY_SECONDS, Pace
 from tests.routing.peer import Peer, answering
 from tests.services import RedisServer
 
+ASYNC, LIVE = Capability.ASYNC, Capability.LIVE
 pytestmark = pytest.mark.django_db
 
 
@@ -104,6 +107,76 @@ def test_one_that_comes_back_is_given_little_at_first(regions, clock):
     assert eu().share == pytest.approx(0.5)
     clock.now += 16
     assert eu().share == 1
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_one_whose_calls_take_too_long_is_slow_for_a_while_and_then_given_little(regions, store, clock, kind):
+    regions({"name": "eu"}, {"name": "us", "weight": 0})
+    asked = {Kind.RECORDINGS: Work(ASYNC), Kind.LIVE: Work(LIVE)}[kind]
+    breaker = Breaker("eu", store, clock, live=kind is Kind.LIVE)
+    for seconds in (1, 3, 1, 3, 3, 3, 3):
+        assert choose_region(asked)[0].name == "eu"
+        clock.now += seconds
+        breaker.succeeded(clock.now - seconds, at_most=2)
+
+    assert choose_region(asked)[0].name == "us"
+    assert {kind: eu().recordings, Kind.LIVE: eu().live}[kind] == Provider.SLOW
+    clock.now += STEADY_SECONDS + 0.1
+    assert (eu().live, eu().recordings, eu().share) == (Provider.UNKNOWN, Provider.UNKNOWN, LEAST_SHARE)
+    clock.now += 15
+    assert eu().share == pytest.approx(0.5, abs=0.01)
+
+
+def test_slow_calls_of_long_ago_and_few_among_many_are_no_reason(regions, store, clock):
+    regions({"name": "eu"})
+    pace = Pace("eu", Kind.RECORDINGS, store, clock)
+    for _ in range(2 * SLOW_CALLS):
+        pace.took(3, at_most=2)
+        clock.now += COUNTED_SECONDS / (SLOW_CALLS - 1)
+    clock.now += COUNTED_SECONDS
+    for _ in range(2 * SLOW_CALLS):
+        for seconds in (3, 1, 1, 1, 1, 1):
+            pace.took(seconds, at_most=2)
+
+    assert eu().recordings == Provider.UNKNOWN
+
+
+def up_and_down(store, clock, seconds, times):
+    """Its provider fails all, and works again, so many times: each half for so long."""
+    breaker, states = Breaker("eu", store, clock), []
+    for _ in range(times):
+        for works in (False, True):
+            until = clock.now + seconds
+            while clock.now < until:
+                if breaker.admits():
+                    (breaker.succeeded if works else breaker.failed)(clock.now)
+                clock.now += 0.25
+                states.append((eu().recordings, eu().share))
+    return states
+
+
+def test_one_that_comes_and_goes_is_left_until_it_stays_and_never_given_much_meanwhile(regions, store, clock):
+    regions({"name": "eu"}, {"name": "us", "weight": 0})
+    assert eu().share == 1
+
+    states = up_and_down(store, clock, 4, times=6)
+
+    after_the_first = states[states.index((Provider.LEFT_ALONE, 1.0)) :]
+    assert max(share for state, share in after_the_first if state != Provider.LEFT_ALONE) < 0.5
+    assert eu().recordings == Provider.FLAPPING
+    assert choose_region(Work(ASYNC))[0].name == "us"
+    clock.now += STEADY_SECONDS
+    assert (eu().recordings, eu().share) == (Provider.UNKNOWN, pytest.approx(LEAST_SHARE, abs=0.2))
+    clock.now += RAMP_SECONDS
+    assert eu().share == 1
+
+
+def test_one_that_fails_once_in_a_while_does_not_come_and_go(regions, store, clock):
+    regions({"name": "eu"})
+
+    up_and_down(store, clock, 40, times=4)
+
+    assert eu().recordings == Provider.UNKNOWN
 
 
 def test_what_nobody_probes_any_more_is_unknown(regions, clock):

@@ -15,9 +15,11 @@ from jobs.running import sync
 from jobs.transcripts.options import DEFAULTS
 from routing import limits
 from routing.breaker import breaker_of
-from routing.health import reports
+from routing.choice import Provider
+from routing.health import report_of, reports
 from routing.limits import Kind, Use
 from routing.regions import region_named
+from routing.trust import SLOW_CALLS
 from tests.conditions import wait_until
 from tests.jobs.rows import make_job, make_project
 from tests.sandbox.sounds import wav
@@ -103,6 +105,22 @@ def test_without_room_in_one_region_it_runs_in_another_and_where_it_is_pinned_it
     assert [(job.region, job.mode) for job in jobs] == [("b", "sync"), ("a", "async")]
     others.give_back()
     wait_until(lambda: not sync._running)
+
+
+def test_a_region_whose_calls_take_too_long_is_left_to_those_who_have_no_other(
+    submit, regions, provider, settings
+):
+    regions({"name": "a"}, {"name": "b", "weight": 0})
+    provider.set_faults("latency=0.3")
+    settings.PROVIDER_SLOW_SECONDS = 0
+    for _ in range(SLOW_CALLS):
+        order, job = submit(mode="sync")
+        assert job.region == "a"
+        assert sync.wait(job, order.waits, through_retries=True)
+    reports.cache_clear()
+
+    assert report_of("a").health.recordings == Provider.SLOW
+    assert [submit(mode="auto", region=pinned)[1].region for pinned in ("", "a")] == ["b", "a"]
 
 
 def test_what_goes_to_the_queue_takes_no_room_at_the_provider(submit, settings):
