@@ -38,7 +38,7 @@ bench: $(installed_dev) ## measure; writes bench/results/
 	$(bin)/python -m bench
 
 faults: $(installed_dev) ## the fault tests at full load (minutes)
-	$(bin)/python -m pytest -m full_load tests/faults $(PYTEST_ARGS) -n 0
+	TEST_PATIENCE=1 $(bin)/python -m pytest -m full_load tests/faults $(PYTEST_ARGS) -n 0
 
 clean: ## remove the environment and the caches; the data in var/ stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis staticfiles

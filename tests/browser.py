@@ -21,6 +21,8 @@ from typing import Any, Self
 
 from websockets.sync.client import ClientConnection, connect
 
+from tests.conditions import PATIENCE
+
 CHROMIUM = shutil.which("chromium")
 START_SECONDS = 30
 ANSWER_SECONDS = 30
@@ -150,7 +152,8 @@ class Page:
 
     def wait_for(self, condition: str, seconds: float = 15) -> Any:
         """The value of JavaScript as soon as it is true, asked again over the loading of other pages."""
-        deadline = time.monotonic() + seconds
+        bound = PATIENCE * seconds
+        deadline = time.monotonic() + bound
         while time.monotonic() < deadline:
             try:
                 if value := self.evaluate(f"({condition})"):
@@ -159,7 +162,7 @@ class Page:
                 # The page it was asked of has just gone.
                 pass
             time.sleep(0.05)
-        raise AssertionError(f"never true within {seconds} s: {condition}; {self.complaints}")
+        raise AssertionError(f"never true within {bound:g} s: {condition}; {self.complaints}")
 
     def choose_files(self, selector: str, *paths: Path) -> None:
         root = self.call("DOM.getDocument")["root"]["nodeId"]

@@ -140,6 +140,6 @@ class SandboxProcess:
         request = urllib.request.Request(self.url + path, data, method=method)  # noqa: S310
         # Never through a proxy.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=10) as answer:
+        with opener.open(request, timeout=30) as answer:
             body = answer.read()
         return json.loads(body) if body else None

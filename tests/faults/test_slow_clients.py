@@ -49,7 +49,7 @@ async def until_cut(port: int, *, opening: bytes, then_every_second: bytes = b""
 async def health(url: str, over: asyncio.Event) -> list[float]:
     """Seconds that each answer took, all of them 200."""
     took = []
-    async with httpx.AsyncClient(trust_env=False, timeout=10) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         while not over.is_set():
             began = monotonic()
             answer = await client.get(f"{url}/healthz")

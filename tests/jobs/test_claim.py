@@ -192,7 +192,7 @@ def test_a_job_that_another_is_claiming_is_skipped_without_waiting():
     with transaction.atomic():
         TranscriptionJob.objects.select_for_update().get(pk=first.pk)
         with ThreadPoolExecutor(1) as pool:
-            claimed = pool.submit(lambda: (claim(), connection.close())[0]).result(timeout=5)
+            claimed = pool.submit(lambda: (claim(), connection.close())[0]).result(timeout=30)
 
     assert claimed == second
 

@@ -27,7 +27,7 @@ def sandbox(running_sandbox: SandboxProcess) -> SandboxProcess:
 @pytest.fixture
 def client(sandbox: SandboxProcess) -> Iterator[httpx.Client]:
     headers = {"authorization": "Token a-key"}
-    with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False, timeout=10) as client:
+    with httpx.Client(base_url=sandbox.url, headers=headers, trust_env=False, timeout=30) as client:
         yield client
 
 

@@ -214,7 +214,7 @@ def test_a_client_that_vanishes_leaves_nothing_open(live, upstream, credentials)
     provider = upstream(recogniser)
     with connect(live.url + QUERY, **credentials) as socket:
         socket.send(TENTH)
-        socket.recv(timeout=5)
+        socket.recv(timeout=30)
         # Without a word of WebSocket.
         socket.socket.shutdown(SHUT_RDWR)
 
@@ -260,7 +260,7 @@ def test_a_client_that_does_not_read_is_closed_and_told_why(live, upstream, cred
         assert given_up.wait(60)
         with pytest.raises(ConnectionClosedError) as closed:
             while True:
-                socket.recv(timeout=10)
+                socket.recv(timeout=30)
 
     assert closed.value.rcvd.code == 4008
     wait_until(lambda: LiveSession.objects.get().is_ended)
@@ -352,7 +352,7 @@ def test_a_session_whose_own_code_fails_is_closed_and_goes_not_quiet(
 
     with connect(live.url + QUERY, **credentials) as socket, pytest.raises(ConnectionClosedError) as closed:
         socket.send(TENTH)
-        socket.recv(timeout=10)
+        socket.recv(timeout=30)
 
     assert closed.value.rcvd.code == 1011
     wait_until(lambda: "ZeroDivisionError" in caplog.text)
