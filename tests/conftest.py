@@ -74,22 +74,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _nothing_of_other_tests() -> None:
     from django.core.cache import cache
 
-    from jobs.placing import _room
-    from routing import coordination, limits
-    from routing.breaker import breaker_of
-    from routing.health import reports
-    from routing.regions import all_regions
+    from tests import memory
 
     cache.clear()
-    if coordination.store.cache_info().currsize:
-        # What is let go of is closed, or the garbage collector complains in a later test.
-        client = getattr(getattr(coordination.store(), "_store", None), "_client", None)
-        client = getattr(client, "_client", client)
-        if client is not None:
-            client.close()
-    for remembered in (all_regions, reports, breaker_of, coordination.store, _room):
-        remembered.cache_clear()
-    limits.forget()
+    memory.forget()
 
 
 @pytest.fixture

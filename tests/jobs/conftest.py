@@ -5,9 +5,7 @@ from django.core.files.storage import storages
 
 from jobs.running.leases import LeaseKeeper
 from jobs.webhooks import wire
-from routing import coordination, limits
-from routing.breaker import breaker_of
-from routing.regions import all_regions
+from tests import memory
 from tests.clients import forget
 from tests.routing.peer import Peer, answering
 from tests.sandbox_process import SandboxProcess
@@ -30,16 +28,9 @@ def provider(running_provider: SandboxProcess, settings) -> Iterator[SandboxProc
         running_provider.start()
     running_provider.reset()
     settings.DEEPGRAM_BASE_URL = running_provider.url
-    _forget_regions()
+    memory.forget()
     yield running_provider
-    _forget_regions()
-
-
-def _forget_regions() -> None:
-    """And all that is known of them, so that the next to ask is told anew."""
-    for remembered in (all_regions, breaker_of, coordination.store):
-        remembered.cache_clear()
-    limits.forget()
+    memory.forget()
 
 
 @pytest.fixture(scope="session")
