@@ -265,6 +265,9 @@ class Submitter:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
+        self.close()
+
+    def close(self) -> None:
         self._client.close()
 
 

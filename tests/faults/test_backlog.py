@@ -1,6 +1,7 @@
 """A long queue, and many who submit to it meanwhile."""
 
 from bisect import bisect_left, bisect_right
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import cycle
@@ -94,8 +95,11 @@ def test_f19_the_files_of_one_project_keep_no_other_s_waiting(stack, provider, t
         job.start_tag = place
     TranscriptionJob.objects.bulk_update(jobs, ["start_tag"], batch_size=500)
     theirs, overtaken = TranscriptionJob.objects.filter(project=many), []
-    with stack.web() as web, stack.workers(1, concurrency=CONCURRENCY) as supervisor:
-        submitter = Submitter(web.url, rate=1)
+    with (
+        stack.web() as web,
+        stack.workers(1, concurrency=CONCURRENCY) as supervisor,
+        closing(Submitter(web.url, rate=1)) as submitter,
+    ):
         for _ in range(singles):
             submitter.submit()
             single = TranscriptionJob.objects.get(pk=submitter.accepted[-1])

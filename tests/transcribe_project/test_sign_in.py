@@ -1,6 +1,7 @@
 """Signing in, and failing to."""
 
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 
 import pytest
 from django.contrib.auth.models import User
@@ -75,10 +76,12 @@ def test_of_many_at_once_no_more_get_through():
         finally:
             connection.close()
 
+    begun = monotonic()
     with ThreadPoolExecutor(8) as pool:
         tried = list(pool.map(attempt_in_thread, range(24)))
 
-    assert tried.count("refused") == 6
+    # And one after each pause, the shortest of which takes 2 s.
+    assert 6 <= tried.count("refused") <= 6 + (monotonic() - begun) / 2
 
 
 def test_without_the_count_people_are_let_try(settings):

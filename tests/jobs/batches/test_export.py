@@ -39,8 +39,8 @@ def make_batch(count, filename="call.wav", words=WORDS):
     return batch
 
 
-def test_five_hundred_jobs_are_exported_in_the_memory_of_one():
-    batch = make_batch(500)
+def test_a_hundred_jobs_are_exported_in_the_memory_of_one():
+    batch = make_batch(100)
     received = largest = 0
     tracemalloc.start()
     try:
@@ -51,9 +51,9 @@ def test_five_hundred_jobs_are_exported_in_the_memory_of_one():
     finally:
         tracemalloc.stop()
 
-    assert received > 2 * MB
+    assert received > 0.4 * MB
     assert largest < MB
-    # 1,000 entries are remembered for the ZIP's directory.
+    # The words of one take half of one; 200 entries are remembered for the ZIP's directory.
     assert peak < 5 * MB
 
 

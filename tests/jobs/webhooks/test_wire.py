@@ -228,7 +228,8 @@ def test_the_backlog_of_a_receiver_that_hangs_holds_up_nobody_else(delivery, rec
             hanging.stopped.set()
 
     assert under_way == RUNS_PER_RECEIVER
-    assert DeliveryAttempt.objects.exclude(error="").count() == 60
+    # Some may have been tried twice by now.
+    assert DeliveryAttempt.objects.exclude(error="").values("delivery").distinct().count() == 60
 
 
 def test_who_is_written_while_others_hang_does_not_wait_for_them(delivery, receiver, monkeypatch):
