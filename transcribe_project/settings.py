@@ -354,6 +354,7 @@ UNFOLD = {
                     _to("stacks", "Batches", "jobs_batch_changelist"),
                     _to("cell_tower", "Live sessions", "streaming_livesession_changelist"),
                     _to("mic", "Recordings", "jobs_recording_changelist"),
+                    _to("spellcheck", "Evaluations", "jobs_evaluationrun_changelist"),
                     _to("webhook", "Webhook endpoints", "jobs_webhookendpoint_changelist"),
                     _to("outbox", "Webhook deliveries", "jobs_delivery_changelist"),
                     _to("public", "Regions", "routing_regionrow_changelist"),

@@ -6,6 +6,7 @@ from jobs.models.batch import ArchiveLost, Batch, BatchArchive, BatchMove, Batch
 from jobs.models.chore import Chore
 from jobs.models.delivery import Delivery, DeliveryAttempt, DeliveryStatus
 from jobs.models.endpoint import DisabledReason, WebhookEndpoint
+from jobs.models.evaluation import EvaluatedRecording, EvaluationRun
 from jobs.models.event import Event, EventType
 from jobs.models.idempotency import IdempotencyKey, KeyReused
 from jobs.models.job import TranscriptionJob
@@ -35,6 +36,8 @@ __all__ = [
     "DeliveryAttempt",
     "DeliveryStatus",
     "DisabledReason",
+    "EvaluatedRecording",
+    "EvaluationRun",
     "Event",
     "EventType",
     "IdempotencyKey",

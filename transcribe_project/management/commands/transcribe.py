@@ -20,9 +20,8 @@ from jobs.audio.probe import ProbeError
 from jobs.audio.received import received
 from jobs.management.database import require_tables
 from jobs.management.options import add_options, options_of
-from jobs.models import Project, Status, TranscriptionJob, WorkerProcess
-from jobs.running.execution import execute
-from jobs.running.leases import keeper
+from jobs.models import Project, Status, TranscriptionJob
+from jobs.running.alone import advance, is_alone
 from jobs.transcripts.exports import FORMATS
 from transcribe_project.sandbox_child import SandboxChild
 
@@ -44,9 +43,10 @@ class Command(BaseCommand):
         chosen = options_of(options["option"])
         project = Project.objects.shared(options["project"])
         # Nobody else may be there to run them; then they run here, one after the other.
-        mode: Any = "async" if WorkerProcess.objects.alive().exists() else "sync"
+        self.alone = is_alone()
+        mode: Any = "sync" if self.alone else "async"
         # Whoever is there has the sandbox along; where nobody is, it has to be brought.
-        sandbox = SandboxChild() if mode == "sync" and settings.USES_SANDBOX else None
+        sandbox = SandboxChild() if self.alone and settings.USES_SANDBOX else None
         try:
             if sandbox is not None:
                 sandbox.wait_until_ready()
@@ -64,7 +64,7 @@ class Command(BaseCommand):
 
     def _transcribe(self, source: str, order: intake.Order, form: str) -> bool:
         job = self._submit(source, order)
-        if job is None or not self._follow(source, job, here=order.mode == "sync"):
+        if job is None or not self._follow(source, job):
             return False
         self.stdout.write(FORMATS[form].write(job.transcripts.latest("version")))
         self.stdout.flush()
@@ -85,7 +85,7 @@ class Command(BaseCommand):
             return None
         return intake.submit(order, recording=recording)
 
-    def _follow(self, source: str, job: TranscriptionJob, *, here: bool) -> bool:
+    def _follow(self, source: str, job: TranscriptionJob) -> bool:
         """Wait until the job has ended and tell how it goes; whether it has a transcript."""
         began, pause = timezone.now(), threading.Event()
         named = escape(source)
@@ -93,10 +93,7 @@ class Command(BaseCommand):
             while not job.is_ended:
                 line.update(f"{named}: {job.status} {(timezone.now() - began).total_seconds():.0f} s")
                 pause.wait(LOOK_SECONDS)
-                job.refresh_from_db()
-                if here and TranscriptionJob.objects.claim_one(job, keeper().name, settings.LEASE_SECONDS):
-                    job.refresh_from_db()
-                    execute(job, keeper())
+                advance(job, alone=self.alone)
         took = (timezone.now() - began).total_seconds()
         if job.status == Status.COMPLETED:
             self.console.print(f"[green]{named}[/]: {job.duration or 0:.1f} s of audio in {took:.1f} s")
