@@ -25,10 +25,10 @@ from jobs.admin.wording import title
 from jobs.audit import audited, record
 from jobs.batches.export import bundle
 from jobs.ids import first_id
-from jobs.models import InvalidTransition, Priority, Status, TranscriptionJob
+from jobs.models import Priority, Status, TranscriptionJob
 from jobs.models.audit import Action
 from jobs.models.state import ENDED, OPEN
-from jobs.quotas import QuotaExceeded
+from jobs.refusal import Refusal
 from jobs.transcripts.exports import FORMATS
 from routing.regions import UnknownRegion
 
@@ -111,7 +111,7 @@ def move_each(admin: JobAdmin, request: HttpRequest, jobs: Iterable[Transcriptio
         try:
             with audited(move.action, request, job):
                 move.apply(job)
-        except (InvalidTransition, QuotaExceeded) as error:
+        except Refusal as error:
             moved.refused.append((job, error.message.rstrip(".")))
         except UnknownRegion:
             moved.refused.append((job, f"its region {job.region} is gone: upload it again"))

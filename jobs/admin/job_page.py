@@ -37,7 +37,7 @@ from jobs.audio.downloads import RangeNotSatisfiable, recording_file
 from jobs.audit import audited, record_read
 from jobs.models import InvalidTransition, Status, Transcript, TranscriptionJob
 from jobs.models.audit import Action
-from jobs.quotas import QuotaExceeded
+from jobs.refusal import Refusal
 from jobs.running.failover import held_up_by
 from jobs.speed import expected_end
 from jobs.timeline import timeline
@@ -99,9 +99,7 @@ def requeue_page(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpRes
         try:
             with audited(Action.JOB_REQUEUED, request, job):
                 lifecycle.requeue(job, form.options)
-        except InvalidTransition:
-            messages.error(request, "It was not requeued: only a job that has ended can be.")
-        except QuotaExceeded as refusal:
+        except Refusal as refusal:
             messages.error(request, f"It was not requeued. {refusal.message}")
         except UnknownRegion:
             messages.error(request, f"It was not requeued: its region {job.region} is gone. Upload it again.")

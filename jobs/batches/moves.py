@@ -20,6 +20,7 @@ from jobs.forgetting.deletion import close_archives, delete_batch, delete_job
 from jobs.models import Batch, BatchMove, InvalidTransition, Status, TranscriptionJob
 from jobs.models.state import AudioDeleted
 from jobs.queues import BATCH_QUEUE
+from jobs.refusal import NotAccepted
 from jobs.running.wakeups import wake
 from routing.regions import UnknownRegion
 
@@ -95,7 +96,7 @@ def move_some(batch: Batch) -> bool:
 def _try(move: Callable[[TranscriptionJob], object], job: TranscriptionJob) -> None:
     try:
         move(job)
-    except (AudioDeleted, UnknownRegion) as error:
+    except (AudioDeleted, NotAccepted, UnknownRegion) as error:
         logger.warning("Job %s of batch %s cannot be requeued: %s", job.pk, job.batch_id, error)
     except InvalidTransition:
         logger.info("Job %s of batch %s moved by itself meanwhile.", job.pk, job.batch_id)

@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from jobs import lifecycle
 from jobs.admin import bulk
-from jobs.models import AuditEntry, Priority, Status, TranscriptionJob
+from jobs.models import AuditEntry, Priority, Project, Status, TranscriptionJob
 from jobs.models.audit import Action
 from tests.jobs.rows import RESULT, fresh, make_job, make_project
 
@@ -111,6 +111,16 @@ def test_what_cannot_be_moved_is_told_with_why(staff_client, project):
 
     assert "1 could not be" in page
     assert "its region gone is gone" in page
+
+
+def test_what_no_region_may_take_any_more_is_told_with_why(staff_client, project):
+    job = make_job(Status.FAILED, project=project)
+    Project.objects.update(residency=["moon"])
+
+    page = to_the_end(staff_client, ask(staff_client, "requeue_selected", job))
+
+    assert "No region that the project" in page
+    assert fresh(job).status == Status.FAILED
 
 
 @pytest.mark.django_db(transaction=True)

@@ -228,7 +228,7 @@ def test_requeueing_what_runs_says_why_not(staff_client):
 
     response = staff_client.post(page("requeue", job), {"model": "nova-3"}, follow=True)
 
-    assert "only a job that has ended" in said(response)
+    assert "only one that has ended can be requeued" in said(response)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from jobs.models import (
     BatchSealed,
     Delivery,
     Event,
+    Project,
     RefusedItem,
     Status,
     TranscriptionJob,
@@ -322,6 +323,18 @@ def test_a_job_whose_region_is_gone_holds_up_no_requeue():
     moves.requeue(batch)
 
     assert [fresh(job).status for job in (gone, failed)] == ["failed", "queued"]
+    assert not Batch.objects.moving().exists()
+
+
+@pytest.mark.django_db
+def test_jobs_that_no_region_may_take_any_more_hold_up_no_requeue():
+    batch = make_batch()
+    failed = add(batch, Status.FAILED)
+    Project.objects.update(residency=["moon"])
+
+    moves.requeue(batch)
+
+    assert fresh(failed).status == "failed"
     assert not Batch.objects.moving().exists()
 
 
