@@ -6,6 +6,7 @@ Recording or URL -> region -> mode -> TranscriptionJob: queued, or running here 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -16,6 +17,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
+from structlog.contextvars import bound_contextvars
 
 from jobs import metrics, quotas
 from jobs.database_clock import seconds_from_now
@@ -41,6 +43,8 @@ from jobs.speed import estimated_seconds
 from routing.choice import Capability
 from routing.modes import Choice, Conditions, RequestedMode, Thresholds, choose_mode, receipt
 from routing.regions import UnknownRegion
+
+logger = logging.getLogger(__name__)
 
 INSERTED_AT_A_TIME = 500
 
@@ -249,7 +253,13 @@ def _insert(job: TranscriptionJob, order: Order) -> None:
 
 
 def _accepted(job: TranscriptionJob, count: int = 1) -> None:
-    transaction.on_commit(partial(metrics.SUBMITTED.labels(job.mode, job.region).inc, count))
+    transaction.on_commit(partial(_told, job, count))
+
+
+def _told(job: TranscriptionJob, count: int) -> None:
+    metrics.SUBMITTED.labels(job.mode, job.region).inc(count)
+    with bound_contextvars(**job.log_ids):
+        logger.info("Accepted (%d): %s in %s", count, job.mode, job.region)
 
 
 def _admit(order: Order, jobs: int, duration: float | None = None) -> None:

@@ -7,6 +7,7 @@ deliveries. Workers are woken once it is committed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +18,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 from django.utils import timezone
+from structlog.contextvars import bound_contextvars
 
 from jobs import events, metrics, quotas, usage
 from jobs.batches import completion
@@ -37,6 +39,8 @@ from jobs.queues import ISOLATION_QUEUE
 from jobs.running.wakeups import wake
 from jobs.transcripts.results import Result
 from routing.choice import Capability
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +220,14 @@ def change(
         job.label(**{name: value for name, value in labels.items() if value is not None})
 
 
+def _attempt_ended(attempt: Attempt) -> None:
+    metrics.attempt_ended(attempt)
+    ids = {"job_id": str(attempt.job_id), "attempt_id": str(attempt.lease_token)}
+    with bound_contextvars(**ids, provider_request_id=attempt.request_id):
+        why = f" ({attempt.error_code})" if attempt.error_code else ""
+        logger.info("Attempt in %s: %s%s", attempt.region, attempt.outcome, why)
+
+
 def _came_to_nothing(job: TranscriptionJob) -> None:
     remove_answer(job)
     _ended(job)
@@ -257,6 +269,6 @@ class _Held:
             provider_code=report.provider_code,
             started_at=self.started_at or timezone.now(),
         )
-        transaction.on_commit(partial(metrics.attempt_ended, attempt))
+        transaction.on_commit(partial(_attempt_ended, attempt))
         if self.job.recording_id is None:
             remove_unattached(self.job.pk, self.token)

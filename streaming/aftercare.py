@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from django.db import transaction
 from django.db.models.functions import Now
+from structlog.contextvars import bound_contextvars
 
 from jobs import metrics
 from jobs.forgetting.deletion import delete_events, delete_job
@@ -31,7 +32,8 @@ def sweep(stopping: Callable[[], bool]) -> None:
         except NotHeld:
             continue
         metrics.RESCUES.labels("lapsed_stream").inc()
-        logger.warning("Nobody looks after live session %s: it is %s now.", session.pk, session.state)
+        with bound_contextvars(session_id=str(session.pk)):
+            logger.warning("Nobody looks after live session %s: it is %s now.", session.pk, session.state)
         if stopping():
             return
     holes.fill_those_left(stopping)

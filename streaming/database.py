@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
 
@@ -21,7 +22,8 @@ _threads = ThreadPoolExecutor(THREADS, thread_name_prefix="live-database")
 async def in_database(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """What `call` returns or raises; its connection is given back after it."""
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_threads, partial(_run, call, *arguments, **named))
+    told = partial(_run, call, *arguments, **named)
+    return await loop.run_in_executor(_threads, copy_context().run, told)
 
 
 def _run(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:

@@ -19,6 +19,7 @@ from django.core.files.storage import storages
 from django.db import connections, transaction
 from django.db.models import Max
 from django.utils import timezone
+from structlog.contextvars import bound_contextvars
 
 from jobs.forgetting.files import remove
 from jobs.transcripts.options import to_query
@@ -174,7 +175,8 @@ def _is_covered(hole: Hole) -> bool:
 
 
 def _give_up(hole: Hole, error: Exception) -> None:
-    logger.warning("The hole %s stays: %s", hole, error)
+    with bound_contextvars(session_id=str(hole.session_id)):
+        logger.warning("The hole %s stays: %s", hole, error)
     told = {"start": hole.start, "end": hole.end}
     known = hole.session.timeline.filter(type=Happening.GAP, details=told)
     with transaction.atomic():

@@ -18,6 +18,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.db import transaction
 from django.utils import timezone
+from structlog.contextvars import bound_contextvars
 
 from jobs import intake
 from jobs.audio.keeping import keep as keep_recording
@@ -116,13 +117,14 @@ def make_recording(session: LiveSession) -> None:
 
     If this is killed, doing it again comes to the same: the recording has the session's id.
     """
-    try:
-        job = _submitted(session)
-    except (ProbeError, NotAccepted, UnknownRegion) as error:
-        logger.warning("Live session %s is not recorded: %s", session.pk, error)
-        _finish(session, None, getattr(error, "code", "unknown_region"))
-        return
-    _finish(session, job, "" if job else "nothing_kept")
+    with bound_contextvars(session_id=str(session.pk)):
+        try:
+            job = _submitted(session)
+        except (ProbeError, NotAccepted, UnknownRegion) as error:
+            logger.warning("Live session %s is not recorded: %s", session.pk, error)
+            _finish(session, None, getattr(error, "code", "unknown_region"))
+            return
+        _finish(session, job, "" if job else "nothing_kept")
 
 
 def _submitted(session: LiveSession) -> TranscriptionJob | None:

@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, OperationalError
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from routing.regions import Region
 from streaming import lifecycle, metrics, provider
@@ -99,6 +100,10 @@ class Relay:
 
     async def serve(self) -> None:
         """Returns when all has been said, closed and stored."""
+        with bound_contextvars(session_id=str(self.session_id)):
+            await self._serve()
+
+    async def _serve(self) -> None:
         reason: actions.EndReason | None = None
         try:
             async with asyncio.TaskGroup() as self._tasks:
@@ -270,6 +275,8 @@ class Relay:
             await asyncio.to_thread(self._whereabouts.refused, region, error.status, error.retry_after)
             self.happened(events.ProviderRefused(connection, error.status, error.message, error.retry_after))
             return
+        # For the lines of this connection: it is told of by a task of its own.
+        bind_contextvars(provider_request_id=provider.request_id(socket))
         self._upstream = socket
         self._counted.connected(region.name, self._loop.time())
         try:

@@ -18,7 +18,7 @@ import pytest
 import redis
 from django.conf import settings
 
-from tests import environment
+from tests import environment, logged
 from tests.services import PostgresServer, RedisServer
 from tests.services.process import free_port
 
@@ -48,6 +48,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     distributes = session.config.getoption("numprocesses", None)
     if distributes and VENDOR == "postgresql":
         postgres.start()
+
+
+@pytest.fixture(autouse=True)
+def logs_tell_no_secrets() -> Iterator[None]:
+    """What is logged, here and in processes that tests start, has neither secrets nor transcripts in it."""
+    logged.watch()
+    yield
+    logged.check()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

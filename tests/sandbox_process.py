@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
+from tests import logged
+
 ROOT = Path(__file__).resolve().parent.parent
 STOP_SECONDS = 10
 
@@ -125,6 +127,8 @@ class SandboxProcess:
 
     def set_transcript(self, text: str | None) -> None:
         """What the scripted engine says of every recording; None for its own words again."""
+        if text:
+            logged.spoken.add(text)
         self._call("PUT", "/sandbox/transcript", {"text": text})
 
     def reset(self) -> None:

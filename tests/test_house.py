@@ -175,6 +175,7 @@ def test_what_is_dangerous_in_production_fails_the_deployment_check(changed, tol
         ("DEEPGRAM_BASE_URL", "nonsense"),
         ("ENCRYPTION_KEYS", "short"),
         ("LOG_LEVEL", "LOUD"),
+        ("LOG_FORMAT", "xml"),
         ("WORKER_CONCURRENCY", "-1"),
         ("LEASE_SECONDS", "nan"),
     ],

@@ -10,6 +10,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Self
 
+from tests import logged
 from tests.services.process import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,6 +66,7 @@ class WebProcess:
                 self.process.kill()
                 self.output, _ = self.process.communicate()
             self.process = None
+            logged.look_at(self.output)
         return self.output
 
     def kill(self) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,12 @@ class Environment(environ.Env):  # type: ignore[misc]  # without types
             return dict(self.email_url(var, default="dummymail://"))
         except (ValueError, ImproperlyConfigured):
             raise ImproperlyConfigured(f"{var} must look like smtp+tls://user:password@host:587.") from None
+
+    def one_of(self, var: str, values: Sequence[str], default: str) -> str:
+        value = str(self.str(var, default=default))
+        if value not in values:
+            raise ImproperlyConfigured(f"{var} must be {' or '.join(values)}.")
+        return value
 
     def log_level(self, var: str) -> str:
         level = str(self.str(var, default="INFO"))

@@ -78,7 +78,7 @@ class OneThreadHandler(ASGIHandler):
         response: HttpResponseBase = await thread.run(partial(self.get_response, request))
         if isinstance(response, Held):
             thread.give_back()
-            await response.settle(thread.run)
+            await response.finish(thread.run)
         if isinstance(response, StreamingHttpResponse) and not response.is_async:
             # Django would read all of it before the first byte is sent.
             response.streaming_content = _in_a_thread(cast(Iterator[bytes], response.streaming_content))

@@ -101,13 +101,6 @@ def _is_secret(key: str) -> bool:
     return len(key) >= SHORTEST_KNOWN
 
 
-class RedactingFormatter(logging.Formatter):
-    """Each line without secrets."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))
-
-
 def log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """sys.excepthook: Python would write to standard error itself."""
     if issubclass(kind, KeyboardInterrupt):

@@ -62,6 +62,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "transcribe_project.headers.PolicyMiddleware",
     "transcribe_project.operations.OperationsMiddleware",
+    "transcribe_project.requests.RequestMiddleware",
     "transcribe_project.metrics.requests.BeforeMiddleware",
     "jobs.api.origins.OriginMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -281,24 +282,25 @@ SILENCED_SYSTEM_CHECKS = [] if _tls else [f"security.W{number:03}" for number in
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_AGE = int(timedelta(hours=12).total_seconds())
 
+# Logs: for programs to read, or for whoever has started it in a terminal
+LOG_FORMAT = env.one_of("LOG_FORMAT", ("json", "text"), default="text" if EMBEDDED else "json")
+LOG_REQUESTS = env.bool("LOG_REQUESTS", default=not EMBEDDED)
 DEFAULT_EXCEPTION_REPORTER_FILTER = "transcribe_project.redaction.ReportFilter"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {
-            "()": "transcribe_project.redaction.RedactingFormatter",
-            "format": "{asctime} {levelname} {name} {message}",
-            "style": "{",
-        }
+        "json": {"()": "transcribe_project.logs.JSONFormatter"},
+        "text": {"()": "transcribe_project.logs.TextFormatter"},
     },
     "filters": {"without_traceback": {"()": "transcribe_project.redaction.WithoutTraceback"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG_FORMAT}},
     "root": {"handlers": ["stderr"], "level": env.log_level("LOG_LEVEL")},
     "loggers": {
         # It logs whole URLs, which may be signed.
         "httpx": {"level": "WARNING"},
         "celery": {"level": "WARNING"},
+        "transcribe_project.requests": {"level": "INFO" if LOG_REQUESTS else "WARNING"},
         "django.request": {"level": "ERROR"},
         # Whoever scans for servers sends one after the other.
         "django.security.DisallowedHost": {"filters": ["without_traceback"]},

@@ -47,6 +47,7 @@ EXPOSED = (
     "Tus-Resumable",
     "Upload-Length",
     "Upload-Offset",
+    "X-Request-ID",
     "dg-error",
     "dg-request-id",
 )

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 from django.db import transaction
+from structlog.contextvars import bound_contextvars
 
 from jobs import lifecycle
 from jobs.batches.completion import seal
@@ -94,9 +95,10 @@ def move_some(batch: Batch) -> bool:
 
 
 def _try(move: Callable[[TranscriptionJob], object], job: TranscriptionJob) -> None:
-    try:
-        move(job)
-    except (AudioDeleted, NotAccepted, UnknownRegion) as error:
-        logger.warning("Job %s of batch %s cannot be requeued: %s", job.pk, job.batch_id, error)
-    except InvalidTransition:
-        logger.info("Job %s of batch %s moved by itself meanwhile.", job.pk, job.batch_id)
+    with bound_contextvars(**job.log_ids):
+        try:
+            move(job)
+        except (AudioDeleted, NotAccepted, UnknownRegion) as error:
+            logger.warning("Job %s of batch %s cannot be requeued: %s", job.pk, job.batch_id, error)
+        except InvalidTransition:
+            logger.info("Job %s of batch %s moved by itself meanwhile.", job.pk, job.batch_id)

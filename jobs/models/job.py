@@ -196,6 +196,11 @@ class TranscriptionJob(models.Model):
         return self.deadline_at - timedelta(seconds=settings.JOB_DEADLINE_SECONDS)
 
     @property
+    def log_ids(self) -> dict[str, str]:
+        """For the lines that are logged of it."""
+        return {"job_id": str(self.pk)} | ({"attempt_id": str(self.lease_token)} if self.lease_token else {})
+
+    @property
     def answer_name(self) -> str:
         """Where the provider's raw answer to this run is stored."""
         return f"answers/{self.id}/{self.run}.json"

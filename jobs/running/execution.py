@@ -26,6 +26,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.db import InterfaceError, OperationalError, connection
 from django.db.models import Q
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from jobs import lifecycle
 from jobs.audio.ingestion import FetchFailed, fetch
@@ -73,7 +74,8 @@ def execute(
     `answered` is called when the provider is done with it, and may take the next.
     """
     call = call or Call(longest_attempt(job))
-    with keeper.hold(job, call):
+    # The last is bound when it is known.
+    with bound_contextvars(**job.log_ids, provider_request_id=""), keeper.hold(job, call):
         try:
             _write(_attempt(job, call, answered), job, call)
         except InvalidTransition:
@@ -172,6 +174,7 @@ def _ask(job: TranscriptionJob, region: Region, call: Call, answered: Callable[[
         answered()
     expected = settings.PROVIDER_SLOW_SECONDS + SLOW_SHARE * (job.duration or 0.0)
     breaker_of(region.name).succeeded(began_at, at_most=expected)
+    bind_contextvars(provider_request_id=answer.request_id or "")
     kept = _keep(job, answer.body)
     report = CallReport(status_code=answer.status, request_id=answer.request_id or "")
     return Heard(parse(answer.body), report, kept)
@@ -251,6 +254,7 @@ def _after(
         provider_code=error.provider_code,
         outcome_unknown=error.outcome_unknown,
     )
+    bind_contextvars(provider_request_id=error.request_id or "")
     logger.info("Job %s: %s (%s)", job.pk, error.code, error.status)
     decision = _decision(job, region, error.kind, error.retry_after)
     if isinstance(decision, Retry) and error.kind in (ErrorKind.BUSY, ErrorKind.CREDENTIALS):

@@ -16,6 +16,7 @@ from time import monotonic
 
 from django.conf import settings
 from django.db import connection
+from structlog.contextvars import bound_contextvars
 
 from jobs import lifecycle
 from jobs.lifecycle import CallReport
@@ -46,7 +47,7 @@ def run_apart(job: TranscriptionJob, leases: LeaseKeeper) -> None:
     """Run `job`, claimed by this process, in a child; bury it if the child dies of it."""
     # It is the child that calls the provider; this is for as long as the child may take.
     call = Call(longest_attempt(job) + CPU_SECONDS)
-    with leases.hold(job, call):
+    with bound_contextvars(**job.log_ids), leases.hold(job, call):
         connection.close()
         code, begun = _watch(job, call)
         try:

@@ -21,6 +21,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection
+from structlog.contextvars import bound_contextvars
 
 from jobs import lifecycle
 from jobs.models import InvalidTransition, TranscriptionJob
@@ -135,7 +136,7 @@ class LeaseKeeper:
             if token not in lost:
                 held.renewed_at = began
             elif token in self._held:
-                logger.warning("The lease of job %s is lost.", held.job.pk)
+                _warn("The lease of job %s is lost.", held.job)
                 held.call.abort()
 
     def drain(self, grace: float) -> None:
@@ -182,8 +183,13 @@ class LeaseKeeper:
             pause.wait(min(WATCH_SECONDS, settings.HEARTBEAT_SECONDS))
             for held in self._not_renewed():
                 if not held.call.aborted:
-                    logger.warning("The lease of job %s could not be renewed: given up.", held.job.pk)
+                    _warn("The lease of job %s could not be renewed: given up.", held.job)
                     held.call.abort()
+
+
+def _warn(message: str, job: TranscriptionJob) -> None:
+    with bound_contextvars(**job.log_ids):
+        logger.warning(message, job.pk)
 
 
 @cache

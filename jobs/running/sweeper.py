@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from django.db.models import QuerySet
 from django.db.models.functions import Now
+from structlog.contextvars import bound_contextvars
 
 from jobs import lifecycle, metrics, usage
 from jobs.audio import uploads
@@ -59,4 +60,5 @@ def _each(what: str, jobs: QuerySet[TranscriptionJob], move: Callable[[Transcrip
         except InvalidTransition:
             continue
         metrics.RESCUES.labels(what).inc()
-        logger.warning("Swept job %s: it is %s now.", job.pk, job.status)
+        with bound_contextvars(**job.log_ids):
+            logger.warning("Swept job %s: it is %s now.", job.pk, job.status)

@@ -10,6 +10,7 @@ import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for_futures
+from contextvars import copy_context
 from functools import cache
 from time import monotonic
 from types import TracebackType
@@ -18,6 +19,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
+from structlog.contextvars import bound_contextvars
 
 from jobs.models import TranscriptionJob
 from jobs.running.execution import execute
@@ -66,7 +68,7 @@ class Slot:
         self.is_taken = False
         at_provider, self._at_provider = self._at_provider, limits.Slot()
         self._region = None
-        future = _running[job.pk] = _pool().submit(_run, job)
+        future = _running[job.pk] = _pool().submit(copy_context().run, _run, job)
         # Who waits for the job does not wait for this.
         future.add_done_callback(lambda _: _over(job.pk, at_provider))
 
@@ -106,7 +108,8 @@ def wait(job: TranscriptionJob, seconds: float, *, through_retries: bool) -> boo
             pause.wait(LOOK_SECONDS)
             job.refresh_from_db()
     except (OperationalError, InterfaceError, TranscriptionJob.DoesNotExist) as error:
-        logger.warning("Job %s cannot be looked at: %s", job.pk, type(error).__name__)
+        with bound_contextvars(**job.log_ids):
+            logger.warning("Job %s cannot be looked at: %s", job.pk, type(error).__name__)
     return job.is_ended
 
 
@@ -114,7 +117,8 @@ def _run(job: TranscriptionJob) -> None:
     try:
         execute(job, keeper())
     except Exception:
-        logger.exception("Job %s failed in this process; its lease will run out.", job.pk)
+        with bound_contextvars(**job.log_ids):
+            logger.exception("Job %s failed in this process; its lease will run out.", job.pk)
     finally:
         _slots().release()
         connection.close()

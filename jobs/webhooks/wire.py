@@ -17,6 +17,7 @@ import httpx
 from django.conf import settings
 from django.utils import timezone
 from standardwebhooks import Webhook
+from structlog.contextvars import bound_contextvars
 
 from jobs.gateway import callbacks
 from jobs.models import Delivery, DeliveryAttempt, Event, EventType
@@ -65,6 +66,11 @@ def post(delivery: Delivery) -> Outcome:
 
     Touches no database, unless it is a callback as Deepgram makes it, which carries the result.
     """
+    with bound_contextvars(delivery_id=str(delivery.pk)):
+        return _post(delivery)
+
+
+def _post(delivery: Delivery) -> Outcome:
     log = DeliveryAttempt(delivery=delivery, number=delivery.attempts + 1, started_at=timezone.now())
     retry_after: float | None = None
     begun = monotonic()

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests import logged
+
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 20.0
 PORT_ATTEMPTS = 5
@@ -136,6 +138,8 @@ class Server(ABC):
         """Stop it and remove its data."""
         self._end(self.stop_signal)
         if self._directory is not None:
+            if self.log.exists():
+                logged.look_at(self.log.read_text(errors="replace"))
             shutil.rmtree(self._directory, ignore_errors=True)
             self._directory = None
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.environment import ROOT
 from transcribe_project import redaction
-from transcribe_project.redaction import RedactingFormatter, redact
+from transcribe_project.logs import JSONFormatter, TextFormatter
+from transcribe_project.redaction import redact
 
 SECRET = "Zm9yYmlkZGVuLXdvcmRz"
 
@@ -123,10 +124,11 @@ def test_a_line_that_was_redacted_is_redacted(line):
     assert redact(redact(line)) == redact(line)
 
 
-def test_a_traceback_is_redacted_with_its_line(known):
+@pytest.mark.parametrize("formatter", [TextFormatter, JSONFormatter])
+def test_a_traceback_is_redacted_with_its_line(formatter, known):
     written = io.StringIO()
     handler = logging.StreamHandler(written)
-    handler.setFormatter(RedactingFormatter("{message}", style="{"))
+    handler.setFormatter(formatter())
     logger = logging.Logger("anybody")  # noqa: LOG001 - one that nobody else sees
     logger.addHandler(handler)
 
@@ -166,7 +168,7 @@ def test_no_logger_writes_past_the_formatter(name, settings):
         logger = logger.parent
 
     assert settings.LOGGING["root"]["handlers"] == ["stderr"]
-    assert settings.LOGGING["handlers"]["stderr"]["formatter"] == "line"
+    assert settings.LOGGING["handlers"]["stderr"]["formatter"] in ("json", "text")
 
 
 def test_the_page_of_an_error_in_development_shows_no_address_with_a_password(settings):
@@ -183,4 +185,4 @@ def test_a_host_that_is_not_ours_is_one_line(client, settings, caplog):
     (told,) = [record for record in caplog.records if record.name == "django.security.DisallowedHost"]
     assert response.status_code == 400
     assert "scanner.example" in told.getMessage()
-    assert "\n" not in RedactingFormatter("%(message)s").format(told)
+    assert "\n" not in TextFormatter().format(told)
