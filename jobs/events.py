@@ -57,6 +57,7 @@ def job_ended(job: TranscriptionJob) -> Event:
         job=job,
         sequence=job.run,
         callback_url=job.callback_url,
+        traceparent=job.traceparent,
     )
 
 
@@ -69,19 +70,27 @@ def emit(
     batch: Batch | None = None,
     sequence: int = 1,
     callback_url: str = "",
+    traceparent: str = "",
 ) -> Event:
     """Write an event of the project, with its deliveries. Call it in the transaction of what it tells of.
 
     `data` goes to receivers as it is, with `truncated` added: where a message would be too large, `metadata`
     and `tags` are null in it. Keep what else it has well below 19 kB of JSON, with links to the rest.
-    `callback_url` is told beside those who subscribed. IntegrityError if this `sequence` of the job
+    `callback_url` is told beside those who subscribed. `traceparent`: of what its deliveries are a part of
+    (routing.tracing). IntegrityError if this `sequence` of the job
     or batch has been told.
     """
     data = {**data, "truncated": False}
     if len(as_json(data)) > MOST_EVENT_BYTES:
         data |= {name: None for name in OF_USERS if name in data} | {"truncated": True}
     event = Event.objects.create(
-        project_id=project_id, type=kind, job=job, batch=batch, sequence=sequence, data=data
+        project_id=project_id,
+        type=kind,
+        job=job,
+        batch=batch,
+        sequence=sequence,
+        data=data,
+        traceparent=traceparent,
     )
     told: list[tuple[UUID | None, str]] = [*WebhookEndpoint.objects.hearing(project_id, kind)]
     if callback_url:

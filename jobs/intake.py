@@ -40,6 +40,7 @@ from jobs.running import sync
 from jobs.running.leases import keeper
 from jobs.running.wakeups import wake
 from jobs.speed import estimated_seconds
+from routing import tracing
 from routing.choice import Capability
 from routing.modes import Choice, Conditions, RequestedMode, Thresholds, choose_mode, receipt
 from routing.regions import UnknownRegion
@@ -193,6 +194,11 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
     project's quota, BatchSealed if its batch takes no more; AlreadyAccepted, or KeyReused, if its idempotency
     key was used meanwhile. The recording is deleted then, if it is not another job's.
     """
+    with tracing.span("job.submit"):
+        return _submitted(order, recording, url)
+
+
+def _submitted(order: Order, recording: Recording | None, url: str) -> TranscriptionJob:
     try:
         where = first_place_for(order)
     except (NotAccepted, UnknownRegion):
@@ -258,6 +264,7 @@ def _accepted(job: TranscriptionJob, count: int = 1) -> None:
 
 def _told(job: TranscriptionJob, count: int) -> None:
     metrics.SUBMITTED.labels(job.mode, job.region).inc(count)
+    tracing.tell(job_id=str(job.pk), mode=job.mode, region=job.region)
     with bound_contextvars(**job.log_ids):
         logger.info("Accepted (%d): %s in %s", count, job.mode, job.region)
 
@@ -293,7 +300,9 @@ def queue_all(order: Order, remotes: Sequence[Remote]) -> None:
         jobs.append(job)
     if not jobs:
         return
-    with transaction.atomic():
+    with tracing.span("job.submit", jobs=len(jobs)), transaction.atomic():
+        for job in jobs:
+            job.traceparent = tracing.traceparent()
         _admit(order, len(jobs))
         first, now = TranscriptionJob.objects.next_place(order.project, queue, order.priority)
         # Not as an expression: ten thousand of them take their time, while SQLite lets nobody else write.
@@ -330,6 +339,7 @@ def _planned(
         priority=order.priority,
         duration=duration,
         deadline_at=seconds_from_now(order.deadline or settings.JOB_DEADLINE_SECONDS),
+        traceparent=tracing.traceparent(),
     )
 
 

@@ -38,6 +38,7 @@ from jobs.placing import elsewhere, place
 from jobs.queues import ISOLATION_QUEUE
 from jobs.running.wakeups import wake
 from jobs.transcripts.results import Result
+from routing import tracing
 from routing.choice import Capability
 
 logger = logging.getLogger(__name__)
@@ -197,6 +198,7 @@ def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> 
             start_tag=TranscriptionJob.objects.next_start_tag(job.project, region.queue, job.priority),
             deadline_in=settings.JOB_DEADLINE_SECONDS,
             mode=Mode.ASYNC,
+            traceparent=tracing.traceparent(),
             **({} if options is None else {"options": dict(options)}),
         )
         if job.batch_id:
@@ -222,6 +224,7 @@ def change(
 
 def _attempt_ended(attempt: Attempt) -> None:
     metrics.attempt_ended(attempt)
+    tracing.tell(outcome=attempt.outcome, status_code=attempt.status_code, error_code=attempt.error_code)
     ids = {"job_id": str(attempt.job_id), "attempt_id": str(attempt.lease_token)}
     with bound_contextvars(**ids, provider_request_id=attempt.request_id):
         why = f" ({attempt.error_code})" if attempt.error_code else ""

@@ -55,7 +55,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import deepgram.listen.v1.client  # noqa: F401
 
-from . import metrics
+from . import metrics, tracing
 from .backoff import ErrorKind, parse_retry_after
 from .transport import (
     Call,
@@ -278,6 +278,12 @@ class Provider:
         if not _fits_a_header(self.endpoint.api_key):
             # Not left to the libraries: a header that cannot be encoded is an error that quotes the key.
             raise ProviderRefusedCredentials("provider_unauthorized", "The provider's API key is missing.")
+        with tracing.span(f"provider.{operation}", kind="client", region=self.endpoint.region) as span:
+            return self._exchanged(operation, call, send, span)
+
+    def _exchanged(
+        self, operation: str, call: Call, send: Callable[[], object], span: tracing.Span
+    ) -> Answer:
         exchange = _Exchange()
         started = time.monotonic()
         token = _exchange.set(exchange)
@@ -302,6 +308,7 @@ class Provider:
         if exchange.answered_at is not None:
             first_byte = metrics.FIRST_BYTE_SECONDS.labels(self.endpoint.region, operation)
             first_byte.observe(exchange.answered_at - started)
+        span.tell(**{"http.response.status_code": exchange.status or None}, request_id=exchange.request_id)
         if failure is not None:
             raise failure
         return Answer(exchange.body, exchange.request_id, exchange.status, elapsed)

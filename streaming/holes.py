@@ -24,7 +24,7 @@ from structlog.contextvars import bound_contextvars
 from jobs.forgetting.files import remove
 from jobs.transcripts.options import to_query
 from jobs.transcripts.results import Channel, MalformedAnswer, parse
-from routing import limits
+from routing import limits, tracing
 from routing.choice import Capability, Work
 from routing.health import choose_region
 from routing.limits import Use
@@ -114,7 +114,8 @@ def transcribe(hole: Hole) -> list[str]:
         if slot is None:
             raise ProviderUnavailable("provider_busy", "The provider has no room for another recording now.")
         try:
-            answer = provider.transcribe(file, query, call=Call(CALL_SECONDS))
+            with tracing.span("live.hole", parent=session.traceparent, session_id=str(session.pk)):
+                answer = provider.transcribe(file, query, call=Call(CALL_SECONDS))
         finally:
             slot.give_back()
         try:

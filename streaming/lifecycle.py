@@ -26,6 +26,7 @@ from jobs.events import emit
 from jobs.ids import uuid7
 from jobs.models import ApiKey, EventType, Project
 from jobs.running.leases import process_name
+from routing import tracing
 from streaming import metrics, news
 from streaming.models import (
     EndReason,
@@ -141,6 +142,7 @@ def open_session(
         tags=tags,
         record=record,
         relay=process_name(),
+        traceparent=tracing.traceparent(),
     )
     token = session.issue_token() if resumable else None
     with transaction.atomic():
@@ -348,7 +350,7 @@ def _tell(session: LiveSession) -> None:
         "url": url,
         "transcript_url": f"{url}transcript.json",
     }
-    event = emit(session.project_id, EventType.STREAM_ENDED, data)
+    event = emit(session.project_id, EventType.STREAM_ENDED, data, traceparent=session.traceparent)
     LiveSession.objects.filter(pk=session.pk).update(event=event)
     news.tell([session.pk])
 

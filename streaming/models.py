@@ -162,6 +162,9 @@ class LiveSession(models.Model):
     reconnects = models.PositiveIntegerField(default=0, help_text="Of those, how many replaced another.")
     latency = models.JSONField(default=dict, help_text="p50_ms, p95_ms, p99_ms and how many results.")
     client_latency = models.JSONField(default=dict, help_text="The same, as the browser saw it.")
+    traceparent = models.CharField(
+        max_length=55, blank=True, default="", db_default="", help_text="Of its opening."
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     connected_at = models.DateTimeField(null=True, help_text="When the provider was first reached.")
     interrupted_at = models.DateTimeField(null=True)

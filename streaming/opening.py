@@ -14,6 +14,7 @@ from django.conf import settings
 
 from jobs import quotas
 from jobs.quotas import QuotaExceeded
+from routing import tracing
 from routing.choice import Capability, Work
 from routing.health import choose_region
 from streaming import lifecycle
@@ -54,7 +55,11 @@ def opened(scope: Any) -> Opening:
         terms = read(query)
     except BadParameter as error:
         raise bad_request(error.message) from None
-    return _resumed(scope, terms) if terms.resume else _begun(scope, terms, query)
+    if terms.resume:
+        return _resumed(scope, terms)
+    given = dict(scope["headers"]).get(b"traceparent", b"").decode("latin-1")
+    with tracing.span("live.open", kind="server", parent=given):
+        return _begun(scope, terms, query)
 
 
 def _begun(scope: Any, terms: Terms, query: list[tuple[str, str]]) -> Opening:

@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from uuid import UUID
 from django.db import DatabaseError, InterfaceError, OperationalError
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
+from routing import tracing
 from routing.regions import Region
 from streaming import lifecycle, metrics, provider
 from streaming.client import Client
@@ -100,10 +102,22 @@ class Relay:
 
     async def serve(self) -> None:
         """Returns when all has been said, closed and stored."""
-        with bound_contextvars(session_id=str(self.session_id)):
-            await self._serve()
+        ids = {"session_id": str(self.session_id)}
+        span = tracing.span(
+            "live.session", kind="server", parent=self._row.traceparent, **ids, epoch=self._row.epoch
+        )
+        with span, bound_contextvars(**ids):
+            self._context = copy_context()
+            reason = await self._serve()
+            span.tell(
+                reason=reason and reason.value,
+                duration=self._session.audio_seconds,
+                reconnects=self._session.reconnects,
+            )
+            if reason is None:
+                span.fail("broken")
 
-    async def _serve(self) -> None:
+    async def _serve(self) -> actions.EndReason | None:
         reason: actions.EndReason | None = None
         try:
             async with asyncio.TaskGroup() as self._tasks:
@@ -131,6 +145,7 @@ class Relay:
                 await self._write_down(reason)
             finally:
                 self._switchboard.leave(self)
+        return reason
 
     def happened(self, event: Event) -> None:
         """Tell the session, and do what it asks for. Never waits, never raises."""
@@ -242,7 +257,8 @@ class Relay:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Have it done beside, until it or the session is over."""
-        task = self._tasks.create_task(work)
+        # Not as a part of whichever connection's task it is begun by.
+        task = self._tasks.create_task(work, context=self._context.copy())
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
@@ -266,9 +282,15 @@ class Relay:
                 await self._converse(connection, region)
 
     async def _converse(self, connection: int, region: Region) -> None:
+        span = tracing.span("live.connection", kind="client", region=region.name, connection=connection)
+        with span:
+            await self._conversed(connection, region, span)
+
+    async def _conversed(self, connection: int, region: Region, span: tracing.Span) -> None:
         try:
             socket = await provider.opened(region, self._opening.query)
         except provider.NotOpened as error:
+            span.fail(str(error.status))
             logger.warning(
                 "Region %s refused live session %s: %s", region.name, self.session_id, error.status
             )
@@ -277,6 +299,7 @@ class Relay:
             return
         # For the lines of this connection: it is told of by a task of its own.
         bind_contextvars(provider_request_id=provider.request_id(socket))
+        span.tell(request_id=provider.request_id(socket))
         self._upstream = socket
         self._counted.connected(region.name, self._loop.time())
         try:
@@ -289,7 +312,9 @@ class Relay:
                 self._upstream = None
             await socket.close()
         code, reason = socket.close_code or 1006, socket.close_reason or ""
+        span.tell(close_code=code)
         if code != 1000:
+            span.fail(str(code))
             await asyncio.to_thread(self._whereabouts.lost, region, code)
             self._remember(Happening.CONNECTION_LOST, code=code, connection=connection)
         self.happened(events.ProviderClosed(connection, code, reason))

@@ -2,6 +2,7 @@ import sys
 import threading
 
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class TranscribeProjectConfig(AppConfig):
@@ -12,3 +13,8 @@ class TranscribeProjectConfig(AppConfig):
 
         sys.excepthook = redaction.log_uncaught
         threading.excepthook = redaction.log_uncaught_in_thread
+        if settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+            from routing import tracing
+            from transcribe_project.tracing import Tracer
+
+            tracing.use(Tracer())

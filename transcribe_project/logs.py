@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import orjson
 from structlog.contextvars import get_contextvars
 
+from routing import tracing
 from transcribe_project.redaction import redact
 
 
@@ -49,4 +50,4 @@ class TextFormatter(logging.Formatter):
 
 def _ids() -> dict[str, object]:
     """Those that are known."""
-    return {name: value for name, value in get_contextvars().items() if value != ""}
+    return {name: value for name, value in get_contextvars().items() if value != ""} | tracing.ids()

@@ -19,6 +19,8 @@ from django.utils.encoding import escape_uri_path
 from structlog.contextvars import bound_contextvars
 
 from jobs.gateway.held import once_finished
+from routing import tracing
+from routing.tracing import Span
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +37,14 @@ class RequestMiddleware:
         given = request.headers.get(HEADER, "")
         request_id = given if WELL_FORMED.fullmatch(given) else uuid4().hex
         began = monotonic()
-        with bound_contextvars(request_id=request_id):
+        parent = request.headers.get("traceparent", "")
+        span = tracing.span(str(request.method), kind="server", parent=parent, request_id=request_id)
+        span.stay()
+        with bound_contextvars(request_id=request_id), span:
             response = self.get_response(request)
         response.headers[HEADER] = request_id
         once_finished(response, partial(_log, request, response, request_id, began))
+        once_finished(response, partial(_end, span, request, response))
         return response
 
 
@@ -48,3 +54,19 @@ def _log(request: HttpRequest, response: HttpResponseBase, request_id: str, bega
         with bound_contextvars(request_id=request_id, **told):
             # Without its query. Quoted, as nobody may write lines of his own.
             logger.info("%s %s", request.method, escape_uri_path(request.path))
+
+
+def _end(span: Span, request: HttpRequest, response: HttpResponseBase) -> None:
+    """`http.*`: OpenTelemetry's conventions for servers, which also name the span."""
+    route = f"/{request.resolver_match.route}" if request.resolver_match else ""
+    span.rename(f"{request.method} {route}".strip())
+    span.tell(
+        **{
+            "http.request.method": request.method,
+            "http.route": route,
+            "http.response.status_code": response.status_code,
+        }
+    )
+    if response.status_code >= 500:
+        span.fail(str(response.status_code))
+    span.end()

@@ -116,6 +116,9 @@ def main() -> None:
 
 def leave() -> NoReturn:
     """End this process. Threads that are still in a call have lost their leases and cannot be joined."""
+    from routing import tracing
+
+    tracing.flush()
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)

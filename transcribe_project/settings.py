@@ -218,6 +218,10 @@ WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=EMBEDDED)
 WEBHOOK_CONCURRENCY = env.int("WEBHOOK_CONCURRENCY", default=10)
 WEBHOOK_LOG_DAYS = env.int("WEBHOOK_LOG_DAYS", default=30)
 
+# Traces: where to, and as what; all else of them OpenTelemetry reads from the environment itself
+OTEL_EXPORTER_OTLP_ENDPOINT = env.str("OTEL_EXPORTER_OTLP_ENDPOINT", default="")
+OTEL_SERVICE_NAME = env.str("OTEL_SERVICE_NAME", default="transcription")
+
 # Health and metrics: where workers tell them, and who may read metrics from elsewhere
 WORKER_PORT = env.int("WORKER_PORT", default=9810)
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")

@@ -28,6 +28,7 @@ from jobs.audio.keeping import stored
 from jobs.audio.probe import ProbeError
 from jobs.audio.received import InsufficientStorage, ReceivedFile, check_disk
 from jobs.models import Recording, TranscriptionJob
+from routing import tracing
 from routing.addresses import ForbiddenURL, check_url
 from routing.backoff import ErrorKind, parse_retry_after
 from routing.transport import Call, DeadlineExceeded, guarded_client, peer_address
@@ -64,11 +65,17 @@ def fetch(job: TranscriptionJob, call: Call) -> Recording:
 
     Touches no database. Raises FetchFailed, and CallAborted when `call` is aborted; nothing is kept then.
     """
+    with tracing.span("audio.fetch", kind="client"):
+        return _fetched(job, call)
+
+
+def _fetched(job: TranscriptionJob, call: Call) -> Recording:
     host: str | None = None
     try:
         # Before the library reads it in its own way.
         check_url(job.url, allow_private=settings.FETCH_ALLOW_PRIVATE, allow_http=True)
         host = urlsplit(job.url).hostname
+        tracing.tell(**{"server.address": host})
         with ReceivedFile() as file:
             with call.part(settings.FETCH_DEADLINE_SECONDS):
                 _download(job, file)

@@ -45,6 +45,9 @@ class Event(models.Model):
     sequence = models.PositiveIntegerField(default=1)
     data = models.JSONField(default=dict)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    traceparent = models.CharField(
+        max_length=55, blank=True, default="", db_default="", help_text="Of what it tells of."
+    )
 
     class Meta:
         ordering = ("-id",)

@@ -110,6 +110,9 @@ class TranscriptionJob(models.Model):
     claimed_at = models.DateTimeField(null=True)
     started_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
+    traceparent = models.CharField(
+        max_length=55, blank=True, default="", db_default="", help_text="Of what asked for this run."
+    )
 
     objects: ClassVar[JobQuerySet] = JobQuerySet.as_manager()  # type: ignore[assignment]
 

@@ -37,6 +37,7 @@ from jobs.models.state import OPEN
 from jobs.running.leases import LeaseKeeper
 from jobs.transcripts.options import to_query
 from jobs.transcripts.results import MalformedAnswer, Result, parse
+from routing import tracing
 from routing.backoff import ErrorKind, GiveUp, Retry, RetryPolicy
 from routing.breaker import breaker_of
 from routing.provider import (
@@ -75,13 +76,18 @@ def execute(
     """
     call = call or Call(longest_attempt(job))
     # The last is bound when it is known.
-    with bound_contextvars(**job.log_ids, provider_request_id=""), keeper.hold(job, call):
+    ids = {**job.log_ids, "provider_request_id": ""}
+    told = {"mode": job.mode, "region": job.region, "model": str(job.options.get("model", ""))}
+    span = tracing.span("job.attempt", kind="consumer", parent=job.traceparent, **ids, **told)
+    with span, bound_contextvars(**ids), keeper.hold(job, call):
         try:
             _write(_attempt(job, call, answered), job, call)
         except InvalidTransition:
+            span.fail("taken_over")
             logger.info("Job %s ended or was taken over while it ran here.", job.pk)
             _forget_unwanted_answer(job)
         except CallAborted:
+            span.fail("lease_lost")
             logger.info("The call for job %s was abandoned: its lease is lost.", job.pk)
 
 

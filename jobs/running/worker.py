@@ -39,7 +39,7 @@ from jobs.running.leases import LeaseKeeper, keeper
 from jobs.running.permission import permitted
 from jobs.running.wakeups import serve_here
 from jobs.webhooks import deliverer
-from routing import limits
+from routing import limits, tracing
 from routing.breaker import breaker_of
 from routing.limits import Use
 from routing.probes import Watch
@@ -210,6 +210,7 @@ class Worker:
             try:
                 self.drain(grace)
             finally:
+                tracing.flush()
                 logging.shutdown()
                 os._exit(code)
 

@@ -23,6 +23,7 @@ from jobs.gateway import callbacks
 from jobs.models import Delivery, DeliveryAttempt, Event, EventType
 from jobs.models.event import as_json
 from jobs.models.signing import Signing
+from routing import tracing
 from routing.addresses import ForbiddenURL
 from routing.backoff import parse_retry_after
 from routing.encryption import SecretUnreadable
@@ -66,8 +67,15 @@ def post(delivery: Delivery) -> Outcome:
 
     Touches no database, unless it is a callback as Deepgram makes it, which carries the result.
     """
-    with bound_contextvars(delivery_id=str(delivery.pk)):
-        return _post(delivery)
+    event = delivery.event
+    ids = {"delivery_id": str(delivery.pk)} | ({"job_id": str(event.job_id)} if event.job_id else {})
+    span = tracing.span("webhook.attempt", kind="client", parent=event.traceparent, **ids, event=event.type)
+    with bound_contextvars(**ids), span:
+        outcome = _post(delivery)
+        span.tell(**{"http.response.status_code": outcome.log.status_code}, attempt=outcome.log.number)
+        if not outcome.took_it:
+            span.fail(str(outcome.log.status_code or outcome.log.error.partition(":")[0]))
+    return outcome
 
 
 def _post(delivery: Delivery) -> Outcome:
@@ -80,6 +88,9 @@ def _post(delivery: Delivery) -> Outcome:
     try:
         method, body, extra = _message(delivery)
         headers = {**signed_headers(delivery.event, body, delivery.signing), **extra}
+        # Ids alone: who called us with a trace of its own finds the webhook in it.
+        if traceparent := tracing.traceparent():
+            headers["traceparent"] = traceparent
         with (
             Call(ATTEMPT_SECONDS),
             _client().stream(method, delivery.url, content=body, headers=headers) as response,
