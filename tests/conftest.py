@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # it needs Django to be set up
 VENDOR = os.environ.get("TEST_DATABASE", "postgresql")
 OTHER_VENDOR = {"postgresql": "sqlite", "sqlite": "postgresql"}
 DATABASE_FIXTURES = {"db", "transactional_db"}
+# What happens in a page is the same on both, and takes long.
+BROWSER_FIXTURES = {"browser", "launch", "page"}
 
 # A worker of pytest-xdist finds all this in the environment it is started with.
 if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -69,6 +71,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("django_db") or DATABASE_FIXTURES.intersection(item.fixturenames):
             item.add_marker(pytest.mark.database)
+        if BROWSER_FIXTURES.intersection(item.fixturenames):
+            item.add_marker(pytest.mark.postgresql)
     left_out = {OTHER_VENDOR[VENDOR]}
     # Not by `-m "not full_load"` among the options, which any other -m would replace.
     if "full_load" not in config.option.markexpr:

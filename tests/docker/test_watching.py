@@ -72,6 +72,7 @@ def gate(prometheus, *arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.postgresql
 @pytest.mark.timeout(400)
 def test_prometheus_reaches_every_process_and_the_gate_judges_a_release(database_url):
     project = make_project()

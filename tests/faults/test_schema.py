@@ -140,11 +140,13 @@ def test_s4_with_a_key_the_service_does_what_its_document_says(examined):
     examined(with_key(), seeds=[1], examples=5)
 
 
+@pytest.mark.postgresql
 @pytest.mark.timeout(600)
 def test_s4_with_a_session_the_service_does_what_its_document_says(examined):
     examined(with_session(), seeds=[1], examples=5, phases="fuzzing,stateful")
 
 
+@pytest.mark.postgresql
 def test_s4_nobody_is_told_anything(examined):
     examined(Caller(), seeds=[1], examples=3, phases="fuzzing")
 
