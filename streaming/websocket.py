@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from asyncio import Queue
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGISendEvent
 
 EXTENSION = "transcribe.direct"
 """Where an ASGI scope's `extensions` hold the socket itself."""
@@ -56,6 +59,12 @@ class WebSocket(WebSocketsSansIOProtocol):
 
     def resume(self) -> None:
         self.transport.resume_reading()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.initial_response is not None and self.close_sent:
+            # A refusal is an answer: uvicorn (0.54) takes it for none, and reports an error of ours.
+            self.handshake_complete = True
 
     async def run_asgi(self) -> None:
         self.scope["extensions"][EXTENSION] = self  # type: ignore[assignment]

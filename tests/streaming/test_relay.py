@@ -188,7 +188,7 @@ def test_live_audio_counts_as_it_is_heard(live, upstream, credentials, project, 
     assert used() == 1.5
 
 
-def test_a_process_has_so_many_sessions_at_once(live, upstream, credentials, settings):
+def test_a_process_has_so_many_sessions_at_once(live, upstream, credentials, settings, caplog):
     upstream(recogniser)
     settings.LIVE_SESSIONS = 1
 
@@ -196,6 +196,8 @@ def test_a_process_has_so_many_sessions_at_once(live, upstream, credentials, set
         assert refused_status(live, credentials) == (429, "5")
         close_stream(only)
     wait_until(lambda: finds_room(live, credentials))
+    # Nothing is wrong with a refusal.
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def finds_room(live, credentials):
