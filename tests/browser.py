@@ -68,7 +68,7 @@ class Browser:
         self._sockets.close()
         self._process.terminate()
         try:
-            self._process.wait(10)
+            self._process.wait(90)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

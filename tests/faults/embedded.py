@@ -79,4 +79,4 @@ class Runstack(Program):
         """Its exit code and how long it took, at most 20 s."""
         watch = Stopwatch()
         self._process.send_signal(how)
-        return self._process.wait(20), watch.seconds
+        return self._process.wait(90), watch.seconds

@@ -37,7 +37,7 @@ def in_threads(function, count=THREADS):
     together = threading.Barrier(count)
 
     def run(_):
-        together.wait(10)
+        together.wait(90)
         try:
             return function()
         finally:

@@ -118,7 +118,7 @@ def test_of_two_who_save_at_once_one_is_told():
 
     def save(who):
         try:
-            together.wait(30)
+            together.wait(90)
             correct(job, who, 1, text=who)
         except TranscriptChanged:
             told.append(who)

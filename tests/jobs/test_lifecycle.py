@@ -192,7 +192,7 @@ def test_of_a_cancellation_and_an_end_at_the_same_time_one_wins(end):
         together, won = threading.Barrier(2), []
 
         def move(name, job, together=together, won=won):
-            together.wait(5)
+            together.wait(90)
             try:
                 MOVES[name](job)
                 won.append(name)
@@ -205,7 +205,7 @@ def test_of_a_cancellation_and_an_end_at_the_same_time_one_wins(end):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(90)
 
         assert len(won) == 1
         assert job.events.count() == job.history.count() == 1

@@ -57,4 +57,4 @@ def test_server_ends_when_its_standard_input_does() -> None:
 
         process.stdin.close()
 
-        assert process.wait(10) == 0
+        assert process.wait(90) == 0

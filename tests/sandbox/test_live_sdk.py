@@ -63,7 +63,7 @@ def test_sync_client_streams(environment: DeepgramClientEnvironment, http: httpx
         connection.send_keep_alive(ListenV1KeepAlive(type="KeepAlive"))
         connection.send_finalize(ListenV1Finalize(type="Finalize"))
         connection.send_close_stream(ListenV1CloseStream(type="CloseStream"))
-        listener.join(20)
+        listener.join(90)
 
     assert not listener.is_alive()
     check(messages)

@@ -179,7 +179,7 @@ def test_a_resume_and_a_write_of_the_old_relay_go_one_after_the_other(project, f
         other.start()
         other.join(0.3)
         assert other.is_alive()  # it waits for the row
-    other.join(30)
+    other.join(90)
 
     assert outcome == ({"missed": [come[0].finals[0].raw]} if first == "store" else {"lost": {session.pk}})
 

@@ -236,12 +236,12 @@ def test_a_client_that_leaves_while_the_provider_is_asked_is_no_error(live, upst
 
     def answer(socket, request):
         asked.set()
-        gone.wait(30)
+        gone.wait(90)
 
     provider = upstream(recogniser, answer=answer)
     with create_connection(("127.0.0.1", live.port)) as client:
         client.sendall(handshake(credentials))
-        assert asked.wait(30)
+        assert asked.wait(90)
     gone.set()
 
     wait_until(lambda: LiveSession.objects.get().is_ended)

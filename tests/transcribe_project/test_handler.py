@@ -22,7 +22,7 @@ def note(request: HttpRequest) -> HttpResponse:
 def hold(request: HttpRequest) -> HttpResponse:
     seen.append(threading.get_ident())
     begun.set()
-    held.wait(10)
+    held.wait(90)
     return HttpResponse("late")
 
 

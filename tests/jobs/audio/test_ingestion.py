@@ -292,7 +292,7 @@ def test_losing_the_lease_ends_the_fetch(provider, leases, media, lost):
                 TranscriptionJob.objects.filter(pk=job.pk).update(lease_until=ago(1))
                 sweeper.sweep()
 
-        fetching.join(5)
+        fetching.join(90)
         assert not fetching.is_alive()
     assert (kept(media), Recording.objects.count()) == ([], 0)
 

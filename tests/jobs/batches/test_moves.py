@@ -199,7 +199,7 @@ def together(*moves):
     barrier = threading.Barrier(len(moves))
 
     def run(move):
-        barrier.wait(10)
+        barrier.wait(90)
         try:
             move()
         finally:

@@ -249,7 +249,7 @@ def test_losing_the_lease_ends_the_call(claimed, provider, leases, lost):
 
     lifecycle.cancel(fresh(job)) if lost == "cancelled" else take_over(job)
 
-    call.join(30)
+    call.join(90)
     assert not call.is_alive()
     assert fresh(job).status == ("cancelled" if lost == "cancelled" else "queued")
     assert not Transcript.objects.exists()

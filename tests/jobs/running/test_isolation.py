@@ -70,7 +70,7 @@ def test_a_job_whose_child_dies_of_it_is_dead(claimed, apart, how):
     child, watching = apart
 
     os.kill(child.pid, how)
-    watching.join(10)
+    watching.join(90)
 
     stored = fresh(claimed)
     assert (stored.status, stored.error_code) == ("dead", "killed_its_worker")
@@ -81,7 +81,7 @@ def test_cancelling_ends_the_child(claimed, apart):
     child, watching = apart
 
     lifecycle.cancel(fresh(claimed))
-    watching.join(10)
+    watching.join(90)
 
     assert not child.is_running()
     assert fresh(claimed).status == Status.CANCELLED

@@ -84,7 +84,7 @@ def test_the_next_job_is_begun_while_an_answer_is_still_to_be_stored(
     stored, complete = threading.Event(), lifecycle.complete
 
     def complete_later(*args, **kwargs):
-        stored.wait(10)
+        stored.wait(90)
         return complete(*args, **kwargs)
 
     monkeypatch.setattr(lifecycle, "complete", complete_later)
@@ -108,7 +108,7 @@ def test_many_wake_ups_at_once_start_no_more_than_there_are_slots(worker, queue_
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(90)
 
     wait_until(lambda: not open_jobs())
     assert provider.requests()["peak"] == 3
@@ -208,7 +208,7 @@ def test_deliveries_are_made_without_a_message(worker, monkeypatch):
 
     worker(WEBHOOK_QUEUE).start()
 
-    assert delivered.wait(5)
+    assert delivered.wait(90)
 
 
 def test_jobs_in_isolation_run_one_at_a_time_beside_the_others(worker, queue_jobs, monkeypatch):

@@ -154,7 +154,7 @@ def test_who_is_told_to_stop_writes_down_what_is_under_way_and_gives_back_the_re
     with Peer(behave) as peer:
         tell(peer.url, 10)
         with delivering(stop=stop):
-            assert busy.wait(5)
+            assert busy.wait(90)
             stop.set()
 
     assert Delivery.objects.filter(lease_token__isnull=False).count() == 0
