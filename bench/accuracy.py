@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -20,6 +19,7 @@ import httpx
 import jiwer
 
 from bench.processes import PYTHON, ROOT, SHARED, Process, answers, until
+from jobs.quality.scores import normalised
 from tests.services.process import free_port
 
 RESULTS = Path(__file__).parent / "results"
@@ -79,11 +79,6 @@ def by_the_engine(client: httpx.Client, engine: str, audio: bytes) -> str:
     query = {"model": "nova-3", "smart_format": "true"}
     answer = client.post(f"{engine}/v1/listen", params=query, content=audio).raise_for_status().json()
     return normalised(answer["results"]["channels"][0]["alternatives"][0]["transcript"])
-
-
-def normalised(text: str) -> str:
-    """Lower case, without punctuation but for apostrophes, one space between words."""
-    return " ".join(re.sub(r"[^\w\s']", " ", text.lower()).split())
 
 
 if __name__ == "__main__":

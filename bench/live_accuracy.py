@@ -11,28 +11,27 @@ not count.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from pathlib import Path
-from urllib.parse import urlencode
 
-import av
 import httpx
 import jiwer
-from websockets.asyncio.client import connect
 
-from bench.accuracy import RESULTS, normalised
+from bench.accuracy import RESULTS
 from bench.processes import PYTHON, ROOT, SHARED, Process, answers, until
+from jobs.quality.listening import listened
+from jobs.quality.scores import normalised
+from jobs.quality.sound import little_endian, samples
 from tests.services.process import free_port
 
-RATE = 16_000
-MESSAGE_SECONDS = 0.1
-QUERY = urlencode({"model": "nova-3", "encoding": "linear16", "sample_rate": RATE, "interim_results": "true"})
+QUERY = [("model", "nova-3"), ("interim_results", "true")]
 # Charles Dickens, A Tale of Two Cities, as the sample reads it.
 TWO_CITIES = (
     "It was the best of times, it was the worst of times, it was the age of wisdom, it was the age of "
@@ -51,9 +50,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as data:
         port, engine_port = free_port(), free_port()
         environment = {"DATA_DIR": data, "PORT": str(port), "SANDBOX_PORT": str(engine_port)}
-        service, engine = f"127.0.0.1:{port}", f"127.0.0.1:{engine_port}"
+        service, engine = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{engine_port}"
         with Process([PYTHON, "manage.py", "runstack", "--no-sample"], environment=environment):
-            until(lambda: answers(f"http://{service}/readyz") and answers(f"http://{engine}/v1/status"))
+            until(lambda: answers(f"{service}/readyz") and answers(f"{engine}/v1/status"))
             key = subprocess.run(
                 [PYTHON, "manage.py", "create_api_key", "bench"],
                 env={**os.environ, **environment},
@@ -62,14 +61,14 @@ def main() -> None:
                 capture_output=True,
                 text=True,
             ).stdout.strip()
-            audio = [pcm(path) for path in spoken]
-            rows = [row("engine", spoken, asyncio.run(streamed(engine, key, audio)))]
-            rows.append(row("service, uncut", spoken, asyncio.run(streamed(service, key, audio))))
+            audio = [little_endian(samples(path)) for path in spoken]
+            rows = [row("engine", spoken, streamed(engine, key, audio))]
+            rows.append(row("service, uncut", spoken, streamed(service, key, audio)))
             cuts = [{"fault": f"drop={cut_every};of=wall"}]
-            httpx.put(f"http://{engine}/sandbox/faults", json=cuts).raise_for_status()
-            httpx.delete(f"http://{engine}/sandbox/streams").raise_for_status()
-            heard = asyncio.run(streamed(service, key, audio))
-            connections = httpx.get(f"http://{engine}/sandbox/streams").json()["total"]
+            httpx.put(f"{engine}/sandbox/faults", json=cuts).raise_for_status()
+            httpx.delete(f"{engine}/sandbox/streams").raise_for_status()
+            heard = streamed(service, key, audio)
+            connections = httpx.get(f"{engine}/sandbox/streams").json()["total"]
             made = {"cut_every": cut_every, "cuts": connections - len(spoken)}
             rows.append({**row("service, cut", spoken, heard), **made})
     print(json.dumps(rows, indent=1))
@@ -84,39 +83,11 @@ def recordings() -> dict[Path, str]:
     return said | {Path(str(files("moonshine_voice") / "assets" / "two_cities.wav")): TWO_CITIES}
 
 
-def pcm(path: Path) -> bytes:
-    """16-bit samples of one channel."""
-    resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
-    with av.open(str(path)) as file:
-        frames = [block for frame in file.decode(audio=0) for block in resampler.resample(frame)]
-    return b"".join(bytes(block.planes[0])[: block.samples * 2] for block in frames)
-
-
-async def streamed(address: str, key: str, recordings: list[bytes]) -> list[str]:
+def streamed(address: str, key: str, recordings: list[bytes]) -> list[str]:
     """What is heard in each, all at once."""
-    return await asyncio.gather(*(heard(address, key, audio) for audio in recordings))
-
-
-async def heard(address: str, key: str, audio: bytes) -> str:
-    headers = {"Authorization": f"Token {key}"}
-    url = f"ws://{address}/v1/listen?{QUERY}"
-    async with connect(url, additional_headers=headers, proxy=None) as socket:
-        speaking = asyncio.create_task(speak(socket.send, audio))
-        messages = [json.loads(message) async for message in socket]
-        await speaking
-    finals = [message for message in messages if message.get("is_final")]
-    # What fills a hole comes late.
-    finals.sort(key=lambda final: final["start"])
-    return " ".join(final["channel"]["alternatives"][0]["transcript"] for final in finals)
-
-
-async def speak(send, audio: bytes) -> None:
-    clock = asyncio.get_running_loop()
-    began, size = clock.time(), int(MESSAGE_SECONDS * RATE) * 2
-    for start in range(0, len(audio), size):
-        await asyncio.sleep(began + (start + size) / RATE / 2 - clock.time())
-        await send(audio[start : start + size])
-    await send('{"type":"CloseStream"}')
+    gone = threading.Event()
+    with ThreadPoolExecutor(len(recordings)) as pool:
+        return list(pool.map(lambda audio: listened(address, key, QUERY, audio, gone).text, recordings))
 
 
 def row(system: str, spoken: dict[Path, str], heard: list[str]) -> dict[str, object]:

@@ -118,7 +118,7 @@ class EvaluationRunAdmin(HistoryAdmin):
             "before": before,
             "difference": before and _difference(before, run),
             "options": _options(run),
-            **_recordings(run, request.GET.get("page", "")),
+            **_recordings(run, before, request.GET.get("page", "")),
         }
         return TemplateResponse(request, "admin/jobs/evaluation.html", context)
 
@@ -189,8 +189,10 @@ def _difference(before: EvaluationRun, after: EvaluationRun) -> dict[str, str] |
     }
 
 
-def _recordings(run: EvaluationRun, number: str) -> dict[str, Any]:
+def _recordings(run: EvaluationRun, before: EvaluationRun | None, number: str) -> dict[str, Any]:
     """A page of them, those that nothing came of first, and then the worst."""
+    rows_before = before.recordings.scored() if before else EvaluatedRecording.objects.none()
+    were = {row.source: percent(row.errors or 0.0) for row in rows_before.only("source", "errors")}
     rows = run.recordings.order_by("-error", "-errors", "position")
     page: Page[EvaluatedRecording] = Paginator(rows, RECORDINGS_SHOWN).get_page(number)
     return {
@@ -199,6 +201,7 @@ def _recordings(run: EvaluationRun, number: str) -> dict[str, Any]:
             {
                 "row": row,
                 "errors": "" if row.errors is None else percent(row.errors),
+                "were": were.get(row.source, ""),
                 "audio": length(row.seconds),
                 "passages": [] if row.errors is None else passages(row.said, row.heard),
             }

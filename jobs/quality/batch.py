@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ LOOK_SECONDS = 0.2
 
 def transcribed(
     pieces: Iterable[Piece], order: Order, noise: Noise | None, *, at_once: int, alone: bool
-) -> Iterator[EvaluatedRecording]:
+) -> Generator[EvaluatedRecording]:
     """Each as its job has ended: with what was `heard`, or why not. So many are open at once, and no more.
 
     `order` is that of each, but for its options. `alone`: jobs.running.alone. What was submitted before an

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from jobs.models import EvaluatedRecording
@@ -21,7 +21,7 @@ def streamed(
     *,
     at_once: int,
     region_of: Callable[[str], str],
-) -> Iterator[EvaluatedRecording]:
+) -> Generator[EvaluatedRecording]:
     """Each as its session has ended: with what was `heard`, or why not.
 
     `region_of` a session, by the request id of its results; asked in this thread.

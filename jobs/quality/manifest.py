@@ -13,14 +13,15 @@ and whatever else, which is left alone. NeMo's `offset` is refused unless it is 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 AUDIO = ("file", "audio_filepath", "audio", "url")
-LONGEST_SOURCE = 1000
+LONGEST_SOURCE, LONGEST_LANGUAGE = 1000, 20
 
 
 class ManifestError(ValueError):
@@ -105,15 +106,15 @@ def _entry(place: str, item: Any, folder: Path) -> Entry:
         raise ValueError(f"it is no JSON: {item}")
     if not isinstance(item, dict):
         raise ValueError("it is no JSON object")
-    source = _source(item)
-    if not isinstance(text := item.get("text"), str):
+    source, text = _source(item), item.get("text")
+    if not _is_text(text):
         raise ValueError('"text" is missing: what is said, as a string')
     if item.get("offset"):
         raise ValueError('"offset" is not 0: whole files are sent; cut it out into one of its own')
     language, tags, seconds = item.get("language") or "", item.get("tags") or [], item.get("duration")
-    if not isinstance(language, str):
-        raise ValueError('"language" is no string')
-    if not isinstance(tags, list) or not all(isinstance(tag, str) and tag for tag in tags):
+    if not _is_text(language) or len(language) > LONGEST_LANGUAGE:
+        raise ValueError('"language" is no language tag')
+    if not isinstance(tags, list) or not all(_is_text(tag) and tag for tag in tags):
         raise ValueError('"tags" is no list of strings')
     if seconds is not None and (not isinstance(seconds, int | float) or not 0 < seconds < 1e6):
         raise ValueError('"duration" is no number of seconds')
@@ -128,6 +129,11 @@ def _source(item: dict[str, Any]) -> str:
     if len(named) != 1:
         raise ValueError(f"one of {', '.join(AUDIO)} has to name the audio, and no more than one")
     source = item[named[0]]
-    if not isinstance(source, str) or "\0" in source or len(source) > LONGEST_SOURCE:
+    if not _is_text(source) or len(source) > LONGEST_SOURCE:
         raise ValueError(f'"{named[0]}" is no path and no URL')
     return source
+
+
+def _is_text(value: Any) -> TypeGuard[str]:
+    """A string that can be stored: PostgreSQL refuses NUL, and UTF-8 has no lone surrogates."""
+    return isinstance(value, str) and not re.search(r"[\0\ud800-\udfff]", value)

@@ -98,6 +98,7 @@ def test_a_run_is_compared_with_another_of_its_manifest(staff_client, evaluated)
 
     assert "+8.33 points" in content
     assert "WER 0.00% to 8.33%, of 2 recordings." in content
+    assert "16.67% (was 0.00%)" in content
 
 
 def test_superusers_delete_runs_and_nobody_changes_them(root_client, staff_client, evaluated):

@@ -65,7 +65,7 @@ def test_all_that_is_wrong_is_told_with_its_line(write):
             lines({"file": "calls/b.wav", "text": "x", "tags": "phone"}),
             lines({"file": "calls/b.wav", "text": "x", "language": 1}),
             lines({"url": "http://x/", "text": "x", "duration": -1}),
-            lines({"file": 7, "text": "x"}, {"file": "\0", "text": "x"}),
+            lines({"file": 7, "text": "x"}, {"file": "\0", "text": "x"}, {"file": "a.wav", "text": "\ud800"}),
         ]
     )
 
@@ -73,7 +73,7 @@ def test_all_that_is_wrong_is_told_with_its_line(write):
         read(write(content))
 
     wrong = raised.value.wrong
-    assert [line.partition(":")[0] for line in wrong] == [f"line {number}" for number in range(2, 15)]
+    assert [line.partition(":")[0] for line in wrong] == [f"line {number}" for number in range(2, 16)]
     assert wrong[5].endswith("gone.wav")
     assert wrong[6] == "line 8: a.wav is on line 1 already"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -181,33 +181,38 @@ class Command(BaseCommand):
     def _heard(
         self, run: EvaluationRun, pieces: list[Piece], noise: Noise | None
     ) -> Iterator[Iterator[EvaluatedRecording]]:
-        at_once = self.options["at_once"]
+        """The recordings as they come, while what that takes is there."""
         with ExitStack() as stack:
-            if run.is_live:
-                key, text = ApiKey.objects.issue(
-                    run.project, "evaluation", scopes=["write"], expires_at=timezone.now() + KEY_LIVES
-                )
-                record(Action.KEY_ISSUED, about=key, actor=ACTOR)
-                stack.callback(key.revoke)
-                sessions = LiveSession.objects.filter(key=key)
+            heard = (self._live if run.is_live else self._as_jobs)(stack, run, pieces, noise)
+            # Whoever is interrupted ends the sessions that go on.
+            yield stack.enter_context(closing(heard))
 
-                def region_of(request_id: str) -> str:
-                    found = sessions.filter(request_id=request_id).values_list("region", flat=True).first()
-                    return found or ""
+    def _as_jobs(
+        self, stack: ExitStack, run: EvaluationRun, pieces: list[Piece], noise: Noise | None
+    ) -> Generator[EvaluatedRecording]:
+        alone = is_alone()
+        if alone and settings.USES_SANDBOX:
+            sandbox = SandboxChild()
+            stack.callback(sandbox.stop)
+            sandbox.wait_until_ready()
+        order = Order(project=run.project, options={}, mode="sync" if alone else "async", region=run.region)
+        return transcribed(pieces, order, noise, at_once=self.options["at_once"], alone=alone)
 
-                server = self.options["server"]
-                heard = streamed(pieces, server, text, noise, at_once=at_once, region_of=region_of)
-            else:
-                alone = is_alone()
-                if alone and settings.USES_SANDBOX:
-                    sandbox = SandboxChild()
-                    stack.callback(sandbox.stop)
-                    sandbox.wait_until_ready()
-                order = Order(
-                    project=run.project, options={}, mode="sync" if alone else "async", region=run.region
-                )
-                heard = transcribed(pieces, order, noise, at_once=at_once, alone=alone)
-            yield heard
+    def _live(
+        self, stack: ExitStack, run: EvaluationRun, pieces: list[Piece], noise: Noise | None
+    ) -> Generator[EvaluatedRecording]:
+        key, text = ApiKey.objects.issue(
+            run.project, "evaluation", scopes=["write"], expires_at=timezone.now() + KEY_LIVES
+        )
+        record(Action.KEY_ISSUED, about=key, actor=ACTOR)
+        stack.callback(key.revoke)
+        sessions = LiveSession.objects.filter(key=key)
+
+        def region_of(request_id: str) -> str:
+            return sessions.filter(request_id=request_id).values_list("region", flat=True).first() or ""
+
+        server, at_once = self.options["server"], self.options["at_once"]
+        return streamed(pieces, server, text, noise, at_once=at_once, region_of=region_of)
 
     def _tell(self, done: list[EvaluationRun], difference: Difference | None, is_worse: bool) -> None:
         if self.options["format"] == "json":
@@ -236,6 +241,7 @@ def _check(options: dict[str, Any]) -> None:
         "--max-increase needs --baseline or --versus.": options["max_increase"] is not None
         and not (options["baseline"] or options["versus"]),
         "--at-once is one at the least.": options["at_once"] < 1,
+        "--name has 100 characters at the most.": len(options["name"]) > 100,
         "--live goes where its project may: set its residency, not --region.": options["live"]
         and options["region"],
         "--resume goes on as it was begun, with other options in another run.": options["resume"]
