@@ -14,7 +14,6 @@ from jobs.transcripts.options import to_query
 # Which recording it is, and what is said in it: without either being the same there is nothing to compare.
 Scored = Mapping[tuple[str, str], Counts]
 
-
 WORST_SHOWN = 5
 
 

@@ -121,7 +121,7 @@ class Command(BaseCommand):
         if failed := [run for run in done if run.scores["failed"]]:
             told = (f"{run.scores['failed']} failed; --resume {run.pk} tries them again." for run in failed)
             raise CommandError("\n".join(told))
-        return f"The WER rose by more than {limit:g} points." if is_worse else ""
+        return f"The WER rose by more than --max-increase {limit:g}." if is_worse else ""
 
     def _listed(self, *, only_files: bool) -> Manifest:
         try:
