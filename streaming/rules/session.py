@@ -52,6 +52,7 @@ from streaming.rules.actions import (
     StoreFinal,
     Wake,
 )
+from streaming.rules.asked import Asked
 from streaming.rules.audio_log import open_log
 from streaming.rules.channel import Channel
 from streaming.rules.events import (
@@ -90,6 +91,7 @@ from streaming.rules.messages import (
 )
 from streaming.rules.pacing import Inflow
 from streaming.rules.parameters import Terms
+from streaming.rules.silence import Silence
 
 Uniform = Callable[[float, float], float]
 
@@ -102,8 +104,6 @@ _RETRYABLE_STATUSES = frozenset({408, 429})
 
 _FIRST_TRIES = 3  # of the provider's handshake, while the client waits for the answer to its own
 _KEEP_ALIVE_AFTER = 4.0  # Deepgram closes after 10 s (NET-0001), and advises 3 to 5
-_SILENT_WITH_INTERIMS = 8.0  # seconds of audio sent, and of time, without a word of the provider's: it hangs
-_SILENT_WITHOUT = 30.0
 _RESUME_WINDOW = 120.0
 _CLOSING = 3.0  # for the provider to say its last, and four seconds for each that it is behind
 _MOST_CLOSING = 30.0
@@ -219,13 +219,9 @@ class Session:
         self._delays = delays(random=random)
         self._failures = 0
         self._feed = Feed(self._log)
-        self._asked: list[Control] = []  # what the client asked for and has not been answered
-        self._configure: str | None = None
-        self._configure_is_answered = True
+        self._asked = Asked()
         self._flows = False  # connected, and all that came has been sent
-        self._spoke_at = 0.0
-        self._spoke_cursor = 0.0
-        self._patience = 1.0
+        self._silence = Silence(has_interims=("interim_results", "true") in terms.forwarded)
         self._metadata: str | None = None
         # The client's side
         self._is_attached = False
@@ -269,7 +265,7 @@ class Session:
             case ProviderMessage(connection, text):
                 if connection != self._connection or self._link is not Link.CONNECTED:
                     return []
-                self._spoke_at, self._spoke_cursor = now, self._log.cursor
+                self._silence.ends(now, self._log.cursor)
                 actions = list(self._said(text, now))
             case _ if self.state is State.ENDED:
                 return []
@@ -351,9 +347,9 @@ class Session:
                 yield from self._close(EndReason.FINISHED, now)
                 return
             case ClientWord.FINALIZE:
-                self._asked = [*self._asked[-4:], asked]  # not all are answered
+                self._asked.finalize(asked)
             case ClientWord.CONFIGURE:
-                self._configure, self._configure_is_answered = text, False
+                self._asked.configure(text)
             case ClientWord.OTHER:
                 pass  # for the provider to refuse
         if self._link is Link.CONNECTED:
@@ -385,7 +381,7 @@ class Session:
         behind = self._log.end - min(self._log.cursor, self._mark)
         self._close_by = now + min(_CLOSING + 4 * behind, _MOST_CLOSING)
         asked = Control(self._log.end, CLOSE_STREAM)
-        self._asked.append(asked)
+        self._asked.close(asked)
         if self._link is Link.CONNECTED:
             self._feed.add(asked)
             yield from self._pump(now)
@@ -401,7 +397,7 @@ class Session:
 
     def _connected(self, request_id: str, now: float) -> Iterator[Action]:
         self._link = Link.CONNECTED
-        self._spoke_at = self._feed.sent_at = now
+        self._feed.sent_at = now
         if self.state is State.OPENING:
             self.request_id = request_id
             yield from self._accept()
@@ -411,7 +407,7 @@ class Session:
         yield from self._status("connected")
         if self._connection > 1 or self._resumed:
             yield from self._begin_again(now)
-        self._spoke_cursor = self._log.cursor
+        self._silence.ends(now, self._log.cursor)
         yield from self._pump(now)
 
     def _begin_again(self, now: float) -> Iterator[Action]:
@@ -420,9 +416,7 @@ class Session:
             yield from self._leave_hole(self._log.end - _OVERLAP)
         start = min(channel.replay_from() for channel in self._channels)
         self._base = self._feed.begin_again(start, now)
-        if self._configure is not None:
-            self._feed.add(Control(0.0, self._configure))
-        for asked in self._asked:
+        for asked in self._asked.again():
             self._feed.add(asked)
         for channel in self._channels:
             if channel.begin_again(self._base):
@@ -501,10 +495,11 @@ class Session:
             channel.expect(text)
             yield from self._interim(channel, text, recognised.end, now)
             return
-        self._failures, self._patience = 0, 1.0
+        self._failures = 0
+        self._silence.expect_as_ever()
         self._delays = delays(random=self._random)
         if self._asked and answers_finalize(text):
-            self._finalized()
+            self._asked.finalized()
         yield from self._final(channel, text, recognised.start, recognised.end)
 
     def _final(
@@ -548,7 +543,7 @@ class Session:
         is_final = recognised.kind is Kind.FINAL
         message = parse(text)
         timeline.shift(message, base)
-        is_asked_for = is_final and self._asked_at(number(message.get("start")), recognised.end + base)
+        is_asked_for = is_final and self._asked.is_within(number(message.get("start")), recognised.end + base)
         if channel.cut(message, is_final=is_final, is_asked_for=is_asked_for):
             if message.get("from_finalize") is True and not is_asked_for:
                 message["from_finalize"] = False  # an answer to us
@@ -578,11 +573,8 @@ class Session:
             yield Deliver(text)
 
     def _other(self, text: str) -> Iterator[Action]:
-        if parse(text).get("type") in _CONFIGURED:
-            if self._configure_is_answered:
-                return  # to one that was sent again
-            self._configure_is_answered = True
-        if self._is_attached:
+        is_ours = parse(text).get("type") in _CONFIGURED and not self._asked.configured()
+        if self._is_attached and not is_ours:
             yield Deliver(text)
 
     # What is behind, and what is left out
@@ -694,8 +686,9 @@ class Session:
             if now >= self._feed.sent_at + _KEEP_ALIVE_AFTER and self.state is not State.CLOSING:
                 self._feed.sent_at = now
                 yield SendText(KEEP_ALIVE)
-            if self._hangs(now):
-                self._patience *= 2
+            is_asked_to_end = self.state is State.CLOSING and not self._feed.has_controls
+            if self._silence.is_too_long(now, self._log.cursor, is_asked_to_end=is_asked_to_end):
+                self._silence.forgive()
                 self._failures += 1
                 yield Disconnect(self._connection)
                 yield from self._reconnect(now)
@@ -711,7 +704,7 @@ class Session:
         due = min(self._away_until, self._drain_at, self._close_by, self._end_at)
         if self._link is Link.CONNECTED:
             # Whether it hangs depends on what is sent as well: to be looked at again.
-            due = min(due, max(self._spoke_at + self._silence, now + 1.0))
+            due = min(due, max(self._silence.due_at, now + 1.0))
             if self.state is not State.CLOSING:
                 due = min(due, self._feed.sent_at + _KEEP_ALIVE_AFTER)
             due = min(due, self._feed.due_at(now))
@@ -728,19 +721,6 @@ class Session:
             return []
         self._wake_at = due
         return [Wake(due)]
-
-    @property
-    def _silence(self) -> float:
-        """Seconds after which a provider that was sent audio must have said something."""
-        interims = ("interim_results", "true") in self._terms.forwarded
-        return (_SILENT_WITH_INTERIMS if interims else _SILENT_WITHOUT) * self._patience
-
-    def _hangs(self, now: float) -> bool:
-        if now < self._spoke_at + self._silence:
-            return False
-        # At the end it has an answer to give whatever it heard.
-        is_asked_to_end = self.state is State.CLOSING and not self._feed.has_controls
-        return is_asked_to_end or self._log.cursor - self._spoke_cursor >= self._silence
 
     # The end
 
@@ -830,18 +810,6 @@ class Session:
 
     def _finalize(self, channel: Channel) -> str:
         return FINALIZE if len(self._channels) == 1 else write({"type": "Finalize", "channel": channel.index})
-
-    def _asked_at(self, start: float, end: float) -> bool:
-        """Whether the client asked for a Finalize within a window."""
-        return any(
-            start - _EDGE <= asked.at <= end + _EDGE for asked in self._asked if asked.text != CLOSE_STREAM
-        )
-
-    def _finalized(self) -> None:
-        for asked in self._asked:
-            if asked.text != CLOSE_STREAM:
-                self._asked.remove(asked)
-                return
 
     def _rename(self, message: timeline.Message) -> None:
         """The request id stays the session's."""
