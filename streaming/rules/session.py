@@ -75,7 +75,7 @@ from streaming.rules.events import (
 )
 from streaming.rules.extension import ENDED, MOVED, REPLACED, RESTARTING, TOO_SLOW
 from streaming.rules.feed import CLOSE_STREAM, Control, Feed
-from streaming.rules.holes import BESIDE, Hole
+from streaming.rules.holes import Holes
 from streaming.rules.merge import MOST_REPLAY
 from streaming.rules.messages import (
     ClientWord,
@@ -210,7 +210,7 @@ class Session:
             self._channel(recognise(text).channel).resume(text)
         self._seq = resumed.seq if resumed else 0
         self._unacknowledged: deque[tuple[int, AudioMark]] = deque()
-        self._holes: list[Hole] = []
+        self._holes = Holes()
         self._inflow = Inflow(0.0)
         # The provider's side
         self._link = Link.IDLE
@@ -510,8 +510,8 @@ class Session:
             text = self._extended(text, late=late)
         if not late:
             channel.keep(text, end)
-            for hole in self._holes:
-                hole.beside(channel.index, timeline.words(parse(text)))
+            if self._holes:
+                self._holes.beside(channel.index, timeline.words(parse(text)))
         # A session that goes on from here needs what Overlap needs.
         resume_from = self._log.mark(max(self._origin.seconds, self._mark - MOST_REPLAY))
         if self._identity is not None:
@@ -592,14 +592,7 @@ class Session:
             return
         first = min(start - _BEFORE, *(channel.replay_from() for channel in self._channels))
         heard_from, audio = self._log.between(first, self._log.end)
-        self._holes.append(
-            Hole(
-                start,
-                until,
-                [channel.mark for channel in self._channels],
-                [channel.words() for channel in self._channels],
-            )
-        )
+        self._holes.leave(start, until, self._channels)
         for channel in self._channels:
             channel.jump(until, until + _EDGE)
         self._log.rewind(until)
@@ -607,31 +600,19 @@ class Session:
         yield FillLate(start, until, heard_from, audio)
 
     def _filled(self, filled: HoleFilled, now: float) -> Iterator[Action]:
-        for hole in self._holes:
-            if hole.start == filled.start and hole.results is None:
-                hole.results = filled.results
-                if filled.failed:
-                    yield from self._gap(hole.start, hole.end)
+        hole = self._holes.fill(filled.start, filled.results)
+        if hole is not None and filled.failed:
+            yield from self._gap(hole.start, hole.end)
         yield from self._fit_holes()
         if self._is_done and not self._holes:
             yield from self._finish(now)
 
     def _fit_holes(self) -> Iterator[Action]:
         """Give out what fills holes, once it is known how things go on after them."""
-        for hole in list(self._holes):
-            follows = any(other.end == hole.start for other in self._holes)
-            if hole.results is None or follows or not (self._is_done or self._mark >= hole.end + BESIDE):
-                continue
-            self._holes.remove(hole)
-            for text in hole.results:
-                if (fitted := hole.fitted(text)) is not None:
-                    channel, message = fitted
-                    for other in self._holes:
-                        other.follow(hole, channel, timeline.words(message))
-                    self._rename(message)
-                    yield from self._final(
-                        self._channel(channel), write(message), hole.marks[channel], hole.end, late=True
-                    )
+        for hole, channel, message in self._holes.fitting(self._mark, is_over=self._is_done):
+            self._rename(message)
+            text, start = write(message), hole.marks[channel]
+            yield from self._final(self._channel(channel), text, start, hole.end, late=True)
 
     def _gap(self, start: float, end: float) -> Iterator[Action]:
         yield DeclareGap(start, end)
