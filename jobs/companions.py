@@ -21,6 +21,9 @@ class Companion(Protocol):
     def forget(self, project: Project) -> Counter[str]:
         """Delete some of what is past its time by the project's policies; what it was, nothing when done."""
 
+    def would_forget(self, project: Project, days: int) -> int:
+        """How much of what was said is older than so many days."""
+
     def end_all(self, project: Project) -> None:
         """End what is open and tell nobody: the project is deleted."""
 

@@ -332,7 +332,8 @@ def _planned(
         callback_url=order.callback_url,
         callback_method=order.callback_method,
         mode=Mode.SYNC if choice.mode == "sync" else Mode.ASYNC,
-        receipt=receipt(given, choice, where.region.name, where.reason) | {"duplicate_of": None},
+        receipt=receipt(given, choice, where.region.name, where.reason)
+        | {"duplicate_of": None, "policy": order.project.policy},
         region=where.region.name,
         pinned=bool(order.region),
         queue=where.region.queue,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 from django.db import transaction
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from structlog.contextvars import bound_contextvars
 
@@ -42,13 +43,21 @@ def sweep(stopping: Callable[[], bool]) -> None:
 
 def forget(project: Project) -> Counter[str]:
     """Results go `transcript_days` after their session ended; its row stays. Its audio is jobs' to delete."""
-    if project.transcript_days is None:
+    if project.keeps_transcript_days is None:
         return Counter()
-    ended_before = Now() - timedelta(days=project.transcript_days)
-    past = FinalResult.objects.filter(session__project=project, session__ended_at__lt=ended_before)
+    past = _past(project, project.keeps_transcript_days)
     ids = list(past.order_by().values_list("pk", flat=True)[:FORGOTTEN_AT_A_TIME])
     FinalResult.objects.filter(pk__in=ids).delete()
     return Counter(results=len(ids)) if ids else Counter()
+
+
+def would_forget(project: Project, days: int) -> int:
+    return _past(project, days).count()
+
+
+def _past(project: Project, days: int) -> QuerySet[FinalResult]:
+    ended_before = Now() - timedelta(days=days)
+    return FinalResult.objects.filter(session__project=project, session__ended_at__lt=ended_before)
 
 
 def end_all(project: Project) -> None:

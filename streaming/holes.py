@@ -105,8 +105,7 @@ def transcribe(hole: Hole) -> list[str]:
         with storages["default"].open(hole.stored_name) as stored:
             audio = stored.read()
         data = header_for(session.options, len(audio)) + audio
-        opted_out = "false" if session.project.improve_provider_models else "true"
-        query = [*to_query(recording_options(session.options)), ("mip_opt_out", opted_out)]
+        query = session.project.imposed_on(to_query(recording_options(session.options)))
         region = _region_for(session)
         provider = provider_for(region.endpoint)
         file = AudioFile(io.BytesIO(data), len(data))

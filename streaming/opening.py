@@ -44,8 +44,7 @@ class Opening:
     @property
     def query(self) -> list[tuple[str, str]]:
         """The provider's. What becomes of the audio there is the project's to say, and not the client's."""
-        may_train = self.row.project.improve_provider_models
-        return [*self.terms.forwarded, ("mip_opt_out", "false" if may_train else "true")]
+        return self.row.project.imposed_on(self.terms.forwarded)
 
 
 def opened(scope: Any) -> Opening:

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -39,6 +40,14 @@ class Environment(environ.Env):  # type: ignore[misc]  # without types
         if not 0 < value <= 1:
             raise ImproperlyConfigured(f"{var} must be a number above 0, and 1 at most.")
         return float(value)
+
+    def days(self, var: str) -> int | None:
+        text = self.str(var, default="")
+        if not text:
+            return None
+        if not re.fullmatch("[0-9]{1,5}", text):
+            raise ImproperlyConfigured(f"{var} must be a number of days, or be left out.")
+        return int(text)
 
     def json_object(self, var: str) -> dict[str, Any]:
         value = self.json(var, default={})

@@ -204,6 +204,10 @@ KEY_LIVE_SESSIONS = env.int("KEY_LIVE_SESSIONS", default=0)
 FETCH_ALLOW_PRIVATE = env.bool("FETCH_ALLOW_PRIVATE", default=EMBEDDED)
 FETCH_DEADLINE_SECONDS = env.float("FETCH_DEADLINE_SECONDS", default=600)
 
+# How many days projects keep things that do not say so themselves; unset: always
+AUDIO_DAYS = env.days("AUDIO_DAYS")
+TRANSCRIPT_DAYS = env.days("TRANSCRIPT_DAYS")
+
 # Batches
 BATCH_MAX_ITEMS = env.int("BATCH_MAX_ITEMS", default=10_000)
 ARCHIVE_MAX_BYTES = env.int("ARCHIVE_MAX_BYTES", default=20 * 1024**3)
@@ -361,6 +365,7 @@ UNFOLD = {
                     _to("cell_tower", "Live sessions", "streaming_livesession_changelist"),
                     _to("mic", "Recordings", "jobs_recording_changelist"),
                     _to("spellcheck", "Evaluations", "jobs_evaluationrun_changelist"),
+                    _to("bar_chart", "Usage", "jobs_usageline_changelist"),
                     _to("webhook", "Webhook endpoints", "jobs_webhookendpoint_changelist"),
                     _to("outbox", "Webhook deliveries", "jobs_delivery_changelist"),
                     _to("public", "Regions", "routing_regionrow_changelist"),

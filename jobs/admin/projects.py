@@ -11,9 +11,11 @@ from django.http import HttpRequest
 
 from jobs import members
 from jobs.admin.look import Checkboxes, TabularInline, display
+from jobs.admin.options_form import REDACTIONS
 from jobs.admin.secrets import SigningAdmin
 from jobs.audit import audited, record
 from jobs.forgetting import erasure
+from jobs.forgetting.preview import preview
 from jobs.models import DailyUsage, Membership, Project, Role
 from jobs.models.audit import Action
 from routing.regions import names_of_residency
@@ -26,12 +28,22 @@ class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
         help_text="Regions, or labels of regions, that its audio may go to; none ticked means any.",
     )
 
+    redact = forms.MultipleChoiceField(
+        required=False,
+        widget=Checkboxes,
+        help_text="Left out of all that is transcribed for it, live too, whatever a request asks for.",
+    )
+    confirmed = forms.BooleanField(
+        label="Delete what is older", required=False, help_text="For shorter times: after what goes was told."
+    )
+
     class Meta:
         model = Project
         fields = (
             "name",
             "residency",
             "improve_provider_models",
+            "redact",
             "audio_days",
             "transcript_days",
             "daily_minutes",
@@ -44,6 +56,25 @@ class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
             # may go would be worse than a choice that does nothing.
             names = dict.fromkeys([*names_of_residency(), *self.instance.residency])
             self.fields["residency"].choices = [(name, name) for name in names]  # type: ignore[attr-defined]
+        if "redact" in self.fields:
+            kinds = dict(REDACTIONS) | {
+                kind: kind for kind in self.instance.redact if kind not in dict(REDACTIONS)
+            }
+            self.fields["redact"].choices = list(kinds.items())  # type: ignore[attr-defined]
+
+    def clean(self) -> dict[str, Any]:
+        """Whoever shortens how long things are kept is told what goes, and has to say so again."""
+        cleaned = super().clean() or self.cleaned_data
+        asked = {name: cleaned.get(name) for name in ("audio_days", "transcript_days")}
+        before = {name: self.initial.get(name) for name in asked}
+        shorter = any(
+            days is not None and (before[name] is None or days < before[name]) for name, days in asked.items()
+        )
+        if shorter and not cleaned.get("confirmed"):
+            goes = preview(self.instance, asked["audio_days"], asked["transcript_days"])
+            if not goes.is_empty:
+                self.add_error("confirmed", f"The next purge would delete {goes}. Tick this if it is to.")
+        return cleaned
 
 
 class MemberForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -78,7 +109,9 @@ class ProjectAdmin(SigningAdmin):
         "name",
         "residency",
         "improve_provider_models",
+        "redact",
         ("audio_days", "transcript_days"),
+        "confirmed",
         ("daily_minutes", "minutes_today"),
         "secret_link",
         "id",

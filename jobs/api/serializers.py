@@ -16,6 +16,7 @@ from jobs import quotas
 from jobs.api.bodies import BodySerializer
 from jobs.api.parsers import too_large
 from jobs.audio.parts import Part
+from jobs.forgetting.preview import Preview
 from jobs.members import user_named
 from jobs.models import (
     ApiKey,
@@ -36,6 +37,7 @@ from jobs.models import (
 from jobs.models.audit import Action, Result
 from jobs.running.failover import held_up_by
 from jobs.speed import expected_end
+from jobs.transcripts.options import redaction
 from routing.choice import Broker, Capability, Health, Provider
 from routing.health import report_of
 from routing.regions import Region, names_of_residency
@@ -279,9 +281,17 @@ class ProjectSerializer(BodySerializer, serializers.ModelSerializer[Project]):
     minutes_today = serializers.SerializerMethodField(
         help_text="Minutes that it has had of its daily_minutes since midnight UTC; null without any."
     )
-    audio_days = Days(help_text="Days that audio is kept after it came; null: always.")
+    redact = serializers.ListField(
+        child=serializers.CharField(max_length=100),
+        max_length=100,
+        required=False,
+        help_text="What is left out of all of its transcripts, whatever is asked for: `pci`, `numbers`.",
+    )
+    audio_days = Days(
+        help_text="Days that audio is kept after it came; null: as the service does, which may be always."
+    )
     transcript_days = Days(
-        help_text="Days that transcripts, answers and events are kept after their job ended; null: always."
+        help_text="Days that transcripts, answers and events are kept after their job ended; null: likewise."
     )
 
     class Meta:
@@ -291,6 +301,7 @@ class ProjectSerializer(BodySerializer, serializers.ModelSerializer[Project]):
             "name",
             "residency",
             "improve_provider_models",
+            "redact",
             "audio_days",
             "transcript_days",
             "daily_minutes",
@@ -309,6 +320,27 @@ class ProjectSerializer(BodySerializer, serializers.ModelSerializer[Project]):
         if unknown:
             raise serializers.ValidationError(f"There is no region or label {', '.join(unknown)}.")
         return names
+
+    def validate_redact(self, kinds: list[str]) -> list[str]:
+        try:
+            return list(dict.fromkeys(redaction(kind) for kind in kinds))
+        except ValueError as error:
+            raise serializers.ValidationError(f"Each {error}.") from None
+
+
+class RetentionQuerySerializer(serializers.Serializer[Any]):
+    audio_days = Days(help_text="In place of the project's.")
+    transcript_days = Days(help_text="In place of the project's.")
+
+
+class RetentionSerializer(serializers.Serializer[Preview]):
+    audio_days = serializers.IntegerField(allow_null=True, help_text="That were counted with; null: always.")
+    transcript_days = serializers.IntegerField(allow_null=True)
+    recordings = serializers.IntegerField(help_text="Whose audio the next purge deletes.")
+    bytes = serializers.IntegerField()
+    transcripts = serializers.IntegerField()
+    results = serializers.IntegerField(help_text="Of live sessions.")
+    oldest = serializers.DateTimeField(allow_null=True)
 
 
 class RoleSerializer(BodySerializer):

@@ -71,6 +71,7 @@ v1 = [
         "projects/<uuid:pk>/members/<str:username>/",
         MemberViewSet.as_view({"patch": "partial_update", "delete": "destroy"}),
     ),
+    path("projects/<uuid:pk>/retention/", ProjectViewSet.as_view({"get": "retention"})),
     path("projects/<uuid:pk>/leave/", MemberViewSet.as_view({"post": "leave"})),
     path("keys/", KeyViewSet.as_view({"get": "list", "post": "create"})),
     path(

@@ -19,7 +19,7 @@ from jobs.audio.uploads import discard
 from jobs.audit import record
 from jobs.companions import companions
 from jobs.forgetting.deletion import answers_of, delete_events
-from jobs.models import BatchArchive, Chore, Delivery, Project, Recording, TranscriptionJob
+from jobs.models import BatchArchive, Chore, Delivery, Project, Recording, TranscriptionJob, UsageLine
 from jobs.models.audit import Action
 
 JOBS_AT_A_TIME = 100
@@ -48,6 +48,8 @@ def erase(project: Project) -> Iterator[Counter[str]]:
         for step in _steps(project):
             deleted += step
             yield step
+        # Its numbers stay, by which its work was billed; tags may name people.
+        UsageLine.objects.filter(project=project).exclude(tag="").delete()
         # Also what has no files: keys, members, endpoints.
         project.delete()
         complete = True

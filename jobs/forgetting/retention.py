@@ -3,6 +3,7 @@
 - `audio_days`: stored audio, so many days after it came; its recording's row stays, and tells when it went.
 - `transcript_days`: transcripts in all versions, the provider's answers, what webhooks were told and what is
   kept to be answered again (`Idempotency-Key`), so many days after the job ended; the job's row stays.
+- The settings AUDIO_DAYS and TRANSCRIPT_DAYS say both for projects that do not.
 - Projects that were deleted are erased (jobs.forgetting.erasure).
 - Entries of the audit log go after a year.
 - Recordings that no job came of, since the database failed in between, go after a day.
@@ -24,7 +25,7 @@ from uuid import UUID
 
 from django.core.files.storage import storages
 from django.db import transaction
-from django.db.models import Exists, OuterRef
+from django.db.models import Exists, OuterRef, QuerySet
 from django.db.models.functions import Now
 
 from jobs.audit import record
@@ -116,13 +117,24 @@ def _repeated(step: Callable[[Project], int]) -> Callable[[Project], Iterator[in
     return lambda project: iter(partial(step, project), 0)
 
 
-def _audio(project: Project) -> int:
-    if project.audio_days is None:
-        return 0
+def past_audio(project: Project, days: int) -> QuerySet[Recording]:
+    """Recordings whose audio is older, and which no open job needs."""
     wanted = TranscriptionJob.objects.open().filter(recording=OuterRef("pk"))
-    past = project.recordings.filter(
-        ~Exists(wanted), audio_deleted_at=None, created_at__lt=Now() - timedelta(days=project.audio_days)
+    return project.recordings.filter(
+        ~Exists(wanted), audio_deleted_at=None, created_at__lt=Now() - timedelta(days=days)
     )
+
+
+def past_transcripts(project: Project, days: int) -> QuerySet[Transcript]:
+    """In all versions, of jobs that ended before."""
+    ended_before = Now() - timedelta(days=days)
+    return Transcript.objects.filter(job__project=project, job__finished_at__lt=ended_before)
+
+
+def _audio(project: Project) -> int:
+    if project.keeps_audio_days is None:
+        return 0
+    past = past_audio(project, project.keeps_audio_days)
     with transaction.atomic():
         # A requeue locks it as well, so that it finds its audio or is refused.
         recordings = list(past.select_for_update(skip_locked=True).order_by()[:AT_A_TIME])
@@ -135,10 +147,9 @@ def _audio(project: Project) -> int:
 
 def _transcripts(project: Project) -> Iterator[int]:
     """Job by job, so that those whose transcripts are gone are passed once, and not before every step."""
-    if project.transcript_days is None:
+    if project.keeps_transcript_days is None:
         return
-    ended_before = Now() - timedelta(days=project.transcript_days)
-    past = Transcript.objects.filter(job__project=project, job__finished_at__lt=ended_before)
+    past = past_transcripts(project, project.keeps_transcript_days)
     come_to = UUID(int=0)
     while True:
         with transaction.atomic():
@@ -155,11 +166,11 @@ def _transcripts(project: Project) -> Iterator[int]:
 
 
 def _events(project: Project) -> int:
-    if project.transcript_days is None:
+    if project.keeps_transcript_days is None:
         return 0
     to_come = Delivery.objects.filter(event=OuterRef("pk"), status=DeliveryStatus.PENDING)
     past = project.events.filter(
-        ~Exists(to_come), created_at__lt=Now() - timedelta(days=project.transcript_days)
+        ~Exists(to_come), created_at__lt=Now() - timedelta(days=project.keeps_transcript_days)
     )
     events = list(past.order_by().values_list("pk", flat=True)[:AT_A_TIME])
     delete_events(events)
@@ -168,9 +179,9 @@ def _events(project: Project) -> int:
 
 def _answers(project: Project) -> int:
     """What is kept for a day, if transcripts are not; also what was answered after their purge."""
-    if project.transcript_days is None:
+    if project.keeps_transcript_days is None:
         return 0
-    ended_before = Now() - timedelta(days=project.transcript_days)
+    ended_before = Now() - timedelta(days=project.keeps_transcript_days)
     past = IdempotencyKey.objects.filter(
         project=project, answer__isnull=False, job__finished_at__lt=ended_before
     )

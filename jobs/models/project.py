@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -78,6 +79,8 @@ class ProjectManager(models.Manager["Project"]):
 
     def forgetting(self) -> models.QuerySet[Project]:
         """Those that keep some things for a time only."""
+        if settings.AUDIO_DAYS is not None or settings.TRANSCRIPT_DAYS is not None:
+            return self.existing()
         timed = models.Q(audio_days__isnull=False) | models.Q(transcript_days__isnull=False)
         return self.existing().filter(timed)
 
@@ -100,13 +103,21 @@ class Project(Signing):
     improve_provider_models = models.BooleanField(
         default=False, help_text="Let the provider keep the audio to train its models (mip_opt_out=false)."
     )
+    redact = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="What the provider leaves out of everything that it transcribes for the project.",
+    )
     audio_days = models.PositiveSmallIntegerField(
-        null=True, blank=True, help_text="How long audio is kept after it came; empty: always."
+        null=True,
+        blank=True,
+        help_text="How long audio is kept after it came; empty: as AUDIO_DAYS says, or always.",
     )
     transcript_days = models.PositiveSmallIntegerField(
         null=True,
         blank=True,
-        help_text="How long transcripts, answers and events are kept after their job ended; empty: always.",
+        help_text="How long transcripts, answers and events are kept after their job ended; empty: as "
+        "TRANSCRIPT_DAYS says, or always.",
     )
     daily_minutes = models.PositiveIntegerField(
         null=True, blank=True, help_text="Minutes of audio that it may have a day (UTC); empty: any."
@@ -125,6 +136,28 @@ class Project(Signing):
     def hide(self) -> None:
         """Nobody sees it any more, and whose it was may have a personal project again."""
         Project.objects.existing().filter(pk=self.pk).update(deleted_at=Now(), personal_to=None)
+
+    @property
+    def policy(self) -> dict[str, Any]:
+        """What it has the provider do whatever a caller asks for, as receipts tell it."""
+        return {"mip_opt_out": not self.improve_provider_models, "redact": list(self.redact)}
+
+    def imposed_on(self, query: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The provider's query under the project's policy: who asked may have more left out, never less."""
+        asked = [pair for pair in query if not (self.redact and pair == ("redact", "false"))]
+        more = [("redact", kind) for kind in self.redact if ("redact", kind) not in asked]
+        return [*asked, *more, ("mip_opt_out", "false" if self.improve_provider_models else "true")]
+
+    @property
+    def keeps_audio_days(self) -> int | None:
+        """Its own policy, or the installation's; None: always. So below."""
+        days: int | None = settings.AUDIO_DAYS
+        return days if self.audio_days is None else self.audio_days
+
+    @property
+    def keeps_transcript_days(self) -> int | None:
+        days: int | None = settings.TRANSCRIPT_DAYS
+        return days if self.transcript_days is None else self.transcript_days
 
     def allows(self, user: User, role: str) -> bool:
         """Whether `user` may do what members with `role` may; staff may do everything."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
@@ -46,7 +47,8 @@ RETURNING *,
     (SELECT file FROM jobs_recording WHERE id = recording_id) AS audio_file,
     (SELECT size FROM jobs_recording WHERE id = recording_id) AS audio_size,
     (SELECT media_type FROM jobs_recording WHERE id = recording_id) AS audio_type,
-    (SELECT improve_provider_models FROM jobs_project WHERE id = project_id) AS improves_models
+    (SELECT improve_provider_models FROM jobs_project WHERE id = project_id) AS improves_models,
+    (SELECT redact FROM jobs_project WHERE id = project_id) AS redacts
 """
 _CLAIM_FOR = {
     "postgresql": _CLAIM.format(
@@ -87,8 +89,9 @@ def _with_audio(job: TranscriptionJob, using: str) -> TranscriptionJob:
         job.recording = Recording.from_db(
             using, ("id", "file", "size", "media_type"), (job.recording_id, *audio)
         )
-    policy = job.project_id, vars(job).pop("improves_models")
-    job.project = Project.from_db(using, ("id", "improve_provider_models"), policy)
+    redacts = json.loads(vars(job).pop("redacts"))
+    policy = job.project_id, vars(job).pop("improves_models"), redacts
+    job.project = Project.from_db(using, ("id", "improve_provider_models", "redact"), policy)
     return job
 
 

@@ -172,8 +172,7 @@ def _ask(job: TranscriptionJob, region: Region, call: Call, answered: Callable[[
         recording = cast(Recording, job.recording)
         audio = opened.enter_context(storages["default"].open(str(recording.file.name)))
         source = AudioFile(cast(BinaryIO, audio), recording.size)
-        opted_out = "false" if job.project.improve_provider_models else "true"
-        query = [*to_query(job.options), ("mip_opt_out", opted_out)]
+        query = job.project.imposed_on(to_query(job.options))
         connection.close()
         began_at = time.monotonic()
         answer: Answer = provider.transcribe(source, query, call=call, content_type=recording.media_type)

@@ -9,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
 from django.test import Client
+from django.urls import reverse
 
 from jobs import lifecycle, usage
 from jobs.forgetting import erasure
@@ -205,3 +206,18 @@ def test_more_groups_than_a_page_holds_are_refused(project, admin_client, monkey
     answer = admin_client.get(USAGE, {"group_by": "model"})
 
     assert (answer.status_code, error_of(answer)["code"]) == (400, "too_many_groups")
+
+
+def test_the_admin_shows_it_with_a_chart_and_as_csv(project, admin_client):
+    complete(project, tags=["vip"])
+    page, export = reverse("admin:jobs_usageline_changelist"), reverse("admin:jobs_usageline_export")
+
+    shown = admin_client.get(page, {"first": "project", "then": "model"}).content.decode()
+    by_day = admin_client.get(page).content.decode()
+    refused = admin_client.get(page, {"since": "2026-02-02", "until": "2026-02-01"}).content.decode()
+    lines = admin_client.get(export, {"first": "tag"}).content.decode("utf-8-sig").splitlines()
+
+    assert '<td data-label="Project">Support</td>' in shown and "0.02 USD" in shown
+    assert f">{today()}</td>" in by_day and 'class="job-chart"' in by_day
+    assert "This is after the last day." in refused
+    assert lines == ["tag,requests,failed,seconds,cost", "vip,1,0,1.5,0.0150"]

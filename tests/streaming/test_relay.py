@@ -107,6 +107,19 @@ def test_policy_is_the_projects_and_unknown_parameters_go_nowhere(live, upstream
     assert asked == [[*wanted, "mip_opt_out=true"], [*wanted, "mip_opt_out=false"]]
 
 
+def test_what_the_project_has_left_out_is_left_out_live(live, upstream, credentials, project):
+    project.redact = ["pci"]
+    project.save()
+    provider = upstream(recogniser)
+
+    with connect(f"{live.url}{QUERY}&redact=false", **credentials) as socket:
+        close_stream(socket)
+
+    [request] = provider.requests
+    asked = request.path.partition("?")[2].split("&")
+    assert [pair for pair in asked if pair.startswith("redact")] == ["redact=pci"]
+
+
 def test_a_callback_is_refused(live, upstream, credentials):
     upstream(recogniser)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
@@ -13,17 +14,21 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from jobs.api.filters import check_parameters
 from jobs.api.permissions import MANAGING, READING
 from jobs.api.serializers import (
     IssuedKeySerializer,
     KeyChangesSerializer,
     KeySerializer,
     ProjectSerializer,
+    RetentionQuerySerializer,
+    RetentionSerializer,
     RotationSerializer,
 )
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
 from jobs.audit import audited, record
 from jobs.forgetting import erasure
+from jobs.forgetting.preview import preview
 from jobs.models import ApiKey, Project
 from jobs.models.audit import Action
 
@@ -35,7 +40,9 @@ class ProjectViewSet(ScopedViewSet):
         "retrieve": READING,
         "partial_update": MANAGING,
         "destroy": MANAGING,
+        "retention": MANAGING,
     }
+    refuses: ClassVar = {"retention": (400,)}
     queryset = Project.objects.none()
     serializer_class = ProjectSerializer
 
@@ -68,6 +75,21 @@ class ProjectViewSet(ScopedViewSet):
         with audited(Action.PROJECT_CHANGED, request, project, changed=sorted(changes.validated_data)):
             changes.save()
         return Response(changes.data)
+
+    @extend_schema(parameters=[RetentionQuerySerializer], responses=RetentionSerializer)
+    def retention(self, request: Request, pk: UUID) -> Response:
+        """What the next purge deletes by the project's policies, or would by those in the query."""
+        project = self.get_object()
+        check_parameters(request.query_params, RetentionQuerySerializer().fields)
+        asked = RetentionQuerySerializer(data=request.query_params)
+        asked.is_valid(raise_exception=True)
+        kept = {
+            "audio_days": project.keeps_audio_days,
+            "transcript_days": project.keeps_transcript_days,
+            **asked.validated_data,
+        }
+        goes: Any = {**kept, **asdict(preview(project, **kept))}
+        return Response(RetentionSerializer(goes).data)
 
     @extend_schema(responses={202: None})
     def destroy(self, request: Request, pk: UUID) -> Response:

@@ -5,8 +5,9 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 
 from jobs import members
-from jobs.models import AuditEntry, Project, Role
+from jobs.models import AuditEntry, Project, Role, Status
 from tests.jobs.admin.conftest import said
+from tests.jobs.rows import ago, make_job, make_recording
 
 
 @pytest.fixture
@@ -25,12 +26,13 @@ def team(ann):
     return Project.objects.found(ann, name="Team")
 
 
-def save(client, project, roles, name="Team"):
+def save(client, project, roles, name="Team", **policies):
     """Send the page's form: `roles` by user, None for whoever is to go."""
     before = {member.user: member for member in project.membership_set.order_by("pk")}
     rows = [*before, *(user for user in roles if user not in before)]
     form = {
         "name": name,
+        **policies,
         "membership_set-TOTAL_FORMS": len(rows),
         "membership_set-INITIAL_FORMS": len(before),
     }
@@ -45,6 +47,20 @@ def save(client, project, roles, name="Team"):
 
 def roles_in(project):
     return dict(project.membership_set.values_list("user__username", "role"))
+
+
+def test_shorter_retention_is_saved_once_what_it_deletes_was_told(root_client, team, ann):
+    make_job(Status.COMPLETED, project=team, recording=make_recording(team))
+    team.recordings.update(created_at=ago(10 * 86400))
+
+    told = save(root_client, team, {ann: "operator"}, audio_days=7).content.decode()
+    team.refresh_from_db()
+    assert "The next purge would delete 1 recordings" in told
+    assert team.audio_days is None
+
+    save(root_client, team, {ann: "operator"}, audio_days=7, confirmed="on", redact=["pci"])
+    team.refresh_from_db()
+    assert (team.audio_days, team.redact) == (7, ["pci"])
 
 
 def test_members_are_added_changed_and_removed_and_each_is_in_the_audit_log(root_client, team, ann, bob):

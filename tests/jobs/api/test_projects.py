@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 import pytest
 from django.utils import timezone
 
-from jobs.models import ApiKey, Role
+from jobs.models import ApiKey, Role, Status
 from tests.jobs.api.conftest import JOBS, add_job, client_for, error_of
+from tests.jobs.rows import ago, make_job, make_recording
 
 PROJECTS, KEYS = "/api/v1/projects/", "/api/v1/keys/"
 
@@ -23,7 +24,7 @@ def test_a_key_sees_its_own_project_alone(api, project, other_project):
     page = api.get(PROJECTS).json()
 
     assert [row["name"] for row in page["results"]] == [project.name]
-    policies = {"residency", "improve_provider_models", "audio_days", "transcript_days"}
+    policies = {"residency", "improve_provider_models", "redact", "audio_days", "transcript_days"}
     quota = {"daily_minutes", "minutes_today"}
     assert set(page["results"][0]) == {"id", "name", "created_at"} | policies | quota
     assert api.get(f"{PROJECTS}{other_project.pk}/").status_code == 404
@@ -31,6 +32,7 @@ def test_a_key_sees_its_own_project_alone(api, project, other_project):
 
 def test_a_projects_name_and_policies_can_be_changed(api, project):
     changes = {"name": "Sales calls", "residency": ["default"], "improve_provider_models": True}
+    changes["redact"] = ["pci", "account_number"]
 
     response = patch(api, f"{PROJECTS}{project.pk}/", changes)
 
@@ -45,6 +47,7 @@ def test_a_projects_name_and_policies_can_be_changed(api, project):
     [
         ({"residency": ["mars"]}, "residency"),
         ({"residency": ["default"] * 1000}, "residency"),
+        ({"redact": ["card numbers"]}, "redact"),
         ({"name": ""}, "name"),
         ({"name": None}, "name"),
     ],
@@ -54,6 +57,23 @@ def test_a_project_refuses_what_makes_no_sense(api, project, body, field):
 
     assert (response.status_code, error_of(response)["code"]) == (400, "validation_error")
     assert list(error_of(response)["details"]) == [field]
+
+
+def test_what_a_purge_would_delete_is_told_before_it_does(api, project):
+    make_job(
+        Status.COMPLETED, project=project, recording=make_recording(project), finished_at=ago(40 * 86400)
+    ).transcripts.create(run=1, version=1, text="Hello.")
+    project.recordings.update(created_at=ago(40 * 86400))
+    address = f"{PROJECTS}{project.pk}/retention/"
+
+    now = api.get(address).json()
+    then = api.get(address, {"audio_days": 30, "transcript_days": 41}).json()
+
+    assert (now["audio_days"], now["recordings"], now["transcripts"], now["oldest"]) == (None, 0, 0, None)
+    assert (then["recordings"], then["bytes"], then["transcripts"]) == (1, 5, 0)
+    assert then["oldest"] is not None
+    assert error_of(api.get(address, {"audio_days": "x"}))["code"] == "validation_error"
+    assert error_of(api.get(address, {"days": 1}))["code"] == "validation_error"
 
 
 def test_changing_a_project_takes_an_operator(member, project):

@@ -38,6 +38,7 @@ from jobs.models import (
     Status,
     Transcript,
     TranscriptionJob,
+    UsageLine,
 )
 from jobs.models.audit import Action
 from jobs.models.state import AudioDeleted
@@ -104,7 +105,9 @@ def left_of(project_id):
         DeliveryAttempt: "delivery__event__project",
     }
     for model in apps.get_app_config("jobs").get_models():
-        if model is not AuditEntry and any(field.name == "project" for field in model._meta.fields):
+        if model not in (AuditEntry, UsageLine) and any(
+            field.name == "project" for field in model._meta.fields
+        ):
             ways[model] = "project"
         elif any(field.name == "job" for field in model._meta.fields):
             ways.setdefault(model, "job__project")
@@ -190,6 +193,20 @@ def test_without_policies_everything_stays(other):
 
     assert stored() == before
     assert not AuditEntry.objects.exists()
+
+
+def test_what_a_project_does_not_say_the_service_does(project, settings, capsys):
+    settings.AUDIO_DAYS, settings.TRANSCRIPT_DAYS = 30, 7
+    Project.objects.filter(pk=project.pk).update(audio_days=40)
+    make_past(project, 35)
+
+    call_command("purge", dry_run=True)
+    before = (Transcript.objects.count(), len(stored()))
+    purge()
+
+    assert "A: 0 recordings (0.0 MB of audio), 1 transcripts" in capsys.readouterr().out
+    assert before == (1, 2)
+    assert (Transcript.objects.count(), Recording.objects.get().audio_deleted_at) == (0, None)
 
 
 def test_no_day_means_at_once(project):

@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 from django.utils import timezone
 
 from jobs import lifecycle
-from jobs.models import Status, Transcript, TranscriptionJob
+from jobs.models import Project, Status, Transcript, TranscriptionJob
 from jobs.running import execution, sweeper
 from jobs.running.execution import execute
 from jobs.running.worker import Worker
@@ -67,6 +67,19 @@ def test_audio_is_kept_from_training_unless_the_project_says_otherwise(
     execute(job, leases)
 
     assert ["mip_opt_out", opt_out] in provider.requests()["recent"][0]["query"]
+
+
+def test_what_the_project_has_left_out_is_left_out_whatever_was_asked_for(claimed, provider, leases):
+    job = claimed()
+    Project.objects.filter(pk=job.project_id).update(redact=["pci", "ssn"])
+    TranscriptionJob.objects.filter(pk=job.pk).update(
+        status=Status.QUEUED, lease_token=None, lease_until=None, options={"redact": ["numbers", "pci"]}
+    )
+
+    execute(TranscriptionJob.objects.claim(job.queue, leases.name, 60), leases)
+
+    asked = [value for name, value in provider.requests()["recent"][0]["query"] if name == "redact"]
+    assert asked == ["numbers", "pci", "ssn"]
 
 
 REJECTED = [
