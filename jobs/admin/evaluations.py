@@ -21,8 +21,10 @@ from jobs.models import EvaluatedRecording, EvaluationRun
 from jobs.models.audit import Action
 from jobs.quality.reports import compared, scored_in
 from jobs.quality.scores import RATES, passages
+from jobs.transcripts.options import to_query
 
 RUNS_SHOWN = 30
+BARS_AT_LEAST = 12
 RECORDINGS_SHOWN = 25
 KINDS = {"substitutions": "substituted", "deletions": "left out", "insertions": "added"}
 # Bars are of whole numbers: errors in so many words.
@@ -114,7 +116,7 @@ class EvaluationRunAdmin(HistoryAdmin):
             "tags": [(tag, _figures(scores)) for tag, scores in run.scores.get("tags", {}).items()],
             "over_time": _over_time(run),
             "kinds": [(kind, KINDS[kind], run.scores.get(kind)) for kind in KINDS],
-            "others": [(other, f"{other}, {way_of(other)}, {_options(other)}") for other in others],
+            "others": [(other, _in_short(other)) for other in others],
             "before": before,
             "difference": before and _difference(before, run),
             "options": _options(run),
@@ -140,7 +142,13 @@ def interval_of(rate: dict[str, float]) -> str:
 
 
 def _options(run: EvaluationRun) -> str:
-    return ", ".join(f"{name} {value}" for name, value in sorted(run.options.items()))
+    return ", ".join(f"{name} {value}" for name, value in to_query(run.options))
+
+
+def _in_short(run: EvaluationRun) -> str:
+    """To choose it by."""
+    parts = (f"{run.created_at:%Y-%m-%d %H:%M}", run.name, way_of(run), noise_of(run), _options(run))
+    return ", ".join(filter(None, parts))
 
 
 def _figures(scores: dict[str, Any]) -> list[tuple[str, str, str]]:
@@ -164,14 +172,12 @@ def _over_time(run: EvaluationRun) -> dict[str, Any]:
 
 
 def _chart(finished: Sequence[EvaluationRun]) -> Bars:
-    """A bar for each, as high as its WER, of the kinds of errors."""
-    return stacked(
-        [
-            Counter({kind: round(WORDS * run.scores[kind] / (run.scores["words"] or 1)) for kind in KINDS})
-            for run in finished
-        ],
-        KINDS,
-    )
+    """A bar for each, as high as its WER, of the kinds of errors; few of them stand at the right."""
+    columns = [
+        Counter({kind: round(WORDS * run.scores[kind] / (run.scores["words"] or 1)) for kind in KINDS})
+        for run in finished
+    ]
+    return stacked([Counter[str]()] * (BARS_AT_LEAST - len(columns)) + columns, KINDS)
 
 
 def _difference(before: EvaluationRun, after: EvaluationRun) -> dict[str, str] | None:
