@@ -6,12 +6,12 @@ import io
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 from django.conf import settings
 from django.core.files.storage import storages
-from django.db import connection
+from django.db import IntegrityError, connection
 
 from jobs.audio.probe import ProbeError, peaks
 from jobs.audio.received import check_disk
@@ -35,8 +35,9 @@ def waveform(recording: Recording) -> bytes:
             if error.code == "probe_unavailable":
                 raise
             found = b""
-    # Whoever asked at the same time has measured the same.
-    Waveform.objects.bulk_create([Waveform(recording=recording, peaks=found)], ignore_conflicts=True)
+    # Whoever asked at the same time has measured the same; a recording that is deleted by now keeps nothing.
+    with suppress(IntegrityError):
+        Waveform.objects.bulk_create([Waveform(recording=recording, peaks=found)], ignore_conflicts=True)
     return found
 
 

@@ -5,7 +5,10 @@ import json
 import pytest
 from django.urls import reverse
 
+from jobs.audio import waveforms
+from jobs.audio.probe import peaks
 from jobs.corrections import correct
+from jobs.forgetting.deletion import delete_job
 from jobs.models import AuditEntry, Status, Waveform
 from jobs.transcripts.corrections import Edit
 from tests.jobs.admin.conftest import wav
@@ -93,6 +96,21 @@ def test_a_waveform_is_measured_once_and_kept(staff_client):
 
     assert first.content == second.content == bytes(40)
     assert Waveform.objects.get().recording_id == recording.pk
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_recording_that_is_deleted_while_it_is_measured_is_no_error(staff_client, monkeypatch):
+    project = make_project()
+    job = make_job(project=project, recording=make_recording(project, wav(seconds=2).getvalue()))
+
+    def deleted_meanwhile(audio):
+        delete_job(job)
+        return peaks(audio)
+
+    monkeypatch.setattr(waveforms, "peaks", deleted_meanwhile)
+
+    assert page(staff_client, job, "desk_waveform").content == bytes(40)
+    assert not Waveform.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)
