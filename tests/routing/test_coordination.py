@@ -3,13 +3,17 @@
 import threading
 from contextlib import ExitStack
 from dataclasses import replace
+from time import monotonic
 from uuid import uuid4
 
 import pytest
+import redis
 
-from routing import coordination
-from routing.breaker import Breaker
+from routing import coordination, limits
+from routing.breaker import Breaker, breaker_of
+from routing.choice import Capability, Provider, Work
 from routing.coordination import Admission, Holding, InRedis, Memory, State, StoreDown, Tolerant, Tripping
+from routing.health import choose_region, reports
 from tests.conditions import wait_until
 from tests.services import RedisServer
 from tests.services.redis_cluster import RedisCluster
@@ -267,24 +271,24 @@ def test_of_many_who_ask_at_once_as_many_are_granted_as_there_is_room_for(store,
     assert granted.count(True) == 3
 
 
-@pytest.mark.parametrize("kind", [RedisServer, RedisCluster])
-def test_a_store_that_is_gone_stops_nobody_and_each_process_goes_by_what_it_knows(name, settings, kind):
-    settings.REDIS_CLUSTER_URL, settings.REDIS_URL = [], ""
-    with kind() as server:
-        if kind is RedisCluster:
-            settings.REDIS_CLUSTER_URL = server.urls
-        else:
-            settings.REDIS_URL = server.url
-        store = coordination.store.__wrapped__()
-        store.open(name, 60)
+def goes_by_what_it_knows(store, name):
+    """With the store gone, which was told of `name` that it is open."""
     other = uuid4().hex
-
     assert store.notes(name).age is None
     assert not store.admits(name, HOLD).admitted
     assert store.admits(other, HOLD) == CLOSED
     store.open(other, 60)
     assert not store.admits(other, HOLD).admitted
     assert [hold(store, name, "this", count).granted for count in (3, 4)] == [True, False]
+
+
+def test_a_store_that_is_gone_stops_nobody_and_each_process_goes_by_what_it_knows(name, settings):
+    with RedisServer() as server:
+        settings.REDIS_CLUSTER_URL, settings.REDIS_URL = [], server.url
+        store = coordination.store.__wrapped__()
+        store.open(name, 60)
+
+    goes_by_what_it_knows(store, name)
 
 
 def test_a_store_that_did_not_answer_is_left_alone_for_a_while(name):
@@ -302,25 +306,35 @@ def test_a_store_that_did_not_answer_is_left_alone_for_a_while(name):
     assert asked == [100.0, 100.1 + coordination.REST_SECONDS]
 
 
-def test_a_cluster_whose_primary_is_killed_goes_on(name, settings):
+@pytest.mark.django_db
+def test_a_region_that_fails_while_a_cluster_loses_a_primary_is_left_all_the_same(
+    name, settings, monkeypatch, regions
+):
+    """What all know is there again when a replica has taken over; until then each goes by what it knows."""
+    monkeypatch.setattr(reports, "_seconds", 0.0)
+    given = regions({"name": name, "max_live": 2}, {"name": "standby", "weight": 0})[name]
     with RedisCluster() as cluster:
         settings.REDIS_CLUSTER_URL = cluster.urls
-        store = coordination.InRedis(coordination._Cluster(cluster.urls))
-        assert store.admits(name, HOLD) == CLOSED
+        store, work = coordination.store(), Work(Capability.SYNC)
+        assert limits.take(given, limits.Use.LIVE)
+        store.note(name, "worker one", "10", 600)
+        assert choose_region(work)[0] == given
+        primary = cluster.primary_of(f"breaker:{{{name}}}")
+        with redis.Redis(port=primary.port) as client:
+            client.wait(1, 5000)  # for its replica
 
-        cluster.primary_of(f"breaker:{{{name}}}").kill()
+        primary.kill()
+        for _ in range(TRIPPING.failures):
+            assert choose_region(work)[0] == given
+            breaker_of(name).failed(monotonic())
 
-        def opens():
-            try:
-                store.open(name, 60)
-            except StoreDown:
-                return False
-            return True
-
-        wait_until(opens, 60)
-        assert not store.admits(name, HOLD).admitted
-        store.note(name, "worker", "10", 600)
-        assert "worker" in store.notes(name).texts
+        assert not breaker_of(name).admits()
+        wait_until(lambda: store.notes(name).texts == {"worker one": "10"}, 60)
+        assert limits.in_use(given)[limits.Kind.LIVE] == 1
+        store.open(name, 60)
+        assert reports()[name].health.provider(Capability.SYNC) == Provider.LEFT_ALONE
+        assert choose_region(work)[0].name == "standby"
+    goes_by_what_it_knows(store, name)
 
 
 def test_a_process_learns_within_a_moment_what_another_has_opened(servers, name):
