@@ -1,17 +1,21 @@
 """F13: a region dies piece by piece, with jobs and live sessions in flight, and comes back.
 
 Two regions, each with a provider, a broker and workers of its own; one web server; what processes share is in
-a Redis, at full load in a Redis Cluster, which loses a primary as well.
+a Redis, at full load in a Redis Cluster, which loses a primary as well; there the provider is slow for a
+while, and comes and goes, too.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import cycle
 
+import httpx
 import pytest
 from django.utils import timezone
 
@@ -26,10 +30,21 @@ from tests.services.redis_cluster import RedisCluster
 from tests.streaming.speaker import Crowd
 
 FULL = [pytest.mark.full_load, pytest.mark.timeout(900)]
-SMALL = [pytest.mark.postgresql, pytest.mark.timeout(300)]
+SMALL = pytest.mark.postgresql
 CONCURRENCY = 10
 LEFT_WITHIN_SECONDS = 60
 PIECES = ["provider", "broker", "workers"]
+EACH = [*([piece] for piece in PIECES), ["provider", "primary"], ["pace"], ["steadiness"]]
+SHOWN = {
+    "provider": ("recordings_provider", {"erring", "left_alone"}),
+    "broker": ("broker", {"unreachable"}),
+    "workers": ("slots", {0}),
+    "pace": ("recordings_provider", {"slow"}),
+    "steadiness": ("recordings_provider", {"flapping"}),
+}
+"""Where a region's health tells of it, and how."""
+QUICK_CALL, SLOW_CALL = "latency=0.2", "latency=3"
+COMES_AND_GOES_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -42,8 +57,8 @@ class Load:
     words: int
     quiet: timedelta
     """without new work in a region: it is left, and not passed over by chance"""
-    piece_by_piece: bool = False
-    """each heals before the next fails, so that there is a time to leave for each; else all at once"""
+    failures: list[list[str]]
+    """what fails at once; it heals before the next fails"""
 
 
 class Region:
@@ -54,6 +69,9 @@ class Region:
         self.provider = provider
         self.broker = broker
         self.worker: Worker | None = None
+        self.cluster: RedisCluster | None = None
+        self._steady = threading.Event()
+        self._coming_and_going: threading.Thread | None = None
 
     @property
     def described(self) -> dict[str, str]:
@@ -67,6 +85,13 @@ class Region:
                 self.broker.kill()
             case "workers":
                 self.worker.kill()
+            case "primary":
+                self.cluster.primary_of(f"notes:{{{self.name}}}").kill()
+            case "pace":
+                self.provider.set_faults(SLOW_CALL)
+            case "steadiness":
+                self._coming_and_going = threading.Thread(target=self._come_and_go)
+                self._coming_and_going.start()
 
     def heal(self, piece: str) -> None:
         match piece:
@@ -76,6 +101,17 @@ class Region:
                 self.broker.start()
             case "workers":
                 self.worker.spawn()
+            case "pace":
+                self.provider.set_faults(QUICK_CALL)
+            case "steadiness":
+                self._steady.set()
+                self._coming_and_going.join()
+
+    def _come_and_go(self) -> None:
+        for fault in cycle(["status=503", QUICK_CALL]):
+            self.provider.set_faults(fault)
+            if self._steady.wait(COMES_AND_GOES_SECONDS) and fault == QUICK_CALL:
+                return
 
 
 @contextmanager
@@ -87,6 +123,7 @@ def two_regions(database_url: str, shared: dict[str, str]) -> Iterator[tuple[Web
             for name in "ab"
         )
         settings = dict(QUICK) | {"REGIONS": json.dumps([a.described, b.described])} | shared
+        settings["PROVIDER_SLOW_SECONDS"] = "1"
         stack = Stack(database_url, started.enter_context(RedisServer()).url, b.provider, settings)
         a.worker, b.worker = (Worker(stack.environment(REGION=each.name), CONCURRENCY) for each in (a, b))
         web = Web(stack.environment())
@@ -127,6 +164,19 @@ def seconds_until_back(region: str, since: datetime) -> float:
     return (sent_to(region, since)[0] - since).total_seconds()
 
 
+def wait_until_shown(web: Web, key: str, region: str, pieces: list[str]) -> None:
+    """In the answer of /api/v1/regions/: each of what has failed, told apart."""
+
+    def is_shown() -> bool:
+        headers = {"authorization": f"Token {key}"}
+        answer = httpx.get(f"{web.url}/api/v1/regions/", headers=headers, trust_env=False, timeout=20)
+        health = next(each["health"] for each in answer.json()["results"] if each["name"] == region)
+        told = [SHOWN[piece] for piece in pieces if piece in SHOWN]
+        return all(health[name] in states for name, states in told)
+
+    wait_until(is_shown, LEFT_WITHIN_SECONDS)
+
+
 def longest_interruption() -> float:
     """Seconds for which a live session was connected to no provider."""
     longest = 0.0
@@ -140,30 +190,24 @@ def longest_interruption() -> float:
     return longest
 
 
-@contextmanager
-def coordination(load: Load) -> Iterator[tuple[dict[str, str], Callable[[], None]]]:
-    """Settings of where processes share what they know, and what takes some of it away."""
-    if not load.piece_by_piece:
-        yield {}, lambda: None
-        return
-    with RedisCluster() as cluster:
-        yield {"REDIS_CLUSTER_URL": ",".join(cluster.urls)}, lambda: cluster.primary_of("notes:{a}").kill()
-
-
 @pytest.mark.parametrize(
     "load",
     [
-        pytest.param(Load(60, 8, 4, 32, timedelta(seconds=2)), id="small", marks=SMALL),
-        pytest.param(
-            Load(300, 10, 20, 320, timedelta(seconds=6), piece_by_piece=True), id="full", marks=FULL
-        ),
+        pytest.param(Load(60, 8, 4, 32, timedelta(seconds=2), [PIECES]), id="small", marks=SMALL),
+        pytest.param(Load(300, 10, 20, 480, timedelta(seconds=6), EACH), id="full", marks=FULL),
     ],
 )
 def test_f13_a_region_that_dies_is_left_and_comes_back(database_url, tell, load):
     _, key = ApiKey.objects.issue(Project.objects.create(name="Calls"), "phone")
-    with coordination(load) as (shared, harm), two_regions(database_url, shared) as (web, a, b):
+    with ExitStack() as started:
+        shared, cluster = {}, None
+        if load.failures == EACH:
+            cluster = started.enter_context(RedisCluster())
+            shared["REDIS_CLUSTER_URL"] = ",".join(cluster.urls)
+        web, a, b = started.enter_context(two_regions(database_url, shared))
+        a.cluster = cluster
         for region in (a, b):
-            region.provider.set_faults("latency=0.2")
+            region.provider.set_faults(QUICK_CALL)
         with Submitter(web.url, load.rate) as submitter:
             both = timezone.now()
             wait_until(lambda: sent_to("a", both) and sent_to("b", both), 30)
@@ -171,13 +215,14 @@ def test_f13_a_region_that_dies_is_left_and_comes_back(database_url, tell, load)
             accepted = 0
             with Crowd(speakers) as crowd:
                 wait_until(lambda: all(speaker.sent > 64_000 for speaker in speakers), 60)
-                for failing in [[piece] for piece in PIECES] if load.piece_by_piece else [PIECES]:
+                for failing in load.failures:
                     for region in (a, b):
                         queue_jobs(load.jobs // 2, region=region.name, queue=f"transcription.{region.name}")
                     accepted += 2 * (load.jobs // 2)
                     failed_at = timezone.now()
                     for piece in failing:
                         a.fail(piece)
+                    wait_until_shown(web, key, "a", failing)
                     left = seconds_until_left("a", failed_at, load.quiet)
                     healed_at = timezone.now()
                     for piece in failing:
@@ -189,7 +234,6 @@ def test_f13_a_region_that_dies_is_left_and_comes_back(database_url, tell, load)
                         back_after=round(back, 1),
                         interrupted=round(longest_interruption(), 1),
                     )
-                harm()
                 crowd.hear_out(120 + load.words)
         accepted += len(submitter.accepted)
         wait_until(lambda: ended_jobs() == accepted, 120)
