@@ -18,7 +18,8 @@ from routing.coordination import Store
 from routing.limits import Kind
 
 STEADY_SECONDS = 30.0
-RETURNS = 3
+# As long as a breaker is open at most, and steady for so long after.
+RETURNS, RETURNED_SECONDS = 3, 60.0
 SLOW_CALLS, OF_CALLS, COUNTED_SECONDS = 5, 20, 120.0
 # Stands on the region's board for as long as it is given less than its share.
 RECOVERED = "recovered"
@@ -54,7 +55,7 @@ def came_back(kept: Store, region: str, *kinds: Kind) -> None:
     for kind in kinds:
         returned = f"returned {kind}"
         times = int(known.texts.get(returned, 0)) + 1
-        kept.note(region, returned, str(times), STEADY_SECONDS)
+        kept.note(region, returned, str(times), RETURNED_SECONDS)
         if times >= RETURNS:
             _distrust(kept, region, kind, Provider.FLAPPING)
 

@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 from celery import Celery, bootsteps
@@ -97,7 +99,21 @@ class Jobs(bootsteps.StartStopStep):
         # Celery's command line has read its default before serve_regions could change it.
         chosen = parent.concurrency != settings.WORKER_CONCURRENCY
         concurrency = parent.concurrency if chosen else app.conf.worker_concurrency
-        worker.start(queues=list(app.amqp.queues.consume_from), concurrency=concurrency)
+        queues = list(app.amqp.queues.consume_from)
+        worker.start(queues, concurrency, partial(_consume, parent) if serves_all(queues) else None)
+
+
+def serves_all(queues: Collection[str]) -> bool:
+    """Whether a worker of these queues is one of all regions, those to come included."""
+    from routing.regions import all_regions
+
+    return not settings.REGION and {each.queue for each in all_regions().values()} <= set(queues)
+
+
+def _consume(controller: Any, queue: str) -> None:
+    """Have a running worker take the messages of one more queue. From any thread."""
+    app.amqp.queues.add(_named(queue))
+    controller.consumer.call_soon(controller.consumer.add_task_queue, queue)
 
 
 @celeryd_init.connect

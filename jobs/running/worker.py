@@ -16,7 +16,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -43,7 +43,7 @@ from routing import limits, tracing
 from routing.breaker import breaker_of
 from routing.limits import Use
 from routing.probes import Watch
-from routing.regions import Region, region_served_by
+from routing.regions import Region, all_regions, region_served_by
 
 logger = logging.getLogger(__name__)
 
@@ -108,17 +108,28 @@ class _Slot:
 
 
 class Worker:
-    """The jobs that this process runs, and the threads that look after them."""
+    """The jobs that this process runs, and the threads that look after them.
 
-    def __init__(self, queues: Sequence[str], concurrency: int, leases: LeaseKeeper | None = None) -> None:
+    `hear_of`: has it woken by messages of one more queue. With it, it serves the regions that are made while
+    it runs as well.
+    """
+
+    def __init__(
+        self,
+        queues: Sequence[str],
+        concurrency: int,
+        leases: LeaseKeeper | None = None,
+        hear_of: Callable[[str], None] | None = None,
+    ) -> None:
         self.leases = keeper() if leases is None else leases
         self.queues = [queue for queue in queues if queue not in (WEBHOOK_QUEUE, BATCH_QUEUE)]
         self.delivers = WEBHOOK_QUEUE in queues
         self.opens_batches = BATCH_QUEUE in queues
         self.concurrency = concurrency
         self._slots = {queue: _Slots(1) for queue in self.queues if queue == ISOLATION_QUEUE}
-        shared = _Slots(concurrency)
-        self._slots |= {queue: shared for queue in self.queues if queue != ISOLATION_QUEUE}
+        self._shared = _Slots(concurrency)
+        self._slots |= {queue: self._shared for queue in self.queues if queue != ISOLATION_QUEUE}
+        self._hear_of = hear_of
         # As many again for what is done with answers, and one for the job in isolation.
         self._pool = ThreadPoolExecutor(2 * concurrency + 1, thread_name_prefix="job")
         self._stopping = threading.Event()
@@ -235,10 +246,22 @@ class Worker:
                 if monotonic() >= sweep_at:
                     sweeper.sweep()
                     sweep_at = monotonic() + settings.SWEEP_SECONDS
+                self._serve_new_regions()
                 for queue in self.queues:
                     if self._slots[queue].free and TranscriptionJob.objects.claimable(queue).exists():
                         self._pool.submit(self._look_at, queue)
             self._stopping.wait(settings.POLL_SECONDS)
+
+    def _serve_new_regions(self) -> None:
+        if self._hear_of is None:
+            return
+        for region in all_regions().values():
+            if region.queue not in self._slots:
+                # First: it may be woken at once.
+                self._slots[region.queue] = self._shared
+                self.queues.append(region.queue)
+                self._hear_of(region.queue)
+                logger.info("Region %s is new, and served here from now on.", region.name)
 
     def _look_at(self, queue: str) -> None:
         with _guarded(queue):
@@ -319,10 +342,10 @@ def _guarded(what: str) -> Iterator[None]:
 _current: Worker | None = None
 
 
-def start(queues: Sequence[str], concurrency: int) -> Worker:
-    """Make this process a worker of `queues`."""
+def start(queues: Sequence[str], concurrency: int, hear_of: Callable[[str], None] | None = None) -> Worker:
+    """Make this process a worker of `queues`, and with `hear_of` (see Worker) of regions to come."""
     global _current
-    _current = Worker(queues, concurrency)
+    _current = Worker(queues, concurrency, hear_of=hear_of)
     _current.start()
     if _current.delivers:
         serve_here(WEBHOOK_QUEUE, _current.deliver_soon)

@@ -104,8 +104,13 @@ class Region:
             case "pace":
                 self.provider.set_faults(QUICK_CALL)
             case "steadiness":
-                self._steady.set()
-                self._coming_and_going.join()
+                self.settle()
+
+    def settle(self) -> None:
+        """Come and go no more."""
+        if self._coming_and_going is not None:
+            self._steady.set()
+            self._coming_and_going.join()
 
     def _come_and_go(self) -> None:
         for fault in cycle(["status=503", QUICK_CALL]):
@@ -122,6 +127,8 @@ def two_regions(database_url: str, shared: dict[str, str]) -> Iterator[tuple[Web
             Region(name, started.enter_context(SandboxProcess()), started.enter_context(RedisServer()))
             for name in "ab"
         )
+        for region in (a, b):
+            started.callback(region.settle)
         settings = dict(QUICK) | {"REGIONS": json.dumps([a.described, b.described])} | shared
         settings["PROVIDER_SLOW_SECONDS"] = "1"
         stack = Stack(database_url, started.enter_context(RedisServer()).url, b.provider, settings)

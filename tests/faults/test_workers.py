@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from itertools import cycle
 
 import pytest
+import redis
 
 from jobs.models import Status, TranscriptionJob
+from routing.models import RegionRow
 from tests.conditions import wait_until
 from tests.faults.harness import (
     Stopwatch,
@@ -28,6 +30,17 @@ def held_by(worker):
         return 0
     held = TranscriptionJob.objects.filter(status=Status.RUNNING, worker__contains=f":{worker.pid}:")
     return held.count()
+
+
+def test_a_new_region_is_served_without_a_restart(stack, broker):
+    with stack.workers(1), redis.Redis.from_url(broker.url) as messages:
+        RegionRow.objects.create(name="eu", queue="transcription.eu")
+        queue_jobs(1, region="eu", queue="transcription.eu")
+        wait_until(lambda: not open_jobs(), 30)
+        messages.lpush("transcription.eu", "nonsense, to be thrown away")
+
+        # And its messages are taken, or they would pile up.
+        wait_until(lambda: not messages.exists("transcription.eu"), 30)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from jobs.running.worker import STUCK_EXIT_CODE, Worker
 from jobs.webhooks import deliverer
 from routing import coordination, limits
 from routing.limits import Kind
+from routing.models import RegionRow
 from routing.regions import region_named
 from routing.transport import Call
 from tests.conditions import wait_until
@@ -139,6 +140,19 @@ def test_other_queues_are_left(worker, queue_jobs):
     wait_until(lambda: open_jobs() == 1)
 
     assert fresh(other).status == Status.QUEUED
+
+
+def test_a_region_that_is_made_meanwhile_is_served_by_a_worker_of_all(worker, queue_jobs):
+    heard_of = []
+    running = worker()
+    running._hear_of = heard_of.append
+    running.start()
+    RegionRow.objects.create(name="eu", queue="transcription.eu")
+
+    queue_jobs(1, region="eu", queue="transcription.eu")
+
+    wait_until(lambda: not open_jobs())
+    assert heard_of == ["transcription.eu"]
 
 
 def test_who_was_told_to_stop_claims_nothing(worker, queue_jobs):
