@@ -18,8 +18,8 @@ from routing.coordination import Store
 from routing.limits import Kind
 
 STEADY_SECONDS = 30.0
-# As long as a breaker is open at most, and steady for so long after.
-RETURNS, RETURNED_SECONDS = 3, 60.0
+# A breaker is open for the longer the more often a region has gone, so that its returns become rare.
+RETURNS, RETURNED_SECONDS = 3, 120.0
 SLOW_CALLS, OF_CALLS, COUNTED_SECONDS = 5, 20, 120.0
 # Stands on the region's board for as long as it is given less than its share.
 RECOVERED = "recovered"

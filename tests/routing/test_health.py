@@ -9,7 +9,7 @@ from routing.coordination import Memory, Notes
 from routing.health import YOUNG_SECONDS, choose_region, reports
 from routing.limits import Kind
 from routing.probes import Watch, probe
-from routing.trust import COUNTED_SECONDS, SLOW_CALLS, STEADY_SECONDS, Pace
+from routing.trust import COUNTED_SECONDS, RETURNED_SECONDS, SLOW_CALLS, STEADY_SECONDS, Pace
 from tests.routing.peer import Peer, answering
 from tests.services import RedisServer
 
@@ -174,7 +174,7 @@ def test_one_that_comes_and_goes_is_left_until_it_stays_and_never_given_much_mea
 def test_one_that_fails_once_in_a_while_does_not_come_and_go(regions, store, clock):
     regions({"name": "eu"})
 
-    up_and_down(store, clock, 40, times=4)
+    up_and_down(store, clock, RETURNED_SECONDS, times=4)
 
     assert eu().recordings == Provider.UNKNOWN
 
