@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Min, Q, Sum
+from django.db.models.functions import Now
 
 from jobs.estimates import Span
 from jobs.ids import first_id
@@ -107,6 +108,18 @@ def backlog(now: datetime, workers: Iterable[WorkerProcess]) -> list[Lane]:
         before[queue] += row["audio"]
         lanes.append(lane)
     return lanes
+
+
+def in_line(queue: str) -> int:
+    """Jobs that could be begun now."""
+    return remembered(f"in-line-{queue}", lambda: _in_line(queue))
+
+
+def _in_line(queue: str) -> int:
+    # One after the other: each has an index of its own.
+    in_queue = TranscriptionJob.objects.filter(queue=queue)
+    due = in_queue.filter(status=Status.WAITING, run_at__lte=Now())
+    return in_queue.filter(status=Status.QUEUED).count() + due.count()
 
 
 def _open() -> dict[_Place, dict[str, Any]]:

@@ -346,6 +346,7 @@ UNFOLD = {
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("jobs/favicon.svg")},
     ],
     "STYLES": [lambda request: static("jobs/admin.css")],
+    "SCRIPTS": [lambda request: static("jobs/named.js")],
     "SIDEBAR": {
         "navigation": [
             {

@@ -12,8 +12,8 @@ from django.http import HttpRequest
 from jobs.admin.history import SeenByStaff
 from jobs.admin.look import Password, display
 from jobs.admin.options_form import LinesField
-from jobs.admin.wording import span
 from jobs.audit import audited, record
+from jobs.backlog import in_line
 from jobs.models import TranscriptionJob
 from jobs.models.audit import Action
 from routing import limits
@@ -51,7 +51,9 @@ def condition(row: Region | RegionRow) -> str:
 
 def provider_in_words(report: Report) -> str:
     told = " / ".join(dict.fromkeys((SAID[report.health.recordings], SAID[report.health.live])))
-    return f"{told}, {report.probed.error or span(report.probed.seconds)}" if report.probed else told
+    if report.probed is None:
+        return told
+    return f"{told}, {report.probed.error or f'{report.probed.seconds * 1000:.0f} ms'}"
 
 
 def workers_in_words(report: Report) -> str:
@@ -207,7 +209,7 @@ class RegionAdmin(SeenByStaff):
 
     @display(description="jobs in line")
     def queued(self, row: RegionRow) -> int:
-        return TranscriptionJob.objects.claimable(row.queue).count()
+        return in_line(row.queue)
 
     def save_model(self, request: HttpRequest, obj: RegionRow, form: Any, change: bool) -> None:
         action = Action.REGION_CHANGED if change else Action.REGION_ADDED

@@ -16,6 +16,7 @@ from jobs import quotas
 from jobs.api.bodies import BodySerializer
 from jobs.api.parsers import too_large
 from jobs.audio.parts import Part
+from jobs.backlog import in_line
 from jobs.forgetting.preview import Preview
 from jobs.members import user_named
 from jobs.models import (
@@ -483,7 +484,7 @@ class RegionSerializer(serializers.Serializer[Region]):
             "enabled": region.enabled,
             "weight": region.weight,
             "residency": sorted(region.residency),
-            "queued": TranscriptionJob.objects.claimable(region.queue).count(),
+            "queued": in_line(region.queue),
             "health": RegionHealthSerializer(report_of(region.name).health).data,
         }
 

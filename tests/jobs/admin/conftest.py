@@ -2,7 +2,7 @@
 
 import io
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from django.contrib.auth.models import User
@@ -10,7 +10,15 @@ from django.test import Client
 
 from routing.regions import all_regions
 from tests.browser import Browser, Page
+from tests.conftest import with_package
 from tests.sandbox_process import SandboxProcess
+
+# What keeps somebody out, of what axe-core finds (github.com/dequelabs/axe-core, doc/API.md).
+BARRIERS = """
+axe.run(document, {resultTypes: ["violations"]}).then(({violations}) => violations
+    .filter(({impact}) => ["serious", "critical"].includes(impact))
+    .map(({id, nodes}) => `${id}: ${nodes.map(({html}) => html).slice(0, 3).join(" ")}`))
+"""
 
 
 def wav(name: str = "call.wav", seconds: float = 1.0) -> io.BytesIO:
@@ -88,3 +96,16 @@ def new_page(browser, live_server, root_client):
         # Before the server goes: a page that is open keeps asking it for news.
         page.call("Page.navigate", url="about:blank")
         page.close()
+
+
+@pytest.fixture(scope="session")
+def barriers(tmp_path_factory) -> Callable[[Page], list[str]]:
+    """Finds what keeps people from using a page, by any sense or device."""
+    directory = with_package("axe-core@4.14.1", tmp_path_factory.mktemp("axe"))
+    axe = (directory / "node_modules" / "axe-core" / "axe.min.js").read_text()
+
+    def look(page: Page) -> list[str]:
+        page.evaluate(f"{axe}; 0")
+        return page.evaluate(BARRIERS)
+
+    return look

@@ -7,10 +7,9 @@ from django.urls import reverse
 from django.utils import timezone
 
 from jobs import lifecycle
-from jobs.models import Delivery, Project, Status, TranscriptionJob, WebhookEndpoint
-from streaming.models import LiveSession
+from jobs.models import Batch, Delivery, Project, Status, TranscriptionJob, WebhookEndpoint
+from streaming.models import LiveSession, State
 from tests.browser import CHROMIUM
-from tests.conftest import with_package
 from tests.jobs.rows import RESULT, fresh, make_job, make_project
 from transcribe_project.demo import seed
 
@@ -20,23 +19,11 @@ pytestmark = [
 ]
 SHOTS = Path(__file__).parents[3] / "var" / "screenshots"
 LIST = reverse("admin:jobs_transcriptionjob_changelist")
-# What keeps somebody out, of what axe-core finds (github.com/dequelabs/axe-core, doc/API.md).
-FOUND = """
-axe.run(document, {resultTypes: ["violations"]}).then(({violations}) => violations
-    .filter(({impact}) => ["serious", "critical"].includes(impact))
-    .map(({id, nodes}) => `${id}: ${nodes.map(({html}) => html).slice(0, 3).join(" ")}`))
-"""
-
-
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory) -> str:
-    directory = with_package("axe-core@4.14.1", tmp_path_factory.mktemp("axe"))
-    return (directory / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 
 # Each page is opened, looked at whole and kept as a picture: seconds for all of them.
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
-def test_nothing_keeps_anybody_from_using_its_pages(new_page, axe, width, dark):
+def test_nothing_keeps_anybody_from_using_its_pages(new_page, superuser, barriers, width, dark):
     seed(120, timezone.now())
     failed = TranscriptionJob.objects.filter(status=Status.FAILED).first()
     done = TranscriptionJob.objects.filter(status=Status.COMPLETED).first()
@@ -49,19 +36,25 @@ def test_nothing_keeps_anybody_from_using_its_pages(new_page, axe, width, dark):
         ("jobs_transcriptionjob_upload",),
         ("jobs_transcriptionjob_change", failed),
         ("jobs_transcriptionjob_change", done),
+        ("jobs_transcriptionjob_desk", done),
+        ("jobs_transcriptionjob_desk_changes", done),
+        ("jobs_batch_change", Batch.objects.first()),
         ("jobs_webhookendpoint_change", WebhookEndpoint.objects.first()),
         ("jobs_webhookendpoint_replay", WebhookEndpoint.objects.first()),
         ("jobs_delivery_change", Delivery.objects.first()),
         ("jobs_project_change", Project.objects.first()),
+        ("jobs_apikey_add",),
+        ("auth_user_change", superuser),
+        ("routing_regionrow_changelist",),
         ("jobs_auditentry_changelist",),
-        ("streaming_livesession_change", LiveSession.objects.first()),
+        # One that goes on is followed, for which this server is not made: tests/streaming/browser.
+        ("streaming_livesession_change", LiveSession.objects.filter(state=State.ENDED).first()),
     ]
     for number, (name, *rows) in enumerate(pages):
         page.open(reverse(f"admin:{name}", args=[row.pk for row in rows]))
         page.wait_for("!document.documentElement.hasAttribute('x-cloak')")
-        page.evaluate(f"{axe}; 0")
 
-        assert page.evaluate(FOUND) == [], name
+        assert barriers(page) == [], name
         page.screenshot(SHOTS / f"console-{number}-{name}-{width}.png", whole=False)
     assert page.complaints == []
 

@@ -169,7 +169,7 @@ def test_who_saves_second_is_told_and_keeps_what_does_not_collide(desk, job):
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
-def test_the_desk_and_its_changes_fit(new_page, job, width, dark):
+def test_the_desk_and_its_changes_fit_and_keep_nobody_out(new_page, job, barriers, width, dark):
     correct(job, "ann", 1, edits=[Edit([3], "Müller")])
     page = new_page(width=width, height=844, dark=dark)
     shots = ROOT / "var" / "screenshots"
@@ -184,4 +184,5 @@ def test_the_desk_and_its_changes_fit(new_page, job, width, dark):
             "document.documentElement.scrollWidth - document.documentElement.clientWidth"
         )
         assert overflow == 0, name
+        assert barriers(page) == [], name
     assert page.complaints == []
