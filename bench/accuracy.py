@@ -10,15 +10,13 @@ between the two is what the service adds. Case and punctuation do not count.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import tempfile
 from pathlib import Path
 
 import httpx
 import jiwer
 
-from bench.processes import PYTHON, ROOT, SHARED, Process, answers, until
+from bench.processes import PYTHON, SHARED, Process, answers, manage, until
 from jobs.quality.scores import normalised
 from tests.services.process import free_port
 
@@ -33,14 +31,7 @@ def main() -> None:
         base, engine = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{sandbox_port}"
         with Process([PYTHON, "manage.py", "runstack", "--no-sample"], environment=environment):
             until(lambda: answers(f"{base}/readyz") and answers(f"{engine}/v1/status"))
-            key = subprocess.run(
-                [PYTHON, "manage.py", "create_api_key", "bench"],
-                env={**os.environ, **environment},
-                cwd=ROOT,
-                check=True,
-                capture_output=True,
-                text=True,
-            ).stdout.strip()
+            key = manage(environment, "create_api_key", "bench")
             service, direct = [], []
             with httpx.Client(headers={"authorization": f"Token {key}"}, timeout=120) as client:
                 for reference in references:

@@ -23,7 +23,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from bench.processes import PYTHON, ROOT, SHARED, Process, answers, until
+from bench.processes import PYTHON, SHARED, Process, answers, manage, until
 from tests.services import PostgresServer, RedisServer
 from tests.services.process import free_port
 
@@ -132,16 +132,8 @@ def ours(
         "PORT": str(port),
         "LOG_LEVEL": "WARNING",
     }
-    manage = [PYTHON, "manage.py"]
-    subprocess.run([*manage, "migrate", "-v0"], env={**os.environ, **environment}, cwd=ROOT, check=True)
-    key = subprocess.run(
-        [*manage, "create_api_key", "bench"],
-        env={**os.environ, **environment},
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+    manage(environment, "migrate", "-v0")
+    key = manage(environment, "create_api_key", "bench")
     worker_command = [PYTHON, "-m", "celery", "-A", "transcribe_project", "worker", "--pool=threads"]
     worker_command += ["--without-gossip", "--without-mingle", "--loglevel=WARNING"]
     with (

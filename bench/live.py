@@ -12,7 +12,6 @@ meanwhile.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.batch import RESULTS, new_database, peers_in
-from bench.processes import PYTHON, ROOT, Process, answers, until
+from bench.processes import PYTHON, Process, answers, manage, until
 from tests.services import PostgresServer, RedisServer
 from tests.services.process import free_port
 
@@ -134,15 +133,8 @@ def ours(work: Path, provider: str, database: str, redis: str) -> Iterator[tuple
         "PORT": str(port),
         "LOG_LEVEL": "WARNING",
     }
-
-    def manage(*arguments: str) -> str:
-        command = [PYTHON, "manage.py", *arguments]
-        environ = {**os.environ, **environment}
-        done = subprocess.run(command, env=environ, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-        return done.stdout.strip()
-
-    manage("migrate", "-v0")
-    key = manage("create_api_key", "bench")
+    manage(environment, "migrate", "-v0")
+    key = manage(environment, "create_api_key", "bench")
     with Process([PYTHON, "-m", "transcribe_project.server"], environment=environment) as server:
         until(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
         yield f"ws://127.0.0.1:{port}", key, server

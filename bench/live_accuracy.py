@@ -12,8 +12,6 @@ not count.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import threading
@@ -25,7 +23,7 @@ import httpx
 import jiwer
 
 from bench.accuracy import RESULTS
-from bench.processes import PYTHON, ROOT, SHARED, Process, answers, until
+from bench.processes import PYTHON, SHARED, Process, answers, manage, until
 from jobs.quality.listening import listened
 from jobs.quality.scores import normalised
 from jobs.quality.sound import little_endian, samples
@@ -53,14 +51,7 @@ def main() -> None:
         service, engine = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{engine_port}"
         with Process([PYTHON, "manage.py", "runstack", "--no-sample"], environment=environment):
             until(lambda: answers(f"{service}/readyz") and answers(f"{engine}/v1/status"))
-            key = subprocess.run(
-                [PYTHON, "manage.py", "create_api_key", "bench"],
-                env={**os.environ, **environment},
-                cwd=ROOT,
-                check=True,
-                capture_output=True,
-                text=True,
-            ).stdout.strip()
+            key = manage(environment, "create_api_key", "bench")
             audio = [little_endian(samples(path)) for path in spoken]
             rows = [row("engine", spoken, streamed(engine, key, audio))]
             rows.append(row("service, uncut", spoken, streamed(service, key, audio)))

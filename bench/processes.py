@@ -76,6 +76,19 @@ class Process:
             self._process.wait()
 
 
+def manage(environment: Mapping[str, str], *arguments: str) -> str:
+    """What `manage.py` says."""
+    done = subprocess.run(
+        [PYTHON, "manage.py", *arguments],
+        env={**os.environ, **environment},
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
 def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for a condition; TimeoutError if it does not come."""
     deadline = time.monotonic() + seconds

@@ -13,7 +13,6 @@ Last comes our memory while one recording of 2 GB is uploaded and fifty of the s
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from urllib.parse import urlsplit
 
 from bench.batch import RESULTS, new_database, peers_in, ten_seconds_of_silence
 from bench.memory import write_sparse_wav
-from bench.processes import PYTHON, ROOT, Process, answers, until
+from bench.processes import PYTHON, Process, answers, manage, until
 from bench.uploads import upload
 from tests.services import PostgresServer, RedisServer
 from tests.services.process import free_port
@@ -149,16 +148,8 @@ def ours(
         "PORT": str(port),
         "LOG_LEVEL": "WARNING",
     }
-    manage = [PYTHON, "manage.py"]
-    subprocess.run([*manage, "migrate", "-v0"], env={**os.environ, **environment}, cwd=ROOT, check=True)
-    key = subprocess.run(
-        [*manage, "create_api_key", "bench"],
-        env={**os.environ, **environment},
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.strip()
+    manage(environment, "migrate", "-v0")
+    key = manage(environment, "create_api_key", "bench")
     with Process([PYTHON, "-m", "transcribe_project.server"], environment=environment) as process:
         until(lambda: answers(f"http://127.0.0.1:{port}/readyz"))
         url = f"http://127.0.0.1:{port}/v1/listen?model=nova-3&smart_format=true"

@@ -9,9 +9,7 @@ forms. Somebody else asks for /healthz all the while, 20 times a second.
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -21,7 +19,7 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from bench.memory import write_sparse_wav
-from bench.processes import PYTHON, ROOT, Process, answers, until
+from bench.processes import PYTHON, Process, answers, manage, until
 from tests.services import PostgresServer, RedisServer
 from tests.services.process import free_port
 
@@ -49,17 +47,8 @@ def main() -> None:
             "DATA_DIR": str(work / "data"),
             "DJANGO_SETTINGS_MODULE": "transcribe_project.settings",
         }
-        environ = {**os.environ, **environment}
-        manage = [PYTHON, "manage.py"]
-        subprocess.run([*manage, "migrate", "-v0"], env=environ, cwd=ROOT, check=True)
-        key = subprocess.run(
-            [*manage, "create_api_key", "bench"],
-            env=environ,
-            cwd=ROOT,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
+        manage(environment, "migrate", "-v0")
+        key = manage(environment, "create_api_key", "bench")
         rows = []
         for size in (largest // 2, largest):
             recording = work / f"{size}.wav"
