@@ -56,7 +56,7 @@ def test_f7_a_crash_between_answer_and_commit_is_not_asked_again(stack, provider
 
 @pytest.mark.parametrize(
     "jobs",
-    [pytest.param(40, id="small", marks=pytest.mark.postgresql), pytest.param(200, id="full", marks=FULL)],
+    [pytest.param(20, id="small", marks=pytest.mark.postgresql), pytest.param(200, id="full", marks=FULL)],
 )
 def test_f10_poison_ends_its_own_job_and_no_neighbour(stack, provider, tell, jobs):
     provider.set_faults("latency=0.2")
