@@ -376,6 +376,7 @@ class Relay:
                 await _patiently(partial(in_database, self._interrupt))
             else:
                 await _patiently(partial(in_database, self._end, EndReason(reason.value)))
+                logger.info("Live session %s: ended (%s)", self.session_id, reason.value)
         except NotHeld as error:
             logger.info("%s", error)
         except (OperationalError, InterfaceError):

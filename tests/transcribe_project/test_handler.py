@@ -6,7 +6,9 @@ import threading
 from django.http import HttpRequest, HttpResponse
 from django.test import override_settings
 from django.urls import path
+from prometheus_client import REGISTRY
 
+from jobs.gateway.held import CLIENT_LEFT, Held
 from transcribe_project.handler import OneThreadHandler
 
 seen: list[int] = []
@@ -26,7 +28,20 @@ def hold(request: HttpRequest) -> HttpResponse:
     return HttpResponse("late")
 
 
-urlpatterns = [path("note", note), path("hold", hold)]
+class Later(Held):
+    """An answer that comes when `held` is set."""
+
+    async def settle(self, in_thread):
+        begun.set()
+        await in_thread(lambda: held.wait(10))
+        self.status_code = 201
+
+
+def wait(request: HttpRequest) -> HttpResponse:
+    return Later()
+
+
+urlpatterns = [path("note", note), path("hold", hold), path("wait", wait, name="wait")]
 
 
 class NotesThread:
@@ -103,3 +118,41 @@ def test_a_thread_whose_client_left_is_not_given_away_while_it_is_busy():
 
     assert other[0]["status"] == 200
     assert seen[0] != seen[-1]
+
+
+def counted(status: int) -> float:
+    labels = {"status": str(status), "view": "wait", "method": "GET"}
+    return REGISTRY.get_sample_value("django_http_responses_total_by_status_view_method_total", labels) or 0
+
+
+def test_an_answer_that_is_held_is_counted_and_logged_as_what_became_of_it(caplog):
+    caplog.set_level("INFO", "transcribe_project.requests")
+    before = counted(201), counted(CLIENT_LEFT)
+    metered = ["transcribe_project.requests.RequestMiddleware"]
+    metered += [f"transcribe_project.metrics.requests.{half}Middleware" for half in ("Before", "After")]
+
+    async def wait_and_leave():
+        handler, leave = OneThreadHandler(), asyncio.Event()
+        begun.clear()
+        held.clear()
+        waiting = asyncio.create_task(ask(handler, "/wait"))
+        await asyncio.to_thread(begun.wait, 10)
+        lines = len(caplog.records)
+        held.set()
+        answer = await waiting
+        begun.clear()
+        held.clear()
+        leaving = asyncio.create_task(ask(handler, "/wait", leave=leave))
+        await asyncio.to_thread(begun.wait, 10)
+        leave.set()
+        await leaving
+        held.set()
+        return lines, answer
+
+    with override_settings(ROOT_URLCONF=__name__, MIDDLEWARE=metered):
+        lines, answer = asyncio.run(wait_and_leave())
+
+    assert (lines, [record.message for record in caplog.records]) == (0, ["GET /wait", "GET /wait"])
+    assert answer[0]["status"] == 201
+    assert (b"X-Request-ID" in dict(answer[0]["headers"])) is True
+    assert (counted(201), counted(CLIENT_LEFT)) == (before[0] + 1, before[1] + 1)

@@ -29,7 +29,9 @@ goes with it.
 
 Beside these there are those of
 [django-prometheus](https://github.com/django-commons/django-prometheus) (`django_http_*`: requests by view,
-method and status, and how long they took) and of the Python process (`process_*`, `python_*`).
+method and status, and how long they took; one whose answer waits for a job, as `POST /v1/listen`, is counted
+when it is answered, with 499 if its client has left by then) and of the Python process (`process_*`,
+`python_*`).
 """
 
 
