@@ -33,7 +33,7 @@ def serve_regions() -> None:
     """Make this process, before its worker is made, a worker of REGION, or of all queues if none is named.
 
     That is what it serves unless told otherwise (-Q). One of a region takes what its row says of broker and
-    concurrency (-c still wins).
+    concurrency (-c wins, if it is another than WORKER_CONCURRENCY).
     """
     from routing.regions import all_regions, region_named
 
