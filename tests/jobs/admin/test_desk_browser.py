@@ -85,7 +85,9 @@ def test_a_click_on_a_word_plays_from_there_and_words_are_marked_as_they_play(de
     press(desk, " ", "Space")
     desk.wait_for("document.querySelector('.desk-now')?.textContent === 'mister'")
     press(desk, " ", "Space")
+    press(desk, "?", "Slash", shift=True)
 
+    assert desk.evaluate("document.getElementById('desk-keys').open")
     assert first == "Welcome,"
     assert desk.evaluate(f"{player}.paused")
     assert desk.evaluate("document.getElementById('desk-seek').ariaValueText || true")

@@ -601,6 +601,8 @@ list.addEventListener("beforeinput", (event) => {
 threshold.addEventListener("change", mark);
 find("desk-next").addEventListener("click", () => stepTo(1));
 find("desk-previous").addEventListener("click", () => stepTo(-1));
+const showKeys = () => find("desk-keys").showModal();
+find("desk-keys-open").addEventListener("click", showKeys);
 
 if (mayCorrect) {
   saveButton.addEventListener("click", save);
@@ -625,6 +627,9 @@ const keys = (event) => {
   }
   if (control && !altKey && key.toLowerCase() === "h") {
     return mayCorrect && openFind;
+  }
+  if (key === "?" && !inField) {
+    return showKeys;
   }
   if (key === "Escape" && inText) {
     return () => { inText.blur(); };
