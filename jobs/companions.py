@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from jobs.models import Project
+from django.db.models import QuerySet
+
+from jobs.models import Erasure, Project
 
 
 class Companion(Protocol):
@@ -29,6 +31,12 @@ class Companion(Protocol):
 
     def erase(self, project: Project) -> Iterator[Counter[str]]:
         """Delete all that the project, which is deleted, has; what each step, a transaction, deleted."""
+
+    def tables(self) -> Sequence[tuple[str, QuerySet[Any]]]:
+        """Its tables of what callers submit, by what they are called in reports."""
+
+    def erase_part(self, erasure: Erasure) -> Iterator[Counter[str]]:
+        """The same for what is asked for of a project that stays."""
 
 
 _companions: list[Companion] = []

@@ -6,6 +6,8 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import QuerySet
@@ -14,7 +16,7 @@ from structlog.contextvars import bound_contextvars
 
 from jobs import metrics
 from jobs.forgetting.deletion import delete_events, delete_job
-from jobs.models import Project
+from jobs.models import Erasure, Project
 from streaming import holes, lifecycle, news, recorded
 from streaming.models import FinalResult, LiveSession, NotHeld
 
@@ -75,6 +77,20 @@ def erase(project: Project) -> Iterator[Counter[str]]:
             holes.discard(ids)
             LiveSession.objects.filter(pk__in=ids).delete()
         yield Counter(streams=len(ids))
+
+
+def tables() -> list[tuple[str, QuerySet[Any]]]:
+    return [("streams", LiveSession.objects.all())]
+
+
+def erase_part(erasure: Erasure) -> Iterator[Counter[str]]:
+    """One at a time: a relay may be at any of them, and its recording's job goes with each."""
+    come_to = UUID(int=0)
+    mine = erasure.of(LiveSession.objects.all()).order_by("pk")
+    while session := mine.filter(pk__gt=come_to).first():
+        come_to = session.pk
+        delete(session)
+        yield Counter(streams=1)
 
 
 def delete(session: LiveSession) -> None:

@@ -379,6 +379,7 @@ UNFOLD = {
                 "items": [
                     _to("folder_shared", "Projects", "jobs_project_changelist"),
                     _to("key", "API keys", "jobs_apikey_changelist"),
+                    _to("delete_forever", "Erasures", "jobs_erasure_changelist"),
                     _to("history", "Audit log", "jobs_auditentry_changelist"),
                     _to("person", "Users", "auth_user_changelist") | _for_who_has("auth.view_user"),
                     _to("group", "Groups", "auth_group_changelist") | _for_who_has("auth.view_group"),

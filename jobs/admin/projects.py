@@ -157,7 +157,7 @@ class ProjectAdmin(SigningAdmin):
 
     def delete_model(self, request: HttpRequest, obj: Project) -> None:
         with audited(Action.PROJECT_DELETED, request, obj):
-            erasure.begin(obj)
+            erasure.begin(obj, request)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Project]) -> None:
         for project in queryset:

@@ -6,6 +6,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from jobs.api.parsers import OffsetParser
 from jobs.api.views.audit import AuditViewSet
 from jobs.api.views.batches import BATCH_PARSERS, BatchViewSet, EstimateViewSet
+from jobs.api.views.erasures import ErasureViewSet
 from jobs.api.views.jobs import SUBMISSION_PARSERS, JobViewSet
 from jobs.api.views.members import MemberViewSet
 from jobs.api.views.projects import KeyViewSet, ProjectViewSet
@@ -94,6 +95,8 @@ v1 = [
     path("webhooks/deliveries/<uuid:pk>/replay/", DeliveryViewSet.as_view({"post": "replay"})),
     path("webhooks/secret/", WebhookSecretViewSet.as_view({"get": "retrieve"})),
     path("webhooks/secret/rotate/", WebhookSecretViewSet.as_view({"post": "rotate"})),
+    path("erasures/", ErasureViewSet.as_view({"get": "list", "post": "create"})),
+    path("erasures/<uuid:pk>/", ErasureViewSet.as_view({"get": "retrieve"})),
     path("usage/", UsageViewSet.as_view({"get": "retrieve"}), name="usage"),
     path("usage/export.csv", UsageViewSet.as_view({"get": "export"})),
     path("audit/", AuditViewSet.as_view({"get": "list"})),

@@ -5,6 +5,7 @@
   kept to be answered again (`Idempotency-Key`), so many days after the job ended; the job's row stays.
 - The settings AUDIO_DAYS and TRANSCRIPT_DAYS say both for projects that do not.
 - Projects that were deleted are erased (jobs.forgetting.erasure).
+- What was asked to be erased of projects that stay is (jobs.forgetting.erasure).
 - Entries of the audit log go after a year.
 - Recordings that no job came of, since the database failed in between, go after a day.
 - Files that could not be removed when their rows were (jobs.forgetting.files).
@@ -21,11 +22,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 from django.core.files.storage import storages
 from django.db import transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.db.models.functions import Now
 
 from jobs.audit import record
@@ -38,9 +40,11 @@ from jobs.models import (
     Chore,
     Delivery,
     DeliveryStatus,
+    Erasure,
     IdempotencyKey,
     Project,
     Recording,
+    Subject,
     Transcript,
     TranscriptionJob,
     Upload,
@@ -54,6 +58,7 @@ EVERY_SECONDS = 3600.0
 # Of whoever does it, renewed with each step.
 LEASE_SECONDS = 60.0
 AT_A_TIME = 200
+Row = TypeVar("Row", bound=Model)
 UNATTACHED_FOR, UNATTACHED_LOOKED_FOR = timedelta(days=1), timedelta(days=7)
 
 
@@ -76,6 +81,8 @@ def purge_when_due(stopping: Callable[[], bool]) -> None:
 def purging() -> Iterator[Counter[str]]:
     """Delete all that is past its time; what each step, which is one transaction, deleted."""
     yield from _each(Project.objects.hidden(), erasure.erase)
+    asked = Erasure.objects.filter(finished_at=None).exclude(subject=Subject.PROJECT).order_by("pk")
+    yield from _each(asked, erasure.erase_part)
     yield from _each(Project.objects.forgetting(), _purge)
     while files := remove_due():
         yield Counter(files=files)
@@ -85,15 +92,13 @@ def purging() -> Iterator[Counter[str]]:
         yield Counter(audit_entries=old)
 
 
-def _each(
-    projects: Iterable[Project], forget: Callable[[Project], Iterator[Counter[str]]]
-) -> Iterator[Counter[str]]:
+def _each(rows: Iterable[Row], forget: Callable[[Row], Iterator[Counter[str]]]) -> Iterator[Counter[str]]:
     """One after the other: what is stored of one may be out of reach."""
-    for project in projects:
+    for row in rows:
         try:
-            yield from forget(project)
+            yield from forget(row)
         except OSError as error:
-            logger.warning("Project %s cannot be purged to the end yet: %s", project.pk, error)
+            logger.warning("%s %s cannot be purged to the end yet: %s", type(row).__name__, row.pk, error)
 
 
 def _purge(project: Project) -> Iterator[Counter[str]]:

@@ -6,6 +6,7 @@ from jobs.models.batch import ArchiveLost, Batch, BatchArchive, BatchMove, Batch
 from jobs.models.chore import Chore
 from jobs.models.delivery import Delivery, DeliveryAttempt, DeliveryStatus
 from jobs.models.endpoint import DisabledReason, WebhookEndpoint
+from jobs.models.erasure import Erasure, Subject
 from jobs.models.evaluation import EvaluatedRecording, EvaluationRun
 from jobs.models.event import Event, EventType
 from jobs.models.idempotency import IdempotencyKey, KeyReused
@@ -36,6 +37,7 @@ __all__ = [
     "DeliveryAttempt",
     "DeliveryStatus",
     "DisabledReason",
+    "Erasure",
     "EvaluatedRecording",
     "EvaluationRun",
     "Event",
@@ -55,6 +57,7 @@ __all__ = [
     "Role",
     "Scope",
     "Status",
+    "Subject",
     "TooManyRequests",
     "Transcript",
     "TranscriptionJob",

@@ -61,6 +61,8 @@ class Action(models.TextChoices):
     REGION_CHANGED = "region.changed"
     REGION_REMOVED = "region.removed"
     DATA_PURGED = "data.purged"
+    ERASURE_REQUESTED = "erasure.requested"
+    DATA_ERASED = "data.erased"
 
 
 class Result(models.TextChoices):

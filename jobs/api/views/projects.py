@@ -96,7 +96,7 @@ class ProjectViewSet(ScopedViewSet):
         """Gone at once with its keys and open jobs; all that is stored of it is erased within minutes."""
         project = self.get_object()
         with audited(Action.PROJECT_DELETED, request, project):
-            erasure.begin(project)
+            erasure.begin(project, request)
         return Response(status=202)
 
 

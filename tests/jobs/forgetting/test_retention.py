@@ -29,6 +29,7 @@ from jobs.models import (
     Delivery,
     DeliveryAttempt,
     DeliveryStatus,
+    Erasure,
     Event,
     EventType,
     Membership,
@@ -105,7 +106,7 @@ def left_of(project_id):
         DeliveryAttempt: "delivery__event__project",
     }
     for model in apps.get_app_config("jobs").get_models():
-        if model not in (AuditEntry, UsageLine) and any(
+        if model not in (AuditEntry, Erasure, UsageLine) and any(
             field.name == "project" for field in model._meta.fields
         ):
             ways[model] = "project"
