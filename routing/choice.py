@@ -34,6 +34,7 @@ class Provider(StrEnum):
 
 class Broker(StrEnum):
     OK = "ok"
+    IN_PROCESS = "in_process"  # embedded: there is none, and none is needed
     UNREACHABLE = "unreachable"
     UNKNOWN = "unknown"
 

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.conf import settings
+
 from routing import limits
 from routing.breaker import breaker_of
 from routing.choice import (
@@ -122,7 +124,7 @@ def _report(region: Region) -> Report:
     health = Health(
         recordings=_provider(probed, breakers[0], notes, limits.Kind.RECORDINGS),
         live=_provider(probed, breakers[1], notes, limits.Kind.LIVE),
-        broker=Broker.UNKNOWN if broker is None else Broker(broker.state),
+        broker=_broker(broker),
         slots=None if not slots and is_young else sum(slots),
         share=_share(notes, breakers),
     )
@@ -143,6 +145,12 @@ def _provider(probed: Probed | None, breaker: State, notes: Notes, kind: limits.
         return Provider.LEFT_ALONE
     state = Provider.UNKNOWN if probed is None else Provider(probed.state)
     return Provider(notes.texts.get(f"{DISTRUSTED}{kind}", state)) if state not in UNABLE else state
+
+
+def _broker(probed: Probed | None) -> Broker:
+    if probed is not None:
+        return Broker(probed.state)
+    return Broker.IN_PROCESS if settings.EMBEDDED else Broker.UNKNOWN
 
 
 def _share(notes: Notes, breakers: tuple[State, State]) -> float:

@@ -181,7 +181,7 @@ class RegionAdmin(SeenByStaff):
 
     @display(description="broker")
     def broker(self, row: RegionRow) -> str:
-        return report_of(row.name).health.broker.value
+        return report_of(row.name).health.broker.replace("_", " ")
 
     @display(description="in use at once")
     def in_use(self, row: RegionRow) -> str:

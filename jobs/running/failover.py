@@ -38,12 +38,21 @@ def leave_regions() -> None:
 
 
 def held_up_by(job: TranscriptionJob) -> str:
-    """Why a job in line cannot be begun where it is, for people; empty if that is not so."""
+    """Why a job in line cannot be begun where it is, and what to do, for people; empty if that is not so."""
     if job.status not in IN_LINE:
         return ""
     why = health.obstacle(job.region, Capability.ASYNC)
-    bound = ", to which it is pinned" if job.pinned else ""
-    return f"It waits for region {job.region}{bound}: {why}." if why else ""
+    if not why:
+        return ""
+    if job.pinned:
+        return (
+            f"It waits for region {job.region}, to which it is pinned: {why}. It is begun when that is over; "
+            "to have it done elsewhere, cancel it and submit it without a region."
+        )
+    return (
+        f"It waits for region {job.region}: {why}. It is begun there, or in another region that its project "
+        "may use, as soon as one can."
+    )
 
 
 def _leave(region: Region) -> int:

@@ -224,7 +224,15 @@ def test_a_board_that_has_just_been_made_knows_of_no_workers_that_are_gone(regio
     assert eu().slots is None
 
 
-def test_a_store_that_cannot_be_read_knows_nothing(regions, store, monkeypatch):
+def test_embedded_there_is_no_broker_to_be_lost(regions):
+    regions({"name": "eu"})
+
+    assert eu().broker == Broker.IN_PROCESS
+    assert not eu().drawbacks(ASYNC)
+
+
+def test_a_store_that_cannot_be_read_knows_nothing(regions, store, monkeypatch, settings):
+    settings.EMBEDDED = False
     regions({"name": "eu"})
     monkeypatch.setattr(store, "notes", lambda board: Notes())
 

@@ -106,8 +106,10 @@ def test_a_job_is_told_why_it_waits(are):
     are(a=DEAD)
 
     assert held_up_by(in_line(pinned=True)) == (
-        "It waits for region a, to which it is pinned: its provider fails."
+        "It waits for region a, to which it is pinned: its provider fails. It is begun when that is over; "
+        "to have it done elsewhere, cancel it and submit it without a region."
     )
+    assert held_up_by(in_line()).startswith("It waits for region a: its provider fails. It is begun there,")
     assert held_up_by(in_line(region="b")) == ""
     assert held_up_by(make_job(Status.COMPLETED, region="a")) == ""
 
