@@ -22,8 +22,8 @@ from django.apps import AppConfig
 
 # Of a worker, as a container has it: the poison that asks for more memory must fail, and not the machine.
 WORKER_MEMORY_BYTES = 6 * 1024**3
-# Enough for a child to start, which costs about two.
-CHILD_CPU_SECONDS = 6
+# Enough for a child to start, which costs about two, also where others keep it from the processor.
+CHILD_CPU_SECONDS = 12
 STUCK_AFTER_SECONDS = 1.0
 REBOUND, PUBLIC = "rebound.example", "8.8.8.8"
 
