@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 # Most tests wait for processes of their own: more at once than there are cores.
-PYTEST_ARGS ?= -n 3
+PYTEST_ARGS ?= -n 3 --dist worksteal
 
 bin := .venv/bin
 pip := $(bin)/pip --disable-pip-version-check

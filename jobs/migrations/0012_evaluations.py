@@ -7,62 +7,101 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0011_usage_lines'),
+        ("jobs", "0011_usage_lines"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='EvaluationRun',
+            name="EvaluationRun",
             fields=[
-                ('id', models.UUIDField(default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('name', models.CharField(blank=True, max_length=100)),
-                ('manifest', models.CharField(max_length=255)),
-                ('manifest_digest', models.CharField(max_length=64)),
-                ('is_live', models.BooleanField(default=False, help_text='Streamed as it is spoken, and not as jobs.')),
-                ('options', models.JSONField(default=dict)),
-                ('region', models.CharField(blank=True, help_text='That was asked for.', max_length=50)),
-                ('noise', models.CharField(blank=True, help_text='The file that was mixed in.', max_length=1000)),
-                ('snr', models.FloatField(help_text='dB', null=True)),
-                ('scores', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
-                ('finished_at', models.DateTimeField(null=True)),
-                ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='evaluations', to='jobs.project')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("name", models.CharField(blank=True, max_length=100)),
+                ("manifest", models.CharField(max_length=255)),
+                ("manifest_digest", models.CharField(max_length=64)),
+                (
+                    "is_live",
+                    models.BooleanField(
+                        default=False, help_text="Streamed as it is spoken, and not as jobs."
+                    ),
+                ),
+                ("options", models.JSONField(default=dict)),
+                ("region", models.CharField(blank=True, help_text="That was asked for.", max_length=50)),
+                (
+                    "noise",
+                    models.CharField(blank=True, help_text="The file that was mixed in.", max_length=1000),
+                ),
+                ("snr", models.FloatField(help_text="dB", null=True)),
+                ("scores", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(default=django.utils.timezone.now, editable=False)),
+                ("finished_at", models.DateTimeField(null=True)),
+                (
+                    "project",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="evaluations",
+                        to="jobs.project",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'evaluation',
-                'ordering': ('-id',),
+                "verbose_name": "evaluation",
+                "ordering": ("-id",),
             },
         ),
         migrations.CreateModel(
-            name='EvaluatedRecording',
+            name="EvaluatedRecording",
             fields=[
-                ('id', models.UUIDField(default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('position', models.PositiveIntegerField()),
-                ('source', models.CharField(help_text='As the manifest names it.', max_length=1000)),
-                ('said', models.TextField(blank=True)),
-                ('language', models.CharField(blank=True, max_length=20)),
-                ('tags', models.JSONField(default=list)),
-                ('seconds', models.FloatField(null=True)),
-                ('region', models.CharField(blank=True, max_length=50)),
-                ('heard', models.TextField(blank=True)),
-                ('counts', models.JSONField(default=dict)),
-                ('errors', models.FloatField(null=True)),
-                ('error', models.CharField(blank=True, max_length=500)),
-                ('job', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='jobs.transcriptionjob')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='recordings', to='jobs.evaluationrun')),
+                (
+                    "id",
+                    models.UUIDField(
+                        default=jobs.ids.uuid7, editable=False, primary_key=True, serialize=False
+                    ),
+                ),
+                ("position", models.PositiveIntegerField()),
+                ("source", models.CharField(help_text="As the manifest names it.", max_length=1000)),
+                ("said", models.TextField(blank=True)),
+                ("language", models.CharField(blank=True, max_length=20)),
+                ("tags", models.JSONField(default=list)),
+                ("seconds", models.FloatField(null=True)),
+                ("region", models.CharField(blank=True, max_length=50)),
+                ("heard", models.TextField(blank=True)),
+                ("counts", models.JSONField(default=dict)),
+                ("errors", models.FloatField(null=True)),
+                ("error", models.CharField(blank=True, max_length=500)),
+                (
+                    "job",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="jobs.transcriptionjob",
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="recordings",
+                        to="jobs.evaluationrun",
+                    ),
+                ),
             ],
             options={
-                'ordering': ('position',),
+                "ordering": ("position",),
             },
         ),
         migrations.AddIndex(
-            model_name='evaluationrun',
-            index=models.Index(fields=['manifest_digest', '-id'], name='evaluations_of_manifest'),
+            model_name="evaluationrun",
+            index=models.Index(fields=["manifest_digest", "-id"], name="evaluations_of_manifest"),
         ),
         migrations.AddConstraint(
-            model_name='evaluatedrecording',
-            constraint=models.UniqueConstraint(fields=('run', 'position'), name='evaluated_once'),
+            model_name="evaluatedrecording",
+            constraint=models.UniqueConstraint(fields=("run", "position"), name="evaluated_once"),
         ),
     ]

@@ -4,20 +4,23 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('jobs', '0012_evaluations'),
+        ("jobs", "0012_evaluations"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='event',
-            name='traceparent',
-            field=models.CharField(blank=True, db_default='', default='', help_text='Of what it tells of.', max_length=55),
+            model_name="event",
+            name="traceparent",
+            field=models.CharField(
+                blank=True, db_default="", default="", help_text="Of what it tells of.", max_length=55
+            ),
         ),
         migrations.AddField(
-            model_name='transcriptionjob',
-            name='traceparent',
-            field=models.CharField(blank=True, db_default='', default='', help_text='Of what asked for this run.', max_length=55),
+            model_name="transcriptionjob",
+            name="traceparent",
+            field=models.CharField(
+                blank=True, db_default="", default="", help_text="Of what asked for this run.", max_length=55
+            ),
         ),
     ]

@@ -4,15 +4,16 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('streaming', '0002_counted_audio'),
+        ("streaming", "0002_counted_audio"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='livesession',
-            name='traceparent',
-            field=models.CharField(blank=True, db_default='', default='', help_text='Of its opening.', max_length=55),
+            model_name="livesession",
+            name="traceparent",
+            field=models.CharField(
+                blank=True, db_default="", default="", help_text="Of its opening.", max_length=55
+            ),
         ),
     ]

@@ -205,11 +205,14 @@ def test_a_worker_that_was_told_to_stop_ends_without_an_error(stack):
 def test_f20_processes_together_keep_below_what_the_provider_takes_at_once(stack, provider, tell):
     jobs, at_most = 90, 9  # of ten, one is left to callers who wait
     provider.set_faults("latency=0.3")
-    queue_jobs(jobs)
     with stack.workers(2, PROVIDER_MAX_RECORDINGS="10") as supervisor:
-        killed = supervisor.workers[0]
-        supervisor.wait_until(lambda: held_by(killed), 60)
-        killed.kill()
+        queue_jobs(jobs)
+
+        def busy():
+            return [worker for worker in supervisor.workers if held_by(worker)]
+
+        supervisor.wait_until(busy, 60)
+        (busy() or supervisor.workers)[0].kill()
         supervisor.wait_until(lambda: not open_jobs(), 90)
 
     peak = provider.requests()["peak"]
