@@ -17,7 +17,7 @@ from jobs.models import Erasure, Project, Subject
 class ErasureForm(forms.ModelForm):  # type: ignore[type-arg]
     project = forms.ModelChoiceField(Project.objects.existing(), widget=Choices)
     subject = forms.ChoiceField(
-        label="what is of a",
+        label="What is of a",
         choices=[choice for choice in Subject.choices if choice[0] != Subject.PROJECT],
         widget=Choices,
     )

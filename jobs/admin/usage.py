@@ -33,8 +33,8 @@ class Day(Line):
 class QuestionForm(usage.Question):
     """The same question, with a field for each of two groupings."""
 
-    first = forms.ChoiceField(label="by", required=False, widget=Choices)
-    then = forms.ChoiceField(label="and by", required=False, widget=Choices)
+    first = forms.ChoiceField(label="By", required=False, widget=Choices)
+    then = forms.ChoiceField(label="And by", required=False, widget=Choices)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -76,6 +76,8 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "verbose_name": "usage",
+                "verbose_name_plural": "usage",
                 "indexes": [
                     models.Index(
                         condition=models.Q(("tag", "")), fields=["day", "project"], name="usage_of_day"

@@ -130,6 +130,7 @@ class UsageLine(models.Model):
     objects: ClassVar[UsageLineQuerySet] = UsageLineQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
+        verbose_name = verbose_name_plural = "usage"
         indexes = (
             # The report, with its filters by project
             models.Index(fields=("day", "project"), condition=Q(tag=""), name="usage_of_day"),
