@@ -22,10 +22,6 @@ def running_provider() -> Iterator[SandboxProcess]:
 @pytest.fixture
 def provider(running_provider: SandboxProcess, settings) -> Iterator[SandboxProcess]:
     """A sandbox in Deepgram's place, which knows nothing of other tests."""
-    if running_provider.requests()["active"]:
-        # Of another test: a half-open connection stays for an hour.
-        running_provider.stop()
-        running_provider.start()
     running_provider.reset()
     settings.DEEPGRAM_BASE_URL = running_provider.url
     memory.forget()
