@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("jobs", "0005_region_actions"),
+        ("jobs", "0005_audit_actions"),
     ]
 
     operations = [

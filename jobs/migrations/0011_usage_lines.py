@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("jobs", "0010_audit_of_people"),
+        ("jobs", "0008_search"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
