@@ -24,7 +24,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.http import content_disposition_header
 
-from jobs.admin.history import HistoryAdmin
+from jobs.admin.history import PageAdmin
 from jobs.admin.look import display
 from jobs.admin.wording import length
 from jobs.audio.downloads import make_harmless
@@ -55,7 +55,7 @@ SHOWN = ("p50", "p95", "p99")
 
 
 @admin.register(LiveSession)
-class LiveSessionAdmin(HistoryAdmin):
+class LiveSessionAdmin(PageAdmin):
     list_display = (
         "labelled_state",
         "begun",
@@ -101,17 +101,7 @@ class LiveSessionAdmin(HistoryAdmin):
 
     # Pages
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        session = self.get_object(request, object_id)
-        if session is None:
-            messages.error(request, f"There is no live session {object_id} (any more).")
-            return HttpResponseRedirect(reverse("admin:streaming_livesession_changelist"))
+    def page(self, request: HttpRequest, session: LiveSession) -> HttpResponse:
         record_read(Action.TRANSCRIPT_VIEWED, request, session)
         context = {
             **self.admin_site.each_context(request),

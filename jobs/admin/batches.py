@@ -23,7 +23,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 
-from jobs.admin.history import HistoryAdmin
+from jobs.admin.history import PageAdmin
 from jobs.admin.look import display
 from jobs.admin.wording import length, stretch
 from jobs.audit import audited, record
@@ -56,7 +56,7 @@ MOVING = {
 
 
 @admin.register(Batch)
-class BatchAdmin(HistoryAdmin):
+class BatchAdmin(PageAdmin):
     list_display = ("state", "called", "project", "progress", "jobs", "failed", "refused", "created_at")
     list_display_links = ("called",)
     list_filter = ("created_at", "project")
@@ -107,17 +107,7 @@ class BatchAdmin(HistoryAdmin):
 
     # Pages
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        batch = self.get_object(request, object_id)
-        if batch is None:
-            messages.error(request, f"There is no batch {object_id} (any more).")
-            return HttpResponseRedirect(reverse("admin:jobs_batch_changelist"))
+    def page(self, request: HttpRequest, batch: Batch) -> HttpResponse:
         context = {
             **self.admin_site.each_context(request),
             "title": str(batch),

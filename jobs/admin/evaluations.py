@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.core.paginator import Page, Paginator
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import reverse
 
 from jobs.admin.charts import Bars, stacked
-from jobs.admin.history import HistoryAdmin
+from jobs.admin.history import PageAdmin
 from jobs.admin.look import display
 from jobs.admin.wording import length
 from jobs.audit import record_read
@@ -37,7 +36,7 @@ NAMES = {
 
 
 @admin.register(EvaluationRun)
-class EvaluationRunAdmin(HistoryAdmin):
+class EvaluationRunAdmin(PageAdmin):
     list_display = (
         "called",
         "manifest",
@@ -90,17 +89,7 @@ class EvaluationRunAdmin(HistoryAdmin):
 
     # Pages
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        run = self.get_object(request, object_id)
-        if run is None:
-            messages.error(request, f"There is no evaluation {object_id} (any more).")
-            return HttpResponseRedirect(reverse("admin:jobs_evaluationrun_changelist"))
+    def page(self, request: HttpRequest, run: EvaluationRun) -> HttpResponse:
         record_read(Action.TRANSCRIPT_VIEWED, request, run)
         others = EvaluationRun.objects.comparable(run).exclude(pk=run.pk)[:RUNS_SHOWN]
         before = next((other for other in others if str(other.pk) == request.GET.get("before")), None)

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 
 from jobs.admin.look import ModelAdmin, TabularInline
 from jobs.refusal import Refusal
@@ -70,6 +71,25 @@ class HistoryAdmin(SeenByStaff):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class PageAdmin(HistoryAdmin):
+    """Each has a page that shows it, where Django has a form."""
+
+    def page(self, request: HttpRequest, obj: Any) -> HttpResponse:
+        raise NotImplementedError
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        if found := self.get_object(request, object_id):
+            return self.page(request, found)
+        messages.error(request, f"There is no {self.opts.verbose_name} {object_id} (any more).")
+        return HttpResponseRedirect(reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"))
 
 
 class HistoryInline(TabularInline):

@@ -19,7 +19,7 @@ from django.utils.formats import date_format
 from django.utils.html import escape
 
 from jobs.admin import bulk, desk, downloads, job_page
-from jobs.admin.history import HistoryAdmin
+from jobs.admin.history import PageAdmin
 from jobs.admin.look import action, display
 from jobs.admin.upload import begin_batch, upload_page
 from jobs.admin.wording import STATUS_COLOURS, length, reason, title, took, until
@@ -72,7 +72,7 @@ def _id_in(text: str | None) -> UUID | None:
 
 
 @admin.register(TranscriptionJob)
-class JobAdmin(HistoryAdmin):
+class JobAdmin(PageAdmin):
     list_display = (
         "labelled_status",
         "name",
@@ -243,17 +243,12 @@ class JobAdmin(HistoryAdmin):
 
     # Pages
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        job = job_page.find(object_id)
-        if job is None:
-            messages.error(request, f"There is no job {object_id} (any more).")
-            return HttpResponseRedirect(reverse("admin:jobs_transcriptionjob_changelist"))
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> TranscriptionJob | None:
+        return job_page.find(object_id)
+
+    def page(self, request: HttpRequest, job: TranscriptionJob) -> HttpResponse:
         return job_page.job_page(self, request, job)
 
     def _states(self, request: HttpRequest) -> JsonResponse:

@@ -141,7 +141,7 @@ def test_a_job_that_is_gone_leads_back_to_the_list(staff_client):
 
     response = staff_client.get(url, follow=True)
 
-    assert "There is no job" in said(response)
+    assert "There is no transcription job" in said(response)
 
 
 def test_the_page_asks_for_news_only_while_the_job_is_open(staff_client):
