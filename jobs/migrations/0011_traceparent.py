@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("jobs", "0012_evaluations"),
+        ("jobs", "0010_evaluations"),
     ]
 
     operations = [

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("jobs", "0011_usage_lines"),
+        ("jobs", "0009_usage_lines"),
     ]
 
     operations = [

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("jobs", "0014_policies"),
+        ("jobs", "0012_policies"),
     ]
 
     operations = [
