@@ -55,6 +55,8 @@ class Watch:
         self._queues = queues
         self._slots = slots
         self._stopping = threading.Event()
+        # A look under way would say that it is alive after it has said that it is not.
+        self._one_at_a_time = threading.Lock()
         self._probing = ThreadPoolExecutor(4, thread_name_prefix="probe")
 
     def start(self) -> None:
@@ -63,15 +65,19 @@ class Watch:
     def stop(self) -> None:
         """Take this process from the boards."""
         self._stopping.set()
-        self._probing.shutdown(wait=False, cancel_futures=True)
-        self._say_alive(0.0)
+        with self._one_at_a_time:
+            self._probing.shutdown(wait=False, cancel_futures=True)
+            self._say_alive(0.0)
 
     def look(self) -> None:
-        """Say that it is alive, and begin the probes that are due."""
-        self._say_alive(WORKER_SECONDS)
-        for region in all_regions().values():
-            if store().note(region.name, TURN, self._name, PROBE_EVERY_SECONDS, if_absent=True):
-                self._probing.submit(_guarded, region)
+        """Say that it is alive, and begin the probes that are due; nothing once it was stopped."""
+        with self._one_at_a_time:
+            if self._stopping.is_set():
+                return
+            self._say_alive(WORKER_SECONDS)
+            for region in all_regions().values():
+                if store().note(region.name, TURN, self._name, PROBE_EVERY_SECONDS, if_absent=True):
+                    self._probing.submit(_guarded, region)
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -33,11 +33,12 @@ def serve_regions() -> None:
     """Make this process, before its worker is made, a worker of REGION, or of all queues if none is named.
 
     That is what it serves unless told otherwise (-Q). One of a region takes what its row says of broker and
-    concurrency (-c wins, if it is another than WORKER_CONCURRENCY).
+    concurrency, unless told otherwise (-c).
     """
     from routing.regions import all_regions, region_named
 
     if not settings.REGION:
+        app.conf.worker_concurrency = settings.WORKER_CONCURRENCY
         for region in all_regions().values():
             app.amqp.queues.select_add(_named(region.queue))
         return
@@ -64,7 +65,8 @@ class Configuration:
     worker_pool = "threads"
 
     broker_url = settings.REDIS_URL or "memory://localhost"
-    worker_concurrency = settings.WORKER_CONCURRENCY
+    # Set by serve_regions: what is set before takes the place of a -c that was not given.
+    worker_concurrency = None
     # Those that are no region's.
     task_queues = tuple(map(_named, (ISOLATION_QUEUE, WEBHOOK_QUEUE, BATCH_QUEUE)))
     # Only the Redis transport can go without prefetching.
@@ -96,11 +98,8 @@ class Jobs(bootsteps.StartStopStep):
 
         if not settings.EMBEDDED:
             operations.serve(settings.WORKER_PORT)
-        # Celery's command line has read its default before serve_regions could change it.
-        chosen = parent.concurrency != settings.WORKER_CONCURRENCY
-        concurrency = parent.concurrency if chosen else app.conf.worker_concurrency
         queues = list(app.amqp.queues.consume_from)
-        worker.start(queues, concurrency, partial(_consume, parent) if serves_all(queues) else None)
+        worker.start(queues, parent.concurrency, partial(_consume, parent) if serves_all(queues) else None)
 
 
 def serves_all(queues: Collection[str]) -> bool:

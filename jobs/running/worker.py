@@ -133,6 +133,7 @@ class Worker:
         # As many again for what is done with answers, and one for the job in isolation.
         self._pool = ThreadPoolExecutor(2 * concurrency + 1, thread_name_prefix="job")
         self._stopping = threading.Event()
+        self._minding = threading.Thread(target=self._mind, name="worker", daemon=True)
         self._deliverer = threading.Thread(target=self._deliver, name="deliver", daemon=True)
         self._deliveries_asked = threading.Event()
         self._batches_asked = threading.Event()
@@ -142,7 +143,7 @@ class Worker:
 
     def start(self) -> None:
         self._watch.start()
-        threading.Thread(target=self._mind, name="worker", daemon=True).start()
+        self._minding.start()
         threading.Thread(target=self._purge, name="purge", daemon=True).start()
         threading.Thread(target=self._sweep_beside, name="companions", daemon=True).start()
         if self.delivers:
@@ -211,6 +212,9 @@ class Worker:
             # It writes down what it is at, and gives back what it has claimed beyond.
             self._deliverer.join(max(0.0, deadline - monotonic()))
         limits.renew()
+        if self._minding.is_alive():
+            # Or it would report that it is here after all.
+            self._minding.join(max(0.0, deadline - monotonic()))
         WorkerProcess.objects.filter(pk=self.leases.name).delete()
         connection.close()
 

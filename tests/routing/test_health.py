@@ -1,5 +1,7 @@
 """What probes, heartbeats and breakers make known of a region."""
 
+import threading
+
 import pytest
 
 from routing import coordination, health, limits, probes
@@ -213,6 +215,31 @@ def test_workers_are_there_while_they_say_so(regions, clock):
     assert eu().slots == 0
     assert eu().obstacle(Capability.ASYNC)
     assert not eu().obstacle(Capability.SYNC)
+
+
+def test_a_worker_that_stops_while_it_says_that_it_is_there_is_gone(regions, monkeypatch):
+    monkeypatch.setattr(probes, "_guarded", lambda region: None)
+    regions({"name": "eu", "queue": "q"})
+    asked, stop = threading.Event(), threading.Event()
+
+    def slots() -> int:
+        if not asked.is_set():
+            asked.set()
+            stop.wait(1)
+        return 10
+
+    watch = Watch("one", ["q"], slots)
+    looking, stopping = threading.Thread(target=watch.look), threading.Thread(target=watch.stop)
+    looking.start()
+    asked.wait()
+    stopping.start()
+    # It may have to wait for the look, and must not be told before.
+    stopping.join(0.2)
+    stop.set()
+    for thread in (looking, stopping):
+        thread.join()
+
+    assert reports()["eu"].workers == 0
 
 
 def test_a_board_that_has_just_been_made_knows_of_no_workers_that_are_gone(regions, store):
