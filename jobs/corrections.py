@@ -6,7 +6,7 @@ nothing is written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from django.db import transaction
@@ -44,17 +44,24 @@ def correct(
     based_on: int,
     *,
     edits: Sequence[Edit] = (),
+    confirmed: Collection[int] = (),
+    paragraphs: Mapping[int, bool] | None = None,
     text: str | None = None,
     speakers: Sequence[dict[str, Any]] | None = None,
 ) -> Transcript:
     """A new version: the latest with `edits` made, or with another `text`, and with other names of speakers.
 
-    What is not given stays as it was. TranscriptChanged, NotCorrectable (invalid_edits), NothingToCorrect.
+    `confirmed` and `paragraphs` are those of `corrected`. What is not given stays as it was.
+    TranscriptChanged, NotCorrectable (invalid_edits), NothingToCorrect.
     """
     with transaction.atomic():
         latest = _latest(job, based_on)
         try:
-            new = corrected(latest, edits) if text is None else rewritten(latest, text)
+            new = (
+                corrected(latest, edits, confirmed=confirmed, paragraphs=paragraphs)
+                if text is None
+                else rewritten(latest, text)
+            )
         except InvalidEdits as invalid:
             raise NotCorrectable("invalid_edits", invalid.message) from None
         return _add(latest, author, new, latest.speakers if speakers is None else list(speakers), latest)

@@ -70,8 +70,8 @@ def desk_page(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpRespon
 def words(request: HttpRequest, job_id: UUID) -> JsonResponse:
     """A version, the latest unless `?version=`; its words are lists, since there may be 30,000 of them.
 
-    A word: `[text, start, end, confidence, speaker, channel]`; speaker and channel are null where voices are
-    not told by them.
+    A word: `[text, start, end, confidence, speaker, channel, paragraph]`; speaker and channel are null where
+    voices are not told by them, paragraph where nobody said whether it begins one.
     """
     job = _job(job_id)
     latest = job.transcripts.values_list("version", flat=True).last()
@@ -85,6 +85,7 @@ def words(request: HttpRequest, job_id: UUID) -> JsonResponse:
             word["confidence"],
             word.get("speaker"),
             word.get("channel", 0) if several else None,
+            word.get("paragraph"),
         ]
         for word in timed_words(said)
     ]

@@ -29,6 +29,11 @@ class EditSerializer(BodySerializer):
         return attrs
 
 
+class ParagraphSerializer(BodySerializer):
+    word = serializers.IntegerField(min_value=0, help_text="Its place in the transcript's `words`.")
+    begins = serializers.BooleanField(help_text="False: it goes on in the paragraph of the word before.")
+
+
 class SpeakerSerializer(BodySerializer):
     channel = serializers.IntegerField(
         min_value=0, max_value=1000, allow_null=True, default=None, help_text="Null if there is only one."
@@ -49,7 +54,7 @@ class SpeakerSerializer(BodySerializer):
 
 
 class CorrectionSerializer(BodySerializer):
-    """`edits` or a whole `text`, and names; or another version to go back to. What is not given stays."""
+    """What is right, and what it should read; or another version to go back to. What is not given stays."""
 
     based_on = serializers.IntegerField(
         min_value=1,
@@ -57,6 +62,16 @@ class CorrectionSerializer(BodySerializer):
         help_text="The version that you have seen, which must be the latest.",
     )
     edits = EditSerializer(many=True, required=False)
+    confirmed = serializers.ListField(
+        child=serializers.IntegerField(min_value=0),
+        required=False,
+        help_text="Places of words that are right as they are: their `confidence` becomes null.",
+    )
+    paragraphs = serializers.ListField(
+        child=ParagraphSerializer(),
+        required=False,
+        help_text="Words that begin a paragraph, or go on in one, whatever pause is before them.",
+    )
     text = serializers.CharField(
         required=False,
         allow_null=True,
@@ -75,21 +90,23 @@ class CorrectionSerializer(BodySerializer):
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        given = {
-            name for name in ("edits", "text", "speakers", "restore") if attrs.get(name) not in (None, [])
-        }
+        given = {name for name, value in attrs.items() if value not in (None, [], {})} - {"based_on"}
         if attrs.get("speakers") == []:
             given.add("speakers")
         if not given:
-            raise serializers.ValidationError("Give edits, a text, speakers or a version to restore.")
-        if given >= {"edits", "text"} or ("restore" in given and len(given) > 1):
+            raise serializers.ValidationError("Give what to correct, speakers or a version to restore.")
+        beside: dict[str, set[str]] = {"text": {"speakers"}, "restore": set()}
+        if any(name in given and given - {name} - allowed for name, allowed in beside.items()):
             raise serializers.ValidationError(
-                "Give edits or a text, with speakers or not; or restore, alone."
+                "Give a text, or edits, confirmed and paragraphs, with speakers or not; or restore, alone."
             )
         return attrs
 
     def validate_edits(self, edits: list[dict[str, Any]]) -> list[Edit]:
         return [Edit(edit["words"], edit.get("text"), edit.get("speaker")) for edit in edits]
+
+    def validate_paragraphs(self, paragraphs: list[dict[str, Any]]) -> dict[int, bool]:
+        return {paragraph["word"]: paragraph["begins"] for paragraph in paragraphs}
 
     def validate_speakers(self, speakers: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
         named = {(speaker["channel"], speaker["speaker"]) for speaker in speakers or ()}

@@ -11,7 +11,7 @@ outside of what was corrected.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import groupby, pairwise
@@ -56,10 +56,25 @@ class Corrected:
     channels: list[Channel]
 
 
-def corrected(transcript: Spoken, edits: Sequence[Edit]) -> Corrected:
-    """The transcript with all edits made. InvalidEdits if they do not fit it, or one another."""
+def corrected(
+    transcript: Spoken,
+    edits: Sequence[Edit],
+    *,
+    confirmed: Collection[int] = (),
+    paragraphs: Mapping[int, bool] | None = None,
+) -> Corrected:
+    """The transcript with all edits made. InvalidEdits if they do not fit it, or one another.
+
+    By their places: the words that are right as they are, whose confidence is nobody's question any more, and
+    those that begin a paragraph, or go on in the one before.
+    """
+    paragraphs = paragraphs or {}
     words = timed_words(transcript)
-    _check(words, edits)
+    _check(words, edits, {*confirmed, *paragraphs})
+    for at in confirmed:
+        words[at] = cast(Word, {**words[at], "confidence": None})
+    for at, begins in paragraphs.items():
+        words[at] = cast(Word, {**words[at], "paragraph": begins})
     made: dict[int, list[Word]] = {at: [word] for at, word in enumerate(words)}
     following = _following(words)
     preceding = {after: before for before, after in following.items()}
@@ -81,7 +96,8 @@ def corrected(transcript: Spoken, edits: Sequence[Edit]) -> Corrected:
                 word = cast(Word, {**word, "speaker": edit.speaker})
                 word.pop("speaker_confidence", None)
             made[edit.words[origin]].append(word)
-    touched = {at for edit in edits for at in edit.words}
+        _keep_paragraphs(words, edit, made)
+    touched = {at for edit in edits for at in edit.words}.union(confirmed, paragraphs)
     utterances = list(_utterances(transcript, words, made, touched))
     everything = [word for at in range(len(words)) for word in made[at]]
     everything.sort(key=lambda word: word["start"])
@@ -272,9 +288,23 @@ def _cleaned(text: str) -> str:
     return "".join(character if character.isprintable() else " " for character in whole)
 
 
-def _check(words: Sequence[Word], edits: Sequence[Edit]) -> None:
-    if edits and not words:
+def _keep_paragraphs(words: Sequence[Word], edit: Edit, made: Mapping[int, list[Word]]) -> None:
+    """A paragraph begins with whatever stands now where it began."""
+    begins: bool | None = None
+    for at in edit.words:
+        begins = words[at].get("paragraph", begins)
+        for number, word in enumerate(made[at]):
+            if begins is not None or "paragraph" in word:
+                kept = {name: value for name, value in word.items() if name != "paragraph"}
+                made[at][number] = cast(Word, kept if begins is None else kept | {"paragraph": begins})
+            begins = None
+
+
+def _check(words: Sequence[Word], edits: Sequence[Edit], marked: Collection[int]) -> None:
+    if (edits or marked) and not words:
         raise InvalidEdits("The transcript has no words with times: give its text.")
+    if not all(0 <= at < len(words) for at in marked):
+        raise InvalidEdits(f"Words are confirmed, and begin paragraphs, from 0 to {len(words) - 1}.")
     following = _following(words)
     taken: set[int] = set()
     for edit in edits:

@@ -82,14 +82,17 @@ def to_json(transcript: Spoken) -> str:
 
 
 def to_txt(transcript: Spoken) -> str:
-    """Paragraphs apart by an empty line: a new one at each long pause and change of speaker, who is named."""
+    """Paragraphs apart by an empty line: a new one at each change of speaker, who is named, and long pause.
+
+    Of pauses, people may have said otherwise (`paragraph` of a word).
+    """
     paragraphs: list[str] = []
     before: _Turn | None = None
     for turn in _turns(transcript):
         said = _joined(turn.tokens)
         if before is None or before.voice != turn.voice:
             paragraphs.append(f"{turn.voice}: {said}" if turn.voice else said)
-        elif turn.start - before.end >= PARAGRAPH_PAUSE_MS:
+        elif turn.start - before.end >= PARAGRAPH_PAUSE_MS if turn.begins is None else turn.begins:
             paragraphs.append(said)
         else:
             paragraphs[-1] += _space(turn.tokens[0]) + said
@@ -160,6 +163,7 @@ class _Turn:
 
     voice: str
     tokens: list[_Token]
+    begins: bool | None  # a paragraph, or none; None: nobody said so
 
     @property
     def start(self) -> int:
@@ -196,10 +200,12 @@ def _turns(transcript: Spoken) -> list[_Turn]:
             speaker = word.get("speaker") if word.get("speaker") is not None else speaker
             heard = (channel if several else None, speaker)
             voice = names.get(heard) or voice_label(*heard)
+            begins = word.get("paragraph")
             for token in _tokens(word, turn.tokens[-1] if turn else None):
-                if turn is None or turn.voice != voice or token.start - turn.end >= CUE_PAUSE_MS:
-                    turn = _Turn(voice, [])
+                if turn is None or turn.voice != voice or token.start - turn.end >= CUE_PAUSE_MS or begins:
+                    turn = _Turn(voice, [], begins)
                     turns.append(turn)
+                begins = None
                 turn.tokens.append(token)
     return sorted(turns, key=lambda turn: turn.start)
 

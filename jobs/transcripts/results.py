@@ -39,6 +39,8 @@ class Word(TypedDict):
     speaker_confidence: NotRequired[float]
     language: NotRequired[str]
     channel: NotRequired[int]
+    # Said by a person: it begins a paragraph, or does not, whatever pause is before it.
+    paragraph: NotRequired[bool]
 
 
 class Utterance(TypedDict):

@@ -123,6 +123,71 @@ def test_what_is_corrected_by_keyboard_is_saved_as_a_version_with_names(desk, jo
     assert desk.complaints == []
 
 
+def put_caret(page, passage, word):
+    page.evaluate(
+        f"""(box => {{
+            const [words] = [[...box.querySelectorAll('[data-w]')]];
+            box.focus();
+            getSelection().collapse(words[{word}].firstChild, 0);
+        }})(document.querySelectorAll('.desk-text')[{passage}])"""
+    )
+
+
+def press_enter(page):
+    enter = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
+    page.call("Input.dispatchKeyEvent", type="keyDown", text="\r", **enter)
+    page.call("Input.dispatchKeyEvent", type="keyUp", **enter)
+
+
+def test_a_marked_word_that_is_right_is_confirmed_and_taken_back_by_the_same_key(desk, job):
+    marked = "document.getElementById('desk-marked').textContent"
+    press(desk, "n", "KeyN")
+    seen = []
+    for _ in range(3):
+        press(desk, "c", "KeyC", alt=True)
+        seen.append(desk.evaluate(marked))
+    press(desk, "n", "KeyN", alt=True)
+    stepped = desk.evaluate("getSelection().toString()")
+    press(desk, "s", "KeyS", control=True)
+    desk.wait_for(SAVED)
+
+    first, latest = job.transcripts.all()
+    assert seen == ["1 is marked", "2 are marked", "1 is marked"]
+    assert stepped == "Welcome,"
+    assert latest.words[3] == first.words[3] | {"confidence": None}
+    assert latest.words[6]["confidence"] == 0.5
+    assert desk.evaluate(marked) == "1 is marked"
+    assert desk.complaints == []
+
+
+def test_a_passage_is_split_for_another_speaker_joined_and_kept_so(desk, job):
+    put_caret(desk, 0, 2)
+    press_enter(desk)
+    split = texts(desk)
+    press(desk, "Backspace", "Backspace")
+    nothing_to_save = desk.evaluate("document.getElementById('desk-save').disabled")
+
+    press_enter(desk)
+    desk.evaluate("document.querySelectorAll('button.desk-voice')[1].click()")
+    desk.evaluate("document.getElementById('desk-voice-by').value = '1'")
+    desk.evaluate("document.querySelector('#desk-voice button[value=apply]').click()")
+    put_caret(desk, 2, 0)
+    press(desk, "Backspace", "Backspace")
+    joined = texts(desk)
+    press(desk, "s", "KeyS", control=True)
+    desk.wait_for(SAVED)
+
+    latest = job.transcripts.last()
+    assert split == ["Good morning.", "Mister Miller is here.", *(text for _, text, _ in SAID[1:])]
+    assert nothing_to_save
+    assert joined == ["Good morning.", "Mister Miller is here. Welcome, mister Miller!", SAID[2][1]]
+    assert texts(desk) == joined
+    assert to_txt(latest) == "\n\n".join(
+        (f"Speaker 1: {joined[0]}", f"Speaker 2: {joined[1]}", f"Speaker 1: {joined[2]}\n")
+    )
+    assert desk.complaints == []
+
+
 def test_find_and_replace_changes_every_passage_and_can_be_undone(desk):
     desk.evaluate("document.getElementById('desk-find-open').click()")
     desk.evaluate("document.getElementById('desk-find-what').value = 'mister miller'")

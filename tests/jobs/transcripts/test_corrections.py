@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.transcripts.corrections import Edit, InvalidEdits, align, corrected, rewritten
-from jobs.transcripts.exports import joined, shown
+from jobs.transcripts.exports import joined, shown, to_txt
 
 
 def said(text, start=1.0, *, pace=0.4, pause=0.1, confidence=0.9, **more):
@@ -309,6 +309,33 @@ def test_edits_that_do_not_fit_are_told(edits, told):
 
     with pytest.raises(InvalidEdits, match=told):
         corrected(transcript(utterance(left, 0), utterance(right, 1), channels=2), edits)
+
+
+def test_a_word_that_is_confirmed_has_nobodys_confidence_and_all_else_that_it_had():
+    words = said("one two", speaker=1)
+
+    new = corrected(transcript(utterance(words)), [], confirmed=[1])
+
+    assert new.words == [words[0], words[1] | {"confidence": None}]
+    assert new.utterances[0]["words"] == new.channels[0]["words"] == new.words
+
+
+@pytest.mark.parametrize("text", ["three four", "well three four", "thirty-three four", "four"])
+def test_a_paragraph_begins_with_what_stands_where_it_began(text):
+    before = transcript(utterance(said("one two three four")))
+    split = corrected(before, [], paragraphs={2: True})
+    split = transcript(utterance(split.words))
+
+    new = corrected(split, [Edit([2, 3], text)])
+
+    assert to_txt(transcript(words=new.words)) == f"one two\n\n{text}\n"
+    assert sum("paragraph" in word for word in new.words) == 1
+
+
+def test_words_that_are_not_there_are_neither_confirmed_nor_begin_a_paragraph():
+    for marks in ({"confirmed": [1]}, {"paragraphs": {-1: True}}):
+        with pytest.raises(InvalidEdits, match="from 0 to 0"):
+            corrected(transcript(utterance(said("one"))), [], **marks)
 
 
 def test_edits_of_a_transcript_without_words_are_told():

@@ -399,6 +399,13 @@ def test_txt_has_paragraphs_at_long_pauses_and_changes_of_speaker():
     assert to_txt(transcript(words)) == "Speaker 1: One. Two.\n\nThree.\n\nSpeaker 2: Four.\n"
 
 
+def test_txt_has_the_paragraphs_that_people_made():
+    one, two, three = say("One.", 0), say("Two.", 0.5), say("Three.", 9)
+    words = [*one, {**two[0], "paragraph": True}, {**three[0], "paragraph": False}]
+
+    assert to_txt(transcript(words)) == "One.\n\nTwo. Three.\n"
+
+
 def test_txt_of_an_undiarized_transcript_names_nobody():
     assert to_txt(transcript(say("One. Two."))) == "One. Two.\n"
 

@@ -1,7 +1,7 @@
 // The transcript desk: listen, follow, correct, save as a version. What is not saved is kept in this browser.
 
 import { Player, clock } from "./player.js";
-import { found, spaced, squeezed, turnFor, turnsOf, voiceKey, voiceLabel } from "./turns.js";
+import { found, spaced, squeezed, textOf as saidIn, turnFor, turnsOf, voiceKey, voiceLabel } from "./turns.js";
 
 const DRAFT_DELAY_MS = 300;
 // After a word, until the next: it is still the one that is heard.
@@ -26,6 +26,13 @@ let starts = new Float64Array();
 let low = [];
 let names = new Map();
 const dirty = new Set();
+// By their places, what is said of words and not saved: which are right as they are, and whether a passage begins there.
+const confirmed = new Set();
+const seams = new Map();
+// Where passages began, and who said each word, before anything was changed.
+let begun = new Set();
+let saidBy = [];
+let ownerOf = new WeakMap();
 let shown = null;
 let stoodAt = -1;
 let saving = false;
@@ -104,20 +111,27 @@ const contentOf = (turn) => {
   return html || escaped(turn.text);
 };
 
+const EDITS = mayCorrect ? ` contenteditable="${editable}" role="textbox" aria-multiline="true"` : "";
+
+const htmlOf = (turn, content) => `<li class="desk-turn"><div class="desk-head">${
+  mayCorrect ? '<button type="button" class="desk-voice"></button>' : `<span class="desk-voice">${escaped(nameOf(turn.channel, turn.speaker))}</span>`
+}<button type="button" class="desk-time" aria-label="Play from ${clock(turn.start)}">${clock(turn.start)}</button></div>`
+  + `<div class="desk-text" dir="auto"${EDITS}>${content}</div></li>`;
+
+const adopt = (turn, node) => {
+  turn.node = node;
+  turn.box = node.lastElementChild;
+  turn.by ??= turn.speaker;
+  ownerOf.set(node, turn);
+  if (mayCorrect) {
+    showVoice(turn);
+  }
+};
+
 const render = () => {
-  const edits = mayCorrect ? ` contenteditable="${editable}" role="textbox" aria-multiline="true"` : "";
-  list.innerHTML = turns.map((turn, index) => `<li class="desk-turn" data-turn="${index}"><div class="desk-head">${
-    mayCorrect ? '<button type="button" class="desk-voice"></button>' : `<span class="desk-voice">${escaped(nameOf(turn.channel, turn.speaker))}</span>`
-  }<button type="button" class="desk-time" aria-label="Play from ${clock(turn.start)}">${clock(turn.start)}</button></div>`
-    + `<div class="desk-text" dir="auto"${edits}>${contentOf(turn)}</div></li>`).join("");
-  turns.forEach((turn, index) => {
-    turn.node = list.children[index];
-    turn.box = turn.node.lastElementChild;
-    turn.by = turn.speaker;
-    if (mayCorrect) {
-      showVoice(turn);
-    }
-  });
+  list.innerHTML = turns.map((turn) => htmlOf(turn, contentOf(turn))).join("");
+  ownerOf = new WeakMap();
+  turns.forEach((turn, index) => adopt(turn, list.children[index]));
   bind(list);
   list.removeAttribute("aria-busy");
   mark();
@@ -133,16 +147,20 @@ const textOf = (turn) => squeezed(turn.box.textContent);
 
 const isChanged = (turn) => textOf(turn) !== turn.text || turn.by !== turn.speaker;
 
-const turnAt = (node) => turns[(node?.nodeType === Node.TEXT_NODE ? node.parentElement : node)?.closest?.(".desk-turn")?.dataset.turn];
+const elementAt = (node) => (node?.nodeType === Node.TEXT_NODE ? node.parentElement : node);
+
+const turnAt = (node) => ownerOf.get(elementAt(node)?.closest?.(".desk-turn"));
 
 const changed = (turn) => {
   dirty[isChanged(turn) ? "add" : "delete"](turn);
-  turn.node.classList.toggle("desk-changed", dirty.has(turn));
+  turn.node.classList.toggle("desk-changed", dirty.has(turn) || turn.words.some((at) => seams.has(at)));
   showUnsaved();
 };
 
+const unsaved = () => dirty.size + confirmed.size + seams.size + (namesChanged() ? 1 : 0);
+
 const showUnsaved = () => {
-  const count = dirty.size + (namesChanged() ? 1 : 0);
+  const count = unsaved();
   saveButton.disabled = !count || saving;
   saveButton.textContent = count ? `Save (${count})` : "Save";
   clearTimeout(showUnsaved.timer);
@@ -151,8 +169,17 @@ const showUnsaved = () => {
 
 // What is not saved
 
+// A word, to be found again in another version.
+const placed = (at) => ({ text: said.words[at][0], start: said.words[at][1], channel: said.words[at][5] });
+
+const placeOf = ({ text, start, channel }) => said.words.findIndex(
+  (word) => word[1] === start && word[0] === text && word[5] === channel,
+);
+
 const draft = () => ({
   names: namesChanged() ? [...names] : null,
+  confirmed: [...confirmed].map(placed),
+  seams: [...seams].map(([at, begins]) => ({ ...placed(at), begins })),
   edits: [...dirty].map((turn) => ({
     channel: turn.channel,
     start: turn.start,
@@ -165,7 +192,7 @@ const draft = () => ({
 const keepDraft = () => {
   clearTimeout(showUnsaved.timer);
   try {
-    if (dirty.size || namesChanged()) {
+    if (unsaved()) {
       localStorage.setItem(draftKey, JSON.stringify(draft()));
     } else {
       localStorage.removeItem(draftKey);
@@ -184,8 +211,17 @@ const keptDraft = () => {
 };
 
 // Make changes again in what is shown now; those whose passage is not there any more.
-const apply = ({ names: kept, edits }) => {
+const apply = ({ names: kept, edits, confirmed: right = [], seams: cuts = [] }) => {
   const homeless = [];
+  for (const cut of cuts) {
+    const at = placeOf(cut);
+    const turn = turns.find(({ words }) => words.includes(at));
+    if (turn && (turn.words[0] === at) !== cut.begins) {
+      cut.begins ? split(turn, at) : join(turn);
+    }
+  }
+  right.map(placeOf).filter((at) => at >= 0).forEach((at) => confirmed.add(at));
+  mark();
   if (kept) {
     names = new Map(kept);
     turns.forEach(showVoice);
@@ -272,6 +308,126 @@ const setText = (turn, text) => {
   }
 };
 
+// Where passages begin
+
+// Some words as a passage; several voices' has none of its own, so that whoever it is given to is a change.
+const passage = (channel, places, by) => {
+  const voices = new Set(places.map((at) => saidBy[at]));
+  const speaker = voices.size === 1 ? [...voices][0] : undefined;
+  return { channel, speaker, by, start: said.words[places[0]][1], words: places, text: saidIn(said.words, places) };
+};
+
+const sew = (at, begins) => {
+  seams.set(at, begins);
+  if (begun.has(at) === begins) {
+    seams.delete(at);
+  }
+  // These know passages as they were.
+  match = null;
+  replaced = [];
+  find("desk-undo-all").hidden = true;
+};
+
+const findBefore = (turn) => turns.slice(0, turns.indexOf(turn)).findLast(({ channel }) => channel === turn.channel);
+
+const rangeBefore = (node) => {
+  const range = document.createRange();
+  range.setStartBefore(node);
+  return range;
+};
+
+// `range` begins in front of the word, or of what was written there.
+const split = (turn, at, range = rangeBefore(spans[at])) => {
+  range.setEnd(turn.box, turn.box.childNodes.length);
+  const rest = range.extractContents();
+  for (const [part, edge, trimmed] of [[turn.box, "lastChild", "trimEnd"], [rest, "firstChild", "trimStart"]]) {
+    part.normalize();
+    if (part[edge]?.nodeType === Node.TEXT_NODE) {
+      part[edge].data = part[edge].data[trimmed]();
+    }
+  }
+  const cut = turn.words.indexOf(at);
+  const second = passage(turn.channel, turn.words.slice(cut), turn.by);
+  Object.assign(turn, passage(turn.channel, turn.words.slice(0, cut), turn.by));
+  turn.node.insertAdjacentHTML("afterend", htmlOf(second, ""));
+  adopt(second, turn.node.nextElementSibling);
+  second.box.append(rest);
+  bind(second.box);
+  turns.splice(turns.indexOf(turn) + 1, 0, second);
+  sew(at, true);
+  [turn, second].forEach(changed);
+  return second;
+};
+
+// With the passage before it, whose voice it is given.
+const join = (turn) => {
+  const before = findBefore(turn);
+  if (!before) {
+    return;
+  }
+  const [at] = turn.words;
+  before.box.append(spaced(textOf(before), textOf(turn)) ? " " : "", ...turn.box.childNodes);
+  Object.assign(before, passage(turn.channel, [...before.words, ...turn.words], before.by ?? turn.by));
+  turns.splice(turns.indexOf(turn), 1);
+  turn.node.remove();
+  dirty.delete(turn);
+  sew(at, false);
+  showVoice(before);
+  changed(before);
+};
+
+const caret = () => {
+  const selection = getSelection();
+  const turn = selection.rangeCount && elementAt(selection.anchorNode)?.closest(".desk-text") && turnAt(selection.anchorNode);
+  return turn ? [turn, selection.getRangeAt(0)] : [];
+};
+
+const splitHere = () => {
+  const [turn, range] = caret();
+  if (!turn) {
+    say("Put the caret where the passage is to be split.");
+    return;
+  }
+  const cut = range.cloneRange();
+  cut.collapse(true);
+  const span = elementAt(cut.startContainer).closest("[data-w]");
+  if (span) {
+    // Not within a word.
+    const isAtEnd = cut.startOffset && cut.startOffset === cut.startContainer.length;
+    cut[isAtEnd ? "setStartAfter" : "setStartBefore"](span);
+  }
+  const at = turn.words.find((place) => spans[place]?.isConnected && cut.comparePoint(spans[place], 0) > 0);
+  if (at === undefined || at === turn.words[0]) {
+    say("There are no words to split from others: put the caret between two.");
+    return;
+  }
+  const second = split(turn, at, cut);
+  putCaret(second, 0);
+  say("Split. Click on the name for another speaker; Backspace joins it again.");
+};
+
+const joinHere = () => {
+  const [turn] = caret();
+  if (!turn) {
+    say("Put the caret into the passage that is to be joined with the one before.");
+    return;
+  }
+  const before = findBefore(turn);
+  if (!before) {
+    say("There is no passage before this one.");
+    return;
+  }
+  const seam = before.box.textContent.length;
+  join(turn);
+  putCaret(before, seam);
+  say("Joined with the passage before. Enter splits it again.");
+};
+
+const putCaret = (turn, offset) => {
+  const range = rangeIn(turn.box, offset, offset);
+  select(range.startContainer, range.startOffset, range.startOffset);
+};
+
 // What is heard
 
 const wordAt = (seconds) => {
@@ -318,8 +474,9 @@ const mark = () => {
   const below = Number(threshold.value);
   low = [];
   said.words.forEach(([, , , confidence], at) => {
-    const isLow = confidence !== null && confidence < below;
+    const isLow = confidence !== null && confidence < below && !confirmed.has(at);
     spans[at]?.classList.toggle("desk-low", isLow);
+    spans[at]?.classList.toggle("desk-right", confirmed.has(at));
     if (isLow) {
       low.push(at);
     }
@@ -340,6 +497,25 @@ const stepTo = (direction) => {
   select(spans[next].firstChild, 0, spans[next].firstChild.length);
   player?.seek(start);
   say(`“${text}”, ${Math.round(confidence * 100)} % sure: ${open.indexOf(next) + 1} of ${open.length}.`);
+};
+
+// The word of the caret, or the one that was stepped to, is right as it is; or no longer.
+const confirmWord = () => {
+  const here = elementAt(getSelection().anchorNode)?.closest("[data-w]");
+  const at = here ? Number(here.dataset.w) : isEditing() ? -1 : stoodAt;
+  const [text, , , confidence] = said.words[at] ?? [];
+  if (!spans[at]?.isConnected || spans[at].textContent !== text || !(confirmed.has(at) || low.includes(at))) {
+    say(confidence === null ? "Somebody wrote or confirmed this word." : "Step to a marked word, or click on one, to confirm it.");
+    return;
+  }
+  const isRight = !confirmed.delete(at);
+  if (isRight) {
+    confirmed.add(at);
+  }
+  stoodAt = at;
+  mark();
+  showUnsaved();
+  say(isRight ? `“${text}” is right. The same again takes it back.` : `“${text}” is marked again.`);
 };
 
 const select = (node, from, to, last = node) => {
@@ -490,8 +666,13 @@ const load = async () => {
     : [{ channel: null, speaker: null, start: 0, words: [], text: squeezed(said.text) }];
   spans = new Array(said.words.length);
   starts = Float64Array.from(said.words, ([, start]) => start);
+  begun = new Set(turns.map(({ words }) => words[0]));
+  saidBy = [];
+  turns.forEach(({ words, speaker }) => words.forEach((at) => { saidBy[at] = speaker; }));
   names = namesOf(said.speakers);
   dirty.clear();
+  confirmed.clear();
+  seams.clear();
   match = shown = null;
   replaced = [];
   stoodAt = -1;
@@ -510,6 +691,12 @@ const correction = () => {
   } else if (edits.length) {
     body.edits = edits;
   }
+  if (confirmed.size) {
+    body.confirmed = [...confirmed];
+  }
+  if (seams.size) {
+    body.paragraphs = [...seams].map(([word, begins]) => ({ word, begins }));
+  }
   if (namesChanged()) {
     body.speakers = speakers();
   }
@@ -517,7 +704,7 @@ const correction = () => {
 };
 
 const save = async () => {
-  if (saving || !(dirty.size || namesChanged())) {
+  if (saving || !unsaved()) {
     return;
   }
   saving = true;
@@ -579,6 +766,9 @@ const takeTheirs = async () => {
 
 // What people do
 
+// What was sent is compared, passage by passage, with what is there when it is saved.
+const settled = (action) => () => (saving ? say("Wait until it is saved.") : action());
+
 list.addEventListener("click", (event) => {
   const { target } = event;
   const turn = turnAt(target);
@@ -596,6 +786,7 @@ list.addEventListener("beforeinput", (event) => {
   // A passage is one paragraph.
   if (event.inputType === "insertParagraph" || event.inputType === "insertLineBreak") {
     event.preventDefault();
+    settled(splitHere)();
   }
 });
 threshold.addEventListener("change", mark);
@@ -606,6 +797,11 @@ find("desk-keys-open").addEventListener("click", showKeys);
 
 if (mayCorrect) {
   saveButton.addEventListener("click", save);
+  for (const [id, action] of [["desk-confirm", confirmWord], ["desk-split", splitHere], ["desk-join", joinHere]]) {
+    // The caret stays where it is.
+    find(id).addEventListener("pointerdown", (event) => event.preventDefault());
+    find(id).addEventListener("click", settled(action));
+  }
   find("desk-find-open").addEventListener("click", openFind);
   find("desk-replace").addEventListener("click", replaceOne);
   find("desk-replace-all").addEventListener("click", replaceAll);
@@ -615,6 +811,17 @@ if (mayCorrect) {
     findNext();
   });
 }
+
+const isAtStart = (box) => {
+  const [turn, range] = caret();
+  if (turn?.box !== box || !range.collapsed) {
+    return false;
+  }
+  const before = document.createRange();
+  before.selectNodeContents(box);
+  before.setEnd(range.startContainer, range.startOffset);
+  return !before.toString();
+};
 
 const keys = (event) => {
   const { key, code, altKey, shiftKey } = event;
@@ -634,6 +841,12 @@ const keys = (event) => {
   if (key === "Escape" && inText) {
     return () => { inText.blur(); };
   }
+  if (mayCorrect && key === "Backspace" && inText && isAtStart(inText)) {
+    return settled(joinHere);
+  }
+  if (mayCorrect && (altKey || alone) && !control && code === "KeyC") {
+    return settled(confirmWord);
+  }
   if ((altKey || alone) && !control && code === "KeyN") {
     return () => stepTo(shiftKey ? -1 : 1);
   }
@@ -652,7 +865,7 @@ document.addEventListener("keydown", (event) => {
   }
 });
 window.addEventListener("beforeunload", (event) => {
-  if (dirty.size || namesChanged()) {
+  if (unsaved()) {
     keepDraft();
     event.preventDefault();
   }
@@ -663,10 +876,10 @@ try {
   const kept = mayCorrect && keptDraft();
   const homeless = kept ? apply(kept) : [];
   tellHomeless(homeless);
-  if (dirty.size || (kept && namesChanged())) {
+  if (unsaved()) {
     say("Changes that were not saved are here again.");
     status.append(" ", button("Throw them away", () => {
-      dirty.clear();
+      [dirty, confirmed, seams].forEach((each) => each.clear());
       names = namesOf(said.speakers);
       keepDraft();
       location.reload();

@@ -21,28 +21,35 @@ export const spaced = (before, after) => !(ENDS_UNSPACED.test(before) && BEGINS_
 
 export const squeezed = (text) => text.replace(/\s+/gu, " ").trim();
 
-// Words as the server gives them, `[text, start, end, confidence, speaker, channel]`, as passages in order of time:
-// `{channel, speaker, start, words: [places], text}`. A word without a speaker is the one's before it.
+// What some words read, by their places.
+export const textOf = (words, places) => squeezed(places.reduce((text, at, index) => {
+  const space = index && spaced(words[places[index - 1]][0], words[at][0]) ? " " : "";
+  return text + space + words[at][0];
+}, ""));
+
+// Words as the server gives them, `[text, start, end, confidence, speaker, channel, paragraph]`, as passages in order
+// of time: `{channel, speaker, start, words: [places], text}`. A word without a speaker is the one's before it.
+// Where people said that a passage begins, or does not, changes nothing of where the next one does by itself.
 export const turnsOf = (words) => {
   const turns = [];
   const last = new Map();
-  words.forEach(([text, start, end, , said, channel], at) => {
-    let turn = last.get(channel);
-    const speaker = said ?? turn?.speaker ?? null;
-    const isLong = turn && (turn.words.length >= LONGEST_WORDS
-      || (turn.words.length >= LONG_WORDS && SENTENCE_END.test(turn.lastText)));
-    if (!turn || turn.speaker !== speaker || start - turn.end >= PAUSE_SECONDS || isLong) {
-      turn = { channel, speaker, start, words: [], text: "", lastText: "", end };
-      last.set(channel, turn);
+  words.forEach(([text, start, end, , said, channel, paragraph], at) => {
+    const before = last.get(channel);
+    const speaker = said ?? before?.turn.speaker ?? null;
+    const another = !before || before.turn.speaker !== speaker;
+    const isLong = before && (before.length >= LONGEST_WORDS
+      || (before.length >= LONG_WORDS && SENTENCE_END.test(before.text)));
+    const begins = another || isLong || start - before.end >= PAUSE_SECONDS;
+    let turn = before?.turn;
+    if (another || (paragraph ?? begins)) {
+      turn = { channel, speaker, start, words: [] };
       turns.push(turn);
     }
-    turn.text += turn.words.length && spaced(turn.lastText, text) ? ` ${text}` : text;
     turn.words.push(at);
-    turn.lastText = text;
-    turn.end = end;
+    last.set(channel, { turn, text, end, length: begins ? 1 : before.length + 1 });
   });
   for (const turn of turns) {
-    turn.text = squeezed(turn.text);
+    turn.text = textOf(words, turn.words);
   }
   return turns;
 };
