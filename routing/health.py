@@ -1,14 +1,16 @@
 """How each region does, as this process last read it: from probes, breakers and its workers' heartbeats.
 
 Probes and heartbeats are notes on the region's board in the store (routing/coordination.py), put up by
-routing/probes.py. What is not there, or cannot be read, is unknown.
+routing/probes.py, and so is since when there has been an obstacle. What is not there, or cannot be read, is
+unknown.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from django.conf import settings
@@ -38,7 +40,9 @@ READ_SECONDS = 1.0
 WORKER_SECONDS = 6.0
 # A board that is younger may not have heard of workers that there are.
 YOUNG_SECONDS = 10.0
-PROVIDER, BROKER, WORKER = "provider", "broker", "worker "
+PROVIDER, BROKER, WORKER, SINCE = "provider", "broker", "worker ", "since "
+# Among what there is a since of, beside what can't be done: all that its provider takes of queued recordings.
+FULL = "full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,8 @@ class Report:
     """A region's health, and what it was told from.
 
     `breakers`: of recordings and of live audio. `room`: what part of its provider's places is free for whom.
+    `is_full`: none is for what is queued. `since`: when it was first seen to be unable of a capability, or
+    FULL; good only while it is.
     """
 
     health: Health
@@ -71,6 +77,8 @@ class Report:
     breakers: tuple[State, State] = (State.CLOSED, State.CLOSED)
     workers: int = 0
     room: Mapping[Capability, float] = field(default_factory=dict)
+    is_full: bool = False
+    since: Mapping[str, datetime] = field(default_factory=dict)
 
 
 @remembered(READ_SECONDS)
@@ -103,6 +111,13 @@ def obstacle(region: str, capability: Capability) -> str:
     return _candidate(known, capability, {}).obstacle(capability)
 
 
+def obstacles(region: str) -> Iterator[str]:
+    """What the region can't do now, and FULL if its provider has no place for what is queued."""
+    yield from (capability for capability in Capability if obstacle(region, capability))
+    if report_of(region).is_full:
+        yield FULL
+
+
 def _candidate(region: Region, capability: Capability, room: dict[str, float]) -> Candidate:
     report = report_of(region.name)
     return Candidate(
@@ -132,7 +147,13 @@ def _report(region: Region) -> Report:
         Capability.SYNC: limits.free(region, limits.Kind.RECORDINGS),
         Capability.LIVE: limits.free(region, limits.Kind.LIVE),
     }
-    return Report(health, probed, broker, breakers, len(slots), room)
+    is_full = not limits.has_room(region, limits.Use.QUEUED)
+    return Report(health, probed, broker, breakers, len(slots), room, is_full, _since(notes))
+
+
+def _since(notes: Notes) -> dict[str, datetime]:
+    put_up = {name: text for name, text in notes.texts.items() if name.startswith(SINCE)}
+    return {name.removeprefix(SINCE): datetime.fromisoformat(text) for name, text in put_up.items()}
 
 
 def _probed(notes: Notes, name: str) -> Probed | None:

@@ -2,7 +2,8 @@
 
 One thread. It says that the regions which its process works for have a worker, and probes all: whichever
 process comes first asks the provider something that costs nothing (the list of models) and the broker for a
-PING. While they fail they are made every second; the second that fails is believed.
+PING. While they fail they are made every second; the second that fails is believed. What a region can't do is
+put up with the time at which that was first seen.
 """
 
 from __future__ import annotations
@@ -14,12 +15,22 @@ from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
 
 from django.db import DatabaseError, connection
+from django.utils import timezone
 from redis import Redis
 from redis.exceptions import RedisError
 
 from routing.choice import Broker, Provider
 from routing.coordination import store
-from routing.health import BROKER, PROVIDER, WORKER, WORKER_SECONDS, Probed
+from routing.health import (
+    BROKER,
+    PROVIDER,
+    SINCE,
+    WORKER,
+    WORKER_SECONDS,
+    Probed,
+    obstacles,
+    report_of,
+)
 from routing.limits import Kind
 from routing.provider import (
     CallAborted,
@@ -43,6 +54,8 @@ BROKER_DEADLINE_SECONDS = 1.0
 # What nobody probes any more is unknown.
 PROBED_SECONDS = 20.0
 BELIEVED_FAILURES = 2
+# An obstacle that comes back within it, as a breaker does that was half-open, has been there all the time.
+SAME_OBSTACLE_SECONDS = 15.0
 TURN = "turn"
 FAILING = (Provider.ERRING, Provider.REFUSING)
 
@@ -77,6 +90,7 @@ class Watch:
             self._say_alive(WORKER_SECONDS)
             for region in all_regions().values():
                 if store().note(region.name, TURN, self._name, PROBE_EVERY_SECONDS, if_absent=True):
+                    _say_since_when(region.name)
                     self._probing.submit(_guarded, region)
 
     def _run(self) -> None:
@@ -97,6 +111,13 @@ class Watch:
             region = region_served_by(queue)
             if region is not None and (slots or not seconds):
                 store().note(region.name, f"{WORKER}{self._name}", str(slots), seconds)
+
+
+def _say_since_when(region: str) -> None:
+    for what in obstacles(region):
+        since = report_of(region).since.get(what)
+        told = (since or timezone.now()).isoformat(timespec="seconds")
+        store().note(region, f"{SINCE}{what}", told, SAME_OBSTACLE_SECONDS, if_absent=since is None)
 
 
 def probe(region: Region) -> None:

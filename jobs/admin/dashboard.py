@@ -17,6 +17,7 @@ from jobs.admin.regions import (
     breakers_in_words,
     condition,
     limits_in_words,
+    obstacle_in_words,
     provider_in_words,
     workers_in_words,
 )
@@ -39,7 +40,7 @@ from jobs.speed import expected_end
 from jobs.trends import WINDOWS, Window, by_status
 from routing import limits
 from routing.choice import Capability
-from routing.health import obstacle, report_of
+from routing.health import report_of
 from routing.limits import Use
 from routing.regions import Region, all_regions
 
@@ -148,7 +149,7 @@ def _blocks(lane: Lane, now: datetime) -> Iterable[str]:
     region = all_regions().get(lane.region)
     if region is not None and (lane.queued or lane.waiting):
         # Of its workers the lane knows better.
-        if why := obstacle(region.name, Capability.SYNC):
+        if why := obstacle_in_words(region.name, Capability.SYNC):
             yield f"Its region does nothing now: {why}."
         if not limits.has_room(region, Use.QUEUED):
             yield "Its provider's limit is reached."

@@ -49,6 +49,13 @@ def condition(row: Region | RegionRow) -> str:
     return "all" if len(able) == len(Capability) else "some" if able else "nothing"
 
 
+def obstacle_in_words(region: str, capability: Capability) -> str:
+    """Why it can't do this, and since when; empty if it can."""
+    why = obstacle(region, capability)
+    since = report_of(region).since.get(capability)
+    return f"{why}, since {since:%Y-%m-%d %H:%M:%S} UTC" if why and since else why
+
+
 def provider_in_words(report: Report) -> str:
     told = " / ".join(dict.fromkeys((SAID[report.health.recordings], SAID[report.health.live])))
     if report.probed is None:
@@ -201,7 +208,7 @@ class RegionAdmin(SeenByStaff):
         return self._told(row, Capability.LIVE)
 
     def _told(self, row: RegionRow, capability: Capability) -> str:
-        return obstacle(row.name, capability) or "able"
+        return obstacle_in_words(row.name, capability) or "able"
 
     @display(description="residency")
     def labels(self, row: RegionRow) -> str:

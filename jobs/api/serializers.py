@@ -39,8 +39,8 @@ from jobs.models.audit import Action, Result
 from jobs.running.failover import held_up_by
 from jobs.speed import expected_end
 from jobs.transcripts.options import redaction
-from routing.choice import Broker, Capability, Health, Provider
-from routing.health import report_of
+from routing.choice import Broker, Capability, Provider
+from routing.health import Report, report_of
 from routing.regions import Region, names_of_residency
 
 # What entries of the audit log call by the names of models, by the words of the API.
@@ -168,6 +168,9 @@ class JobSerializer(serializers.Serializer[TranscriptionJob]):
     held_up = serializers.CharField(
         allow_null=True, help_text="Why its region cannot begin it just now, if that is so, for people."
     )
+    held_up_since = serializers.DateTimeField(
+        allow_null=True, help_text="Since when, if it is held up and that can be told."
+    )
     position = serializers.IntegerField(
         allow_null=True, help_text="How many jobs go before it; null unless it is queued."
     )
@@ -182,7 +185,7 @@ class JobSerializer(serializers.Serializer[TranscriptionJob]):
     transcript = JobTranscriptSerializer(allow_null=True)
 
     def to_representation(self, job: TranscriptionJob) -> dict[str, Any]:
-        recording = job.recording
+        recording, held_up = job.recording, held_up_by(job)
         return {
             "id": job.pk,
             "project": job.project_id,
@@ -200,7 +203,8 @@ class JobSerializer(serializers.Serializer[TranscriptionJob]):
             "batch": job.batch_id,
             "attempts": job.attempts,
             "run_at": job.run_at,
-            "held_up": held_up_by(job) or None,
+            "held_up": held_up and held_up.why,
+            "held_up_since": held_up and held_up.since,
             "position": None,
             "eta": None,
             "error": {"code": job.error_code, "message": job.error_message} if job.error_code else None,
@@ -437,9 +441,10 @@ PROVIDER_STATES = [(each.value, each.value) for each in Provider]
 class AbilitySerializer(serializers.Serializer[Any]):
     able = serializers.BooleanField()
     reason = serializers.CharField(allow_null=True, help_text="Why it can't, for people.")
+    since = serializers.DateTimeField(allow_null=True, help_text="Since when, if that can be told.")
 
 
-class RegionHealthSerializer(serializers.Serializer[Health]):
+class RegionHealthSerializer(serializers.Serializer[Report]):
     """What is known of it just now, a second old. What is unknown is not dead."""
 
     sync = AbilitySerializer(help_text="Recordings of callers who wait.")
@@ -453,11 +458,12 @@ class RegionHealthSerializer(serializers.Serializer[Health]):
     )
     share = serializers.FloatField(help_text="Of the work that is its due: below 1 while it comes back.")
 
-    def to_representation(self, health: Health) -> dict[str, Any]:
+    def to_representation(self, report: Report) -> dict[str, Any]:
+        health = report.health
         return {
-            "sync": self._ability(health, Capability.SYNC),
-            "queue": self._ability(health, Capability.ASYNC),
-            "live": self._ability(health, Capability.LIVE),
+            "sync": self._ability(report, Capability.SYNC),
+            "queue": self._ability(report, Capability.ASYNC),
+            "live": self._ability(report, Capability.LIVE),
             "recordings_provider": health.recordings,
             "live_provider": health.live,
             "broker": health.broker,
@@ -465,9 +471,10 @@ class RegionHealthSerializer(serializers.Serializer[Health]):
             "share": health.share,
         }
 
-    def _ability(self, health: Health, capability: Capability) -> dict[str, Any]:
-        obstacle = health.obstacle(capability)
-        return {"able": not obstacle, "reason": obstacle or None}
+    def _ability(self, report: Report, capability: Capability) -> dict[str, Any]:
+        obstacle = report.health.obstacle(capability)
+        since = report.since.get(capability) if obstacle else None
+        return {"able": not obstacle, "reason": obstacle or None, "since": since}
 
 
 class RegionSerializer(serializers.Serializer[Region]):
@@ -485,7 +492,7 @@ class RegionSerializer(serializers.Serializer[Region]):
             "weight": region.weight,
             "residency": sorted(region.residency),
             "queued": in_line(region.queue),
-            "health": RegionHealthSerializer(report_of(region.name).health).data,
+            "health": RegionHealthSerializer(report_of(region.name)).data,
         }
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from uuid import UUID
 
@@ -37,13 +39,31 @@ def leave_regions() -> None:
             logger.warning("Region %s: %s. %d jobs were moved.", region.name, why, moved)
 
 
-def held_up_by(job: TranscriptionJob) -> str:
-    """Why a job in line cannot be begun where it is, and what to do, for people; empty if that is not so."""
+@dataclass(frozen=True, slots=True)
+class HeldUp:
+    """`why`, and what to do, for people. `since`: None if that cannot be told (any more)."""
+
+    why: str
+    since: datetime | None
+
+
+def held_up_by(job: TranscriptionJob) -> HeldUp | None:
+    """What keeps a job in line from being begun where it is; None if nothing does but those before it."""
     if job.status not in IN_LINE:
-        return ""
-    why = health.obstacle(job.region, Capability.ASYNC)
-    if not why:
-        return ""
+        return None
+    if why := health.obstacle(job.region, Capability.ASYNC):
+        return _held_up(job, Capability.ASYNC, _in_words(job, why))
+    if job.status == Status.QUEUED and health.report_of(job.region).is_full:
+        return _held_up(
+            job,
+            health.FULL,
+            f"It waits for a place in region {job.region}: its provider is given no more recordings at once "
+            "(max_recordings and max_calls of the region). It is begun when it is its turn and one is free.",
+        )
+    return None
+
+
+def _in_words(job: TranscriptionJob, why: str) -> str:
     if job.pinned:
         return (
             f"It waits for region {job.region}, to which it is pinned: {why}. It is begun when that is over; "
@@ -53,6 +73,11 @@ def held_up_by(job: TranscriptionJob) -> str:
         f"It waits for region {job.region}: {why}. It is begun there, or in another region that its project "
         "may use, as soon as one can."
     )
+
+
+def _held_up(job: TranscriptionJob, by: str, why: str) -> HeldUp:
+    since = health.report_of(job.region).since.get(by)
+    return HeldUp(why, since and max(since, job.queued_at))
 
 
 def _leave(region: Region) -> int:

@@ -8,9 +8,9 @@ from routing import coordination, health, limits, probes
 from routing.breaker import Breaker, breaker_of
 from routing.choice import LEAST_SHARE, RAMP_SECONDS, Broker, Capability, Provider, Work
 from routing.coordination import Memory, Notes
-from routing.health import YOUNG_SECONDS, choose_region, reports
+from routing.health import FULL, YOUNG_SECONDS, choose_region, reports
 from routing.limits import Kind
-from routing.probes import Watch, probe
+from routing.probes import PROBE_EVERY_SECONDS, SAME_OBSTACLE_SECONDS, Watch, probe
 from routing.trust import COUNTED_SECONDS, RETURNED_SECONDS, SLOW_CALLS, STEADY_SECONDS, Pace
 from tests.routing.peer import Peer, answering
 from tests.services import RedisServer
@@ -285,6 +285,27 @@ def test_a_region_whose_places_are_taken_is_chosen_only_where_it_is_asked_for(re
     assert choose_region(Work(Capability.LIVE))[0].name == "us"
     assert choose_region(Work(Capability.LIVE, residency=["eu"]))[0].name == "eu"
     assert choose_region(Work(Capability.SYNC))[0].name == "eu"
+
+
+def test_it_is_known_since_when_a_region_cannot_do_what(regions, store, clock, monkeypatch):
+    monkeypatch.setattr(probes, "_guarded", lambda region: None)
+    full = regions({"name": "eu", "api_key": "eu", "max_recordings": 1})["eu"]
+    breaker_of("eu").open(60)
+    assert limits.take(full, limits.Use.SYNC)
+
+    Watch("one").look()
+    first = dict(reports()["eu"].since)
+    clock.now += PROBE_EVERY_SECONDS + 1
+    breaker_of("eu", live=True).open(60)
+    # Another goes on with what the first has seen.
+    Watch("two").look()
+    then = dict(reports()["eu"].since)
+    clock.now += 2 * SAME_OBSTACLE_SECONDS
+
+    assert set(first) == {Capability.SYNC, Capability.ASYNC, FULL}
+    assert set(then) == {*first, Capability.LIVE}
+    assert {what: then[what] for what in first} == first
+    assert reports()["eu"].since == {}
 
 
 def test_of_many_processes_one_probes(regions, monkeypatch):

@@ -4,6 +4,10 @@ import pytest
 from django.urls import reverse
 
 from jobs.models import AuditEntry
+from routing.breaker import breaker_of
+from routing.choice import Capability
+from routing.coordination import store
+from routing.health import SINCE
 from routing.models import RegionRow
 from routing.regions import all_regions, region_named
 from tests.jobs.rows import make_job
@@ -61,6 +65,18 @@ def test_a_region_is_switched_off(eu, root_client):
 
     assert not region_named("eu").enabled
     assert root_client.get(LIST).status_code == 200
+
+
+def test_its_page_and_those_of_its_jobs_say_what_it_cannot_do_and_since_when(eu, root_client):
+    breaker_of("eu").open(60)
+    store().note("eu", f"{SINCE}{Capability.ASYNC}", "2025-01-02T03:04:05+00:00", 60)
+    job = make_job(region="eu", queue="transcription.eu", pinned=True)
+
+    region = root_client.get(reverse("admin:routing_regionrow_change", args=("eu",))).content.decode()
+    page = root_client.get(reverse("admin:jobs_transcriptionjob_change", args=(job.pk,))).content.decode()
+
+    assert "it is left alone for a while, since 2025-01-02 03:04:05 UTC" in region
+    assert f"without a region.</strong> Since {job.created_at:%Y-%m-%d %H:%M:%S} UTC." in page
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from jobs.placing import RegionOutsideResidency, _room, place
 from jobs.running.failover import held_up_by, leave_regions
 from routing import health
 from routing.choice import Capability, Health, Provider
-from routing.health import Report
+from routing.health import FULL, Report
 from routing.regions import all_regions
-from tests.jobs.rows import claim, fresh, make_job, make_project
+from tests.jobs.rows import ago, claim, fresh, make_job, make_project
 
 pytestmark = pytest.mark.django_db
 
@@ -25,8 +25,8 @@ def are(monkeypatch, regions):
     """Makes the regions a and b, with this health."""
     regions({"name": "a"}, {"name": "b"})
 
-    def make(**healths):
-        told = {name: Report(healths.get(name, Health())) for name in all_regions()}
+    def make(*, known=None, **healths):
+        told = {name: Report(healths.get(name, Health()), **known or {}) for name in all_regions()}
         monkeypatch.setattr(health, "reports", lambda: told)
         _room.cache_clear()
 
@@ -105,13 +105,36 @@ def test_what_is_claimed_meanwhile_stays(are):
 def test_a_job_is_told_why_it_waits(are):
     are(a=DEAD)
 
-    assert held_up_by(in_line(pinned=True)) == (
+    assert held_up_by(in_line(pinned=True)).why == (
         "It waits for region a, to which it is pinned: its provider fails. It is begun when that is over; "
         "to have it done elsewhere, cancel it and submit it without a region."
     )
-    assert held_up_by(in_line()).startswith("It waits for region a: its provider fails. It is begun there,")
-    assert held_up_by(in_line(region="b")) == ""
-    assert held_up_by(make_job(Status.COMPLETED, region="a")) == ""
+    assert held_up_by(in_line()).why.startswith(
+        "It waits for region a: its provider fails. It is begun there,"
+    )
+    assert held_up_by(in_line(region="b")) is None
+    assert held_up_by(make_job(Status.COMPLETED, region="a")) is None
+
+
+@pytest.mark.parametrize(
+    ("health", "known"),
+    [(DEAD, {"is_full": True}), (Health(), {"is_full": True}), (WITHOUT_WORKERS, {})],
+    ids=["its provider fails", "all places are taken", "its workers are gone"],
+)
+def test_a_job_is_told_since_when_it_waits(are, health, known):
+    before, after = ago(3600), ago(0)
+    are(a=health, known=known | {"since": {Capability.ASYNC: before, FULL: after}})
+    job = in_line(created_at=ago(60), pinned=True)
+    full = health == Health()
+
+    assert ("its provider is given no more recordings" in held_up_by(job).why) == full
+    assert held_up_by(job).since == (after if full else job.created_at)
+
+
+def test_what_is_put_off_waits_for_no_place(are):
+    are(a=Health(), known={"is_full": True})
+
+    assert held_up_by(in_line(status=Status.WAITING)) is None
 
 
 def test_a_new_job_goes_where_it_can_be_done(are):
