@@ -388,7 +388,8 @@ class FinalResult(models.Model):
         """From a final Results message as it goes to the client; not saved. ValueError if it is none."""
         message = json.loads(raw)
         try:
-            start, end = message["start"], message["start"] + message["duration"]
+            start = message["start"]
+            end = round(start + message["duration"], 6)  # as the messages of ours are
             channel = message["channel_index"][0]
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(f"no final result: {error!r}") from None

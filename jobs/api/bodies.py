@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from django.utils.datastructures import MultiValueDict
 from rest_framework import serializers
 from rest_framework.utils import html
+
+from jobs.api.known import nearest
 
 # DRF takes 0 for a string or a UUID, "5" for a number and "no" for false; a form has nothing but strings.
 _JSON_TYPES: tuple[tuple[type[serializers.Field[Any, Any, Any, Any]], tuple[type, ...]], ...] = (
@@ -24,12 +26,10 @@ class BodySerializer(serializers.Serializer[Any]):
     In JSON, a value of another type than its field's is refused as well.
     """
 
-    unknown: ClassVar = "There is no such field."
-
     def to_internal_value(self, data: Any) -> dict[str, Any]:
         if not hasattr(data, "items"):
             self.fail("invalid", datatype=type(data).__name__)
-        errors = dict.fromkeys((name for name in data if name not in self.fields), self.unknown)
+        errors = {name: self.why_not(name) for name in data if name not in self.fields}
         if errors:
             raise serializers.ValidationError(errors)
         if html.is_html_input(data):
@@ -38,6 +38,11 @@ class BodySerializer(serializers.Serializer[Any]):
             self._check_types(data)
         given: dict[str, Any] = super().to_internal_value(data)
         return given
+
+    def why_not(self, name: str) -> str:
+        """What is wrong with a field that is not known."""
+        meant = nearest(name, self.fields)
+        return f"There is no such field; did you mean {meant}?" if meant else "There is no such field."
 
     def _check_types(self, data: dict[str, Any]) -> None:
         errors = {}

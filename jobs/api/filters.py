@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.core.validators import RegexValidator
@@ -13,6 +12,7 @@ from django_filters import rest_framework as filters
 from django_filters.fields import IsoDateTimeField
 from rest_framework.exceptions import ValidationError
 
+from jobs.api.known import name_choices, nearest
 from jobs.models import (
     AuditEntry,
     Delivery,
@@ -33,14 +33,18 @@ def check_parameters(asked: Iterable[str], known: Collection[str]) -> None:
     errors = {}
     for name in asked:
         if name not in known:
-            nearest = difflib.get_close_matches(name.lower()[:100], known, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(sorted(known))}."
+            meant = nearest(name, known)
+            hint = f"did you mean {meant}?" if meant else f"known are {', '.join(sorted(known))}."
             errors[name] = f"There is no such parameter here; {hint}"
     if errors:
         raise ValidationError(errors)
 
 
 class InstantField(IsoDateTimeField):  # type: ignore[misc]
+    default_error_messages: ClassVar = {
+        "invalid": "This must be a day or an instant (ISO 8601), such as 2026-11-21T10:33:00Z."
+    }
+
     def to_python(self, value: Any) -> datetime | None:
         instant: datetime | None = super().to_python(value)
         try:
@@ -54,7 +58,14 @@ class InstantFilter(filters.IsoDateTimeFilter):  # type: ignore[misc]
     field_class = InstantField
 
 
-class JobFilter(filters.FilterSet):  # type: ignore[misc]
+class Narrowing(filters.FilterSet):  # type: ignore[misc]
+    def get_form_class(self) -> type[forms.Form]:
+        form: type[forms.Form] = super().get_form_class()
+        name_choices(form.base_fields.values())
+        return form
+
+
+class JobFilter(Narrowing):
     status = filters.MultipleChoiceFilter(choices=Status.choices, help_text="May be repeated.")
     mode = filters.ChoiceFilter(choices=Mode.choices)
     region = filters.CharFilter(method="in_region")
@@ -106,7 +117,7 @@ class JobFilter(filters.FilterSet):  # type: ignore[misc]
         return jobs.tagged(value)
 
 
-class AuditFilter(filters.FilterSet):  # type: ignore[misc]
+class AuditFilter(Narrowing):
     action = filters.MultipleChoiceFilter(choices=Action.choices, help_text="May be repeated.")
     object = filters.CharFilter(field_name="object_id", help_text="The id of what it was done to.")
     after = InstantFilter(field_name="at", lookup_expr="gt")
@@ -117,7 +128,7 @@ class AuditFilter(filters.FilterSet):  # type: ignore[misc]
         fields: tuple[str, ...] = ()
 
 
-class DeliveryFilter(filters.FilterSet):  # type: ignore[misc]
+class DeliveryFilter(Narrowing):
     status = filters.MultipleChoiceFilter(choices=DeliveryStatus.choices, help_text="May be repeated.")
     type = filters.MultipleChoiceFilter(
         field_name="event__type", choices=EventType.choices, help_text="May be repeated."

@@ -14,6 +14,7 @@ from rest_framework import serializers
 
 from jobs import quotas
 from jobs.api.bodies import BodySerializer
+from jobs.api.known import ChoiceField
 from jobs.api.parsers import too_large
 from jobs.audio.parts import Part
 from jobs.backlog import in_line
@@ -349,7 +350,7 @@ class RetentionSerializer(serializers.Serializer[Preview]):
 
 
 class RoleSerializer(BodySerializer):
-    role = serializers.ChoiceField(choices=Role.choices)
+    role = ChoiceField(choices=Role.choices)
 
 
 class NewMemberSerializer(RoleSerializer):
@@ -374,7 +375,7 @@ class MemberSerializer(serializers.Serializer[Membership]):
 
 class KeySerializer(BodySerializer, serializers.ModelSerializer[ApiKey]):
     scopes = serializers.ListField(
-        child=serializers.ChoiceField(choices=Scope.choices),
+        child=ChoiceField(choices=Scope.choices),
         max_length=len(Scope),
         default=list,
         help_text="None named means all.",

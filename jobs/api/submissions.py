@@ -10,10 +10,11 @@ from rest_framework import serializers
 from rest_framework.utils import html
 
 from jobs.api.bodies import BodySerializer
+from jobs.api.known import ChoiceField
 from jobs.api.parsers import too_large
 from jobs.audio.received import ReceivedFile
 from jobs.models import Priority, RequestedMode
-from jobs.transcripts.options import validate
+from jobs.transcripts.options import OPTIONS, validate
 from routing.addresses import ForbiddenURL, check_url
 from routing.regions import UnknownRegion, region_named
 
@@ -110,7 +111,7 @@ class CallableURLField(serializers.CharField):
         return url
 
 
-class ModeField(serializers.ChoiceField):
+class ModeField(ChoiceField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(choices=RequestedMode.choices, **kwargs)
 
@@ -122,11 +123,12 @@ class ModeField(serializers.ChoiceField):
 
 
 class OptionsSerializer(BodySerializer):
-    unknown = "There is no such field. Deepgram's options go into `options`."
-
     options = ObjectField(
         required=False, allow_null=True, help_text="Deepgram's. Unknown ones are refused by name."
     )
+
+    def why_not(self, name: str) -> str:
+        return "Deepgram's options go into `options`." if name in OPTIONS else super().why_not(name)
 
 
 class RequeueSerializer(OptionsSerializer):
@@ -140,7 +142,7 @@ class RequeueSerializer(OptionsSerializer):
 class JobChangesSerializer(BodySerializer):
     """What is not given stays as it is."""
 
-    priority = serializers.ChoiceField(choices=Priority.labels, required=False)
+    priority = ChoiceField(choices=Priority.labels, required=False)
     metadata = MetadataField(required=False, help_text="An object of up to 10 kB, in place of the other.")
     tags = TagsField(required=False, max_length=TAGS, help_text="In place of the others.")
 
@@ -161,7 +163,7 @@ class RoutedSerializer(OptionsSerializer):
     region = serializers.CharField(
         required=False, allow_null=True, allow_blank=True, help_text="Binding: a job never leaves it."
     )
-    priority = serializers.ChoiceField(
+    priority = ChoiceField(
         choices=Priority.labels, required=False, allow_null=True, help_text="normal if not given"
     )
 

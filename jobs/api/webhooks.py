@@ -9,6 +9,7 @@ from django.utils import timezone
 from rest_framework import serializers
 
 from jobs.api.bodies import BodySerializer
+from jobs.api.known import ChoiceField
 from jobs.api.submissions import CallableURLField
 from jobs.models import Delivery, DeliveryAttempt, DeliveryStatus, EventType, WebhookEndpoint
 from jobs.models.endpoint import SUBSCRIBABLE, DisabledReason
@@ -18,7 +19,7 @@ class EndpointSerializer(BodySerializer, serializers.ModelSerializer[WebhookEndp
     url = CallableURLField(private="WEBHOOK_ALLOW_PRIVATE", help_text="Public and https.")
     description = serializers.CharField(max_length=200, allow_blank=True, default="")
     event_types = serializers.ListField(
-        child=serializers.ChoiceField(choices=SUBSCRIBABLE),
+        child=ChoiceField(choices=SUBSCRIBABLE),
         max_length=len(SUBSCRIBABLE),
         default=list,
         help_text="What it is told of; none named means everything.",

@@ -7,11 +7,11 @@ from typing import Any
 
 from django_filters import rest_framework as filters
 
-from jobs.api.filters import InstantFilter
+from jobs.api.filters import InstantFilter, Narrowing
 from streaming.models import EndReason, LiveSession, LiveSessionQuerySet, State
 
 
-class StreamFilter(filters.FilterSet):  # type: ignore[misc]
+class StreamFilter(Narrowing):
     state = filters.MultipleChoiceFilter(choices=State.choices, help_text="May be repeated.")
     reason = filters.MultipleChoiceFilter(
         choices=[(value, value) for value in EndReason.values], help_text="How it ended. May be repeated."

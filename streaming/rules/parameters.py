@@ -116,8 +116,8 @@ def read(query: Iterable[tuple[str, str]]) -> Terms:
         audio_channels=_whole(given.get("channels"), most=MOST_CHANNELS) or 1,
         multichannel=_flag(given.get("multichannel")),
         tags=tuple(value for name, value in pairs if name == "tag" and value),
-        record=_flag(given.get("record")),
-        resumable=_flag(given.get("resumable")) or bool(given.get("resume")),
+        record=_own_flag(given, "record"),
+        resumable=_own_flag(given, "resumable") or bool(given.get("resume")),
         resume=given.get("resume") or None,
         last_seq=_own_number(given, "last_seq", most=2**53),
         interim_throttle=_own_number(given, "interim_throttle_ms", most=MOST_THROTTLE_MS) / 1000,
@@ -133,6 +133,14 @@ def _whole(value: str | None, *, most: int) -> int | None:
     if value is None or not value.isascii() or not value.isdigit() or len(value) > 15:
         return None
     return int(value) if 0 < int(value) <= most else None
+
+
+def _own_flag(given: dict[str, str], name: str) -> bool:
+    """A flag that the provider does not see: who writes it otherwise would miss what it asks for too late."""
+    value = given.get(name, "").strip().lower()
+    if value not in ("", "true", "false"):
+        raise BadParameter(name, f"{name} must be true or false.")
+    return value == "true"
 
 
 def _own_number(given: dict[str, str], name: str, *, most: int) -> int:

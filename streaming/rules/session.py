@@ -310,7 +310,7 @@ class Session:
             case Draining(within):
                 yield from self._drain(within, now)
             case Superseded():
-                yield from self._leave(REPLACED, "Resumed elsewhere.", EndReason.SUPERSEDED)
+                yield from self._leave(REPLACED, "Resumed elsewhere, or deleted.", EndReason.SUPERSEDED)
 
     # The client's audio and words
 

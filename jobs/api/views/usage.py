@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from jobs import usage
 from jobs.api.errors import BadRequest
 from jobs.api.filters import check_parameters
+from jobs.api.known import name_choices
 from jobs.api.pagination import one_page
 from jobs.api.permissions import READING
 from jobs.api.usage import UsageSerializer
@@ -77,6 +78,7 @@ class UsageViewSet(ScopedViewSet):
     def _found(self) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
         check_parameters(self.request.query_params, usage.Question.base_fields)
         question = usage.Question(self.request.query_params)
+        name_choices(question.fields.values())
         if not question.is_valid():
             errors: Any = question.errors
             raise ValidationError(errors)

@@ -40,7 +40,7 @@ const FINAL_CODES = {
   1003: ["refused", "The server does not understand this page: load it again."],
   1007: ["refused", "The server does not understand this page: load it again."],
   1008: ["bad_audio", "The audio could not be decoded."],
-  4009: ["replaced", "The session goes on elsewhere."],
+  4009: ["replaced", "The session goes on elsewhere, or was deleted."],
   4029: ["limit", "There are as many live sessions as there may be. Try again when one has ended."],
 };
 

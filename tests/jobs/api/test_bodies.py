@@ -36,17 +36,39 @@ def test_a_whole_number_may_be_written_as_a_decimal(api):
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "field"),
+    ("path", "body", "told"),
     [
-        (KEYS, {"name": "k", "expires": "2030-01-01T00:00:00Z"}, "expires"),
-        (UPLOADS, {"size": 1, "sha265": "0" * 64}, "sha265"),
+        (KEYS, {"name": "k", "expires": None}, "There is no such field; did you mean expires_at?"),
+        (UPLOADS, {"size": 1, "sha265": "0" * 64}, "There is no such field; did you mean sha256?"),
+        (UPLOADS, {"size": 1, "colour": "red"}, "There is no such field."),
+        (JOBS, {"url": "https://example.com/a", "model": "nova-3"}, "Deepgram's options go into `options`."),
+        (JOBS, {"url": "https://example.com/a", "mode": "asink"}, "This must be one of auto, sync, async."),
+        (KEYS, {"name": "k", "scopes": ["wrote"]}, "0: This must be one of read, write, manage."),
     ],
 )
-def test_a_field_that_is_misspelt_is_refused(api, path, body, field):
+def test_what_is_misspelt_is_refused_with_what_would_be_right(api, path, body, told):
     response = api.post(path, body, content_type="application/json")
 
     assert response.status_code == 400
-    assert error_of(response)["details"] == {field: ["There is no such field."]}
+    assert list(error_of(response)["details"].values()) == [[told]]
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("jobs/?mode=x", "This must be one of sync, async."),
+        ("usage/?group_by=week", "This must be one of day, month, project, user, key, tag, model, mode."),
+        (
+            "jobs/?created_after=x",
+            "This must be a day or an instant (ISO 8601), such as 2026-11-21T10:33:00Z.",
+        ),
+    ],
+)
+def test_so_is_what_a_list_is_narrowed_by(api, query, told):
+    response = api.get(f"/api/v1/{query}")
+
+    assert response.status_code == 400
+    assert list(error_of(response)["details"].values()) == [[told]]
 
 
 def test_what_was_shown_may_be_sent_back(api):

@@ -1,3 +1,5 @@
+from urllib.parse import parse_qsl
+
 import pytest
 
 from streaming.rules.parameters import BadParameter, Terms, read
@@ -10,10 +12,11 @@ def test_what_the_provider_knows_is_forwarded_in_order_and_repeated():
     assert terms.options == {"model": "nova-3", "keyterm": ["Deepgram", "relay"]}
 
 
-@pytest.mark.parametrize("ours", ["resumable", "record", "interim_throttle_ms", "last_seq", "resume"])
-@pytest.mark.parametrize("value", ["1"])
-def test_what_is_ours_is_not_forwarded(ours, value):
-    assert read([(ours, value)]).forwarded == ()
+@pytest.mark.parametrize(
+    "ours", ["resumable=true", "record=true", "interim_throttle_ms=1", "last_seq=1", "resume=1"]
+)
+def test_what_is_ours_is_not_forwarded(ours):
+    assert read(parse_qsl(ours)).forwarded == ()
 
 
 @pytest.mark.parametrize("policy", ["mip_opt_out", "tag"])
@@ -54,3 +57,10 @@ def test_resuming_is_for_those_who_can_be_resumed_again():
 
 def test_nothing_asked_for_is_nothing():
     assert read([]) == Terms(forwarded=())
+
+
+@pytest.mark.parametrize("name", ["record", "resumable"])
+@pytest.mark.parametrize("value", ["yes", "1", "ture"])
+def test_a_flag_of_ours_that_is_neither_is_refused(name, value):
+    with pytest.raises(BadParameter, match=f"{name} must be true or false"):
+        read([(name, value)])
