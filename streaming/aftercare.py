@@ -15,7 +15,7 @@ from django.db.models.functions import Now
 from structlog.contextvars import bound_contextvars
 
 from jobs import metrics
-from jobs.forgetting.deletion import delete_events, delete_job
+from jobs.forgetting.deletion import delete_events, delete_jobs, delete_unused_recordings
 from jobs.models import Erasure, Project
 from streaming import holes, lifecycle, news, recorded
 from streaming.models import FinalResult, LiveSession, NotHeld
@@ -89,27 +89,26 @@ def erase_part(erasure: Erasure) -> Iterator[Counter[str]]:
     mine = erasure.of(LiveSession.objects.all()).order_by("pk")
     while session := mine.filter(pk__gt=come_to).first():
         come_to = session.pk
-        delete(session)
-        yield Counter(streams=1)
+        yield delete(session)
 
 
-def delete(session: LiveSession) -> None:
-    """Delete the session with its results, what webhooks were told of it, and its recording's job.
+def delete(session: LiveSession) -> Counter[str]:
+    """Delete the session with its results, what webhooks were told of it, and its recording's job; how many.
 
     A relay that still holds it finds nothing to write to, and closes it.
     """
     with transaction.atomic():
         locked = LiveSession.objects.select_for_update().filter(pk=session.pk).first()
         if locked is None:
-            return
+            return Counter()
         if locked.event_id is not None:
             delete_events([locked.event_id])
         if not locked.is_ended:
             lifecycle.bill(locked)
-        job = locked.job
         recorded.discard([locked.pk])
         holes.discard([locked.pk])
         locked.delete()
-        if job is not None:
-            delete_job(job)
         news.tell([session.pk])
+        # The recording has the session's id, and whoever makes it may have come to that and not to its job.
+        deleted = delete_jobs([locked.job_id] if locked.job_id else [])
+        return deleted + Counter(streams=1, recordings=delete_unused_recordings([session.pk]))

@@ -24,7 +24,7 @@ from jobs import intake
 from jobs.audio.keeping import keep as keep_recording
 from jobs.audio.probe import ProbeError
 from jobs.audio.received import InsufficientStorage, ReceivedFile, check_disk
-from jobs.forgetting.deletion import delete_if_unused
+from jobs.forgetting.deletion import delete_if_unused, delete_jobs
 from jobs.forgetting.files import remove
 from jobs.models import Chore, Recording, TranscriptionJob
 from jobs.refusal import NotAccepted
@@ -159,10 +159,11 @@ def _submitted(session: LiveSession) -> TranscriptionJob | None:
 def _finish(session: LiveSession, job: TranscriptionJob | None, why_not: str) -> None:
     discard([session.pk])
     with transaction.atomic():
-        LiveSession.objects.filter(pk=session.pk).update(
-            recorded_at=timezone.now(), job=job, recording=job and job.recording
-        )
-        if why_not:
+        mine = LiveSession.objects.filter(pk=session.pk)
+        if not mine.update(recorded_at=timezone.now(), job=job, recording=job and job.recording):
+            # Deleted meanwhile.
+            delete_jobs([job.pk] if job else [])
+        elif why_not:
             TimelineEntry.objects.create(
                 session=session, type=Happening.NOT_RECORDED, details={"code": why_not}
             )

@@ -11,6 +11,7 @@ from django.http import HttpRequest
 from jobs.admin.history import HistoryAdmin
 from jobs.admin.look import Choices, Line, display
 from jobs.forgetting import erasure
+from jobs.forgetting.erasure import in_words
 from jobs.models import Erasure, Project, Subject
 
 
@@ -42,8 +43,8 @@ class ErasureForm(forms.ModelForm):  # type: ignore[type-arg]
             self.add_error("whose", str(error))
             return cleaned
         if not cleaned["confirmed"]:
-            there = erasure.found(cleaned["project"], cleaned["subject"], cleaned["value"])
-            told = ", ".join(f"{count} {name}" for name, count in there.items())
+            asked = Erasure(project=cleaned["project"], subject=cleaned["subject"], value=cleaned["value"])
+            told = in_words(erasure.found(asked))
             self.add_error("confirmed", f"There are now: {told}. Tick this if all that is to go.")
         return cleaned
 
@@ -57,7 +58,7 @@ class ErasureAdmin(HistoryAdmin):
     list_filter = ("subject",)
     when_empty = "Nothing was asked to be erased yet."
     sortable_by = ()
-    fields = ("requested_at", "subject", "of_project", "requested_by", "finished_at", "counts")
+    fields = ("requested_at", "subject", "of_project", "requested_by", "finished_at", "counts", "left")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_active and request.user.is_superuser)
@@ -78,4 +79,8 @@ class ErasureAdmin(HistoryAdmin):
 
     @display(description="deleted")
     def counts(self, row: Erasure) -> str:
-        return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sorted(row.deleted.items()))
+        return in_words(row.deleted)
+
+    @display(description="still there")
+    def left(self, row: Erasure) -> str:
+        return "" if row.finished_at else in_words(erasure.found(row))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from uuid import UUID
 
@@ -9,45 +10,65 @@ from django.db import transaction
 
 from jobs.batches import completion
 from jobs.forgetting.files import remove
-from jobs.models import Batch, BatchArchive, Delivery, Event, Recording, TranscriptionJob, Upload
+from jobs.models import (
+    Batch,
+    BatchArchive,
+    Delivery,
+    Event,
+    Recording,
+    Transcript,
+    TranscriptionJob,
+    Upload,
+)
 
 
 def delete_job(job: TranscriptionJob) -> None:
-    """Delete the job with its transcripts, history and answers, and the recording if no other job has it.
+    delete_jobs([job.pk])
+
+
+def delete_jobs(ids: Collection[UUID]) -> Counter[str]:
+    """Delete jobs with transcripts, history and answers, and recordings that no other has; how many of each.
 
     Open jobs too: whoever runs one finds its lease gone and abandons the call. Of an answer that arrives in
     that very moment it removes what it stored, unless it is killed then.
     Files go once the rows are gone for good, so that no row is ever left without its file.
     """
     with transaction.atomic():
-        # Before what hangs on them is looked for: whoever ends the job or a delivery writes more of it.
-        locked = TranscriptionJob.objects.select_for_update().filter(pk=job.pk).first()
-        if locked is None:
-            return
-        Delivery.objects.filter(event__job=locked).locked()
-        recording = _locked_recording(locked)
-        answers = answers_of(locked)
-        locked.delete()
-        if locked.batch_id:
-            completion.finish_if_done(locked.batch_id)
+        found = TranscriptionJob.objects.filter(pk__in=ids)
+        # Before what hangs on them is looked for: whoever ends a job or a delivery writes more of it.
+        locked = list(found.select_for_update(of=("self",)).order_by("pk"))
+        Delivery.objects.filter(event__job__in=locked).locked()
+        # Locked as well: of two that delete its last two jobs, one sees that it is the last.
+        recordings = _locked({job.recording_id for job in locked if job.recording_id})
+        answers = _answers_of(locked)
+        found.filter(pk__in=[job.pk for job in locked]).delete()
+        for batch in sorted({job.batch_id for job in locked if job.batch_id}):
+            completion.finish_if_done(batch)
         remove(answers)
-        if recording is not None:
-            _delete_if_unused(recording)
+        return Counter(jobs=len(locked), recordings=_delete_unused(recordings))
 
 
-def answers_of(job: TranscriptionJob) -> list[str]:
-    """The names under which the provider's answers to all its runs may be stored."""
-    kept = job.transcripts.exclude(answer="").values_list("answer", flat=True)
-    begun = job.run if job.started_at is not None else job.run - 1
-    return sorted({*kept, *(f"answers/{job.pk}/{run}.json" for run in range(1, begun + 1))})
+def _answers_of(jobs: Collection[TranscriptionJob]) -> set[str]:
+    """The names under which the provider's answers to all their runs may be stored."""
+    names = set(Transcript.objects.filter(job__in=jobs).exclude(answer="").values_list("answer", flat=True))
+    for job in jobs:
+        begun = job.run if job.started_at is not None else job.run - 1
+        names |= {f"answers/{job.pk}/{run}.json" for run in range(1, begun + 1)}
+    return names
 
 
 def delete_if_unused(recording: Recording) -> None:
     """Delete the recording and its audio unless a job has it, or an upload by which it may be submitted."""
     with transaction.atomic():
-        locked = Recording.objects.select_for_update().filter(pk=recording.pk).first()
-        if locked is not None and not Upload.objects.filter(recording=locked).exists():
-            _delete_if_unused(locked)
+        locked = _locked({recording.pk})
+        if not Upload.objects.filter(recording__in=locked).exists():
+            _delete_unused(locked)
+
+
+def delete_unused_recordings(ids: Collection[UUID]) -> int:
+    """Delete those that no job has, with their audio and what they were uploaded by; how many."""
+    with transaction.atomic():
+        return _delete_unused(_locked(ids))
 
 
 def remove_unattached(job_id: UUID, lease_token: UUID | None) -> None:
@@ -104,17 +125,12 @@ def delete_events(ids: Collection[UUID]) -> None:
         Event.objects.filter(pk__in=ids).delete()
 
 
-def _locked_recording(job: TranscriptionJob) -> Recording | None:
-    """The job's recording, locked: two that delete its last two jobs take turns."""
-    if job.recording_id is None:
-        return None
-    return Recording.objects.select_for_update().filter(pk=job.recording_id).first()
+def _locked(ids: Collection[UUID]) -> list[Recording]:
+    return list(Recording.objects.select_for_update().filter(pk__in=ids).order_by("pk"))
 
 
-def _delete_if_unused(locked: Recording) -> None:
-    if locked.jobs.exists():
-        return
-    name = locked.file.name
-    locked.delete()
-    if name:
-        remove([name])
+def _delete_unused(locked: Collection[Recording]) -> int:
+    unused = list(Recording.objects.filter(pk__in=[each.pk for each in locked], jobs=None))
+    Recording.objects.filter(pk__in=[each.pk for each in unused]).delete()
+    remove(each.file.name for each in unused if each.file.name)
+    return len(unused)

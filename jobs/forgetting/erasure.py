@@ -2,9 +2,10 @@
 
 A project is gone at once, and erased as time allows: `begin` hides it, makes its keys useless and ends its
 open jobs; the worker that does the purge (jobs.forgetting.retention) then erases it in bounded transactions.
-Files go before the rows that name them, within the transaction: whoever is killed in between leaves rows,
-which the next finds, and never a file that nothing names. An answer that a worker receives meanwhile it
-removes itself (jobs.running.execution).
+Each deletes rows with all that hangs on them, writes down their files to be removed right after
+(jobs.forgetting.files), and counts both: whoever is killed leaves nothing that is half erased, and the next
+goes on. It is finished once the files are gone as well. An answer that a worker receives meanwhile it removes
+itself (jobs.running.execution).
 
 A part of a project is asked for by `ask`, and goes the same way: all that was there when it was asked for,
 open jobs and live sessions too. The report is the Erasure's row, in which each step counts what it deletes.
@@ -13,33 +14,32 @@ open jobs and live sessions too. The report is the Erasure's row, in which each 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from typing import Any, TypeVar
 from uuid import UUID
 
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
 from django.core.files.storage import storages
 from django.db import transaction
 from django.db.models import Model, QuerySet
+from django.utils import timezone
 
 from jobs.audio.uploads import discard
 from jobs.audit import name_of, record
-from jobs.batches import completion
 from jobs.companions import companions
-from jobs.forgetting.deletion import (
-    answers_of,
-    close_archives,
-    delete_batch,
-    delete_events,
-    delete_if_unused,
-)
+from jobs.forgetting.deletion import close_archives, delete_batch, delete_events, delete_jobs
+from jobs.forgetting.files import check_removed
+from jobs.json_lists import holding
 from jobs.models import (
     Batch,
     BatchArchive,
     Chore,
-    Delivery,
     Erasure,
+    EvaluatedRecording,
+    EvaluationRun,
     Project,
     Recording,
     Subject,
@@ -75,23 +75,37 @@ def erase(project: Project) -> Iterator[Counter[str]]:
     """Erase a hidden project; what each step deleted. The audit log is told the sum, however it ends."""
     deleted: Counter[str] = Counter()
     named, complete = copy(project), False
-    report = _report_of(project).first()
+    report = _report_of(project).first() or Erasure.objects.create(project=project, subject=Subject.PROJECT)
     try:
-        for step in _steps(project):
+        for step in _counted(report, _steps(project)):
             deleted += step
-            if report is not None:
-                report.count(step)
             yield step
-        # Its numbers stay, by which its work was billed; tags may name people.
-        UsageLine.objects.filter(project=project).exclude(tag="").delete()
-        # Also what has no files: keys, members, endpoints.
-        project.delete()
-        if report is not None:
-            report.finish()
-        complete = True
+        check_removed()
+        with transaction.atomic():
+            if report.hold():
+                report.finish()
+                # Its numbers stay, by which its work was billed, and nobody's name.
+                lines = UsageLine.objects.filter(project=project)
+                lines.exclude(tag="").delete()
+                lines.forget(user=None, key=None)
+                # Also what has no files: keys, members, endpoints.
+                project.delete()
+                complete = True
     finally:
         if deleted or complete:
             record(Action.PROJECT_ERASED, about=named, complete=complete, counts=dict(deleted))
+
+
+def _counted(erasure: Erasure, steps: Iterator[Counter[str]]) -> Iterator[Counter[str]]:
+    """Each step in a transaction with its count, until another has finished it; several take turns."""
+    while True:
+        with transaction.atomic():
+            step = next(steps, None) if erasure.hold() else None
+            if step is not None:
+                erasure.count(step)
+        if step is None:
+            return
+        yield step
 
 
 def _report_of(project: Project) -> QuerySet[Erasure]:
@@ -126,6 +140,10 @@ def ask(project: Project, subject: Subject, value: Any, request: Any = None, *, 
     """Have all that is of this subject erased, in the background. `value`: as Erasure has it."""
     with transaction.atomic():
         erasure = Erasure(project=project, subject=subject, value=value)
+        # What is still to come of them would be later than this was asked for.
+        for batch in erasure.of(Batch.objects.filter(archives__opened_at=None, archives__isnull=False)):
+            close_archives(batch)
+        erasure.requested_at = timezone.now()
         erasure.requested_by = actor or name_of(request)
         erasure.save(force_insert=True)
         record(Action.ERASURE_REQUESTED, request, erasure, actor=actor)
@@ -133,51 +151,70 @@ def ask(project: Project, subject: Subject, value: Any, request: Any = None, *, 
     return erasure
 
 
-def found(project: Project, subject: Subject, value: Any) -> Counter[str]:
+def found(erasure: Erasure) -> Counter[str]:
     """How much there is of it now."""
-    erasure = Erasure(project=project, subject=subject, value=value)
     tables: list[tuple[str, QuerySet[Any]]] = [
         ("jobs", erasure.of(TranscriptionJob.objects.all())),
         ("uploads", erasure.of(Upload.objects.all())),
         ("batches", erasure.of(Batch.objects.all())),
     ]
     tables += [(name, erasure.of(rows)) for companion in companions() for name, rows in companion.tables()]
+    tables.append(("evaluated", _evaluated(erasure)))
     return Counter({name: rows.count() for name, rows in tables})
 
 
+def in_words(counts: Mapping[str, int]) -> str:
+    told = (f"{number} {name.replace('_', ' ')}" for name, number in sorted(counts.items()) if number)
+    return ", ".join(told) or "nothing"
+
+
 def erase_part(erasure: Erasure) -> Iterator[Counter[str]]:
-    """Erase what `ask` was asked for, or what is left of it; what each step deleted."""
-    steps = _steps_of_part(erasure)
-    while True:
-        with transaction.atomic():
-            step = next(steps, None)
-            if step is not None:
-                erasure.count(step)
-        if step is None:
-            break
-        yield step
+    """Erase what `ask` was asked for, or what is left of it; what each step deleted.
+
+    Several may be at it, and take turns. OSError if storage does not let go of a file: it is not finished.
+    """
+    yield from _counted(erasure, _steps_of_part(erasure))
+    check_removed()
     with transaction.atomic():
-        erasure.finish()
-        record(Action.DATA_ERASED, about=erasure, counts=erasure.deleted)
+        if erasure.hold():
+            erasure.finish()
+            record(Action.DATA_ERASED, about=erasure, counts=erasure.deleted)
 
 
 def _steps_of_part(erasure: Erasure) -> Iterator[Counter[str]]:
     for companion in companions():
         yield from companion.erase_part(erasure)
-    for jobs in _pages(erasure.of(TranscriptionJob.objects.all())):
-        yield _erase_jobs(jobs) + _delete_recordings({job.recording_id for job in jobs if job.recording_id})
     for uploads in _pages(erasure.of(Upload.objects.all())):
         for upload in uploads:
             discard(upload)
         yield Counter(uploads=len(uploads))
+    for jobs in _pages(erasure.of(TranscriptionJob.objects.all())):
+        yield _erase_jobs(jobs)
     for batches in _pages(erasure.of(Batch.objects.filter(jobs=None))):
         for batch in batches:
             close_archives(batch)
             delete_batch(batch)
+        _forget_log(batches)
         yield Counter(batches=len(batches))
-    tagged = UsageLine.objects.filter(project=erasure.project_id, tag=erasure.value or "").exclude(tag="")
-    if erasure.subject == Subject.TAG and (count := tagged.delete()[0]):
-        yield Counter(usage_tags=count)
+    for evaluated in _pages(_evaluated(erasure)):
+        EvaluatedRecording.objects.filter(pk__in=[each.pk for each in evaluated]).delete()
+        yield Counter(evaluated=len(evaluated))
+    lines = UsageLine.objects.filter(project=erasure.project_id)
+    match erasure.subject:
+        case Subject.USER:
+            yield Counter(usage=lines.filter(user=erasure.value).forget(user=None))
+        case Subject.KEY:
+            yield Counter(usage=lines.filter(key=erasure.value).forget(key=None))
+        case Subject.TAG:
+            for run in EvaluationRun.objects.filter(project=erasure.project_id):
+                run.forget_tag(erasure.value)
+            yield Counter(usage=lines.filter(tag=erasure.value).exclude(tag="").delete()[0])
+
+
+def _evaluated(erasure: Erasure) -> QuerySet[EvaluatedRecording]:
+    """What runs were told and heard of it, that no job of it names (those streamed have none)."""
+    rows = EvaluatedRecording.objects.filter(run__project=erasure.project_id)
+    return holding(rows, "tags", erasure.value) if erasure.subject == Subject.TAG else rows.none()
 
 
 def _pages(rows: QuerySet[Row]) -> Iterator[list[Row]]:
@@ -186,16 +223,6 @@ def _pages(rows: QuerySet[Row]) -> Iterator[list[Row]]:
     while page := list(rows.filter(pk__gt=come_to).order_by("pk")[:JOBS_AT_A_TIME]):
         come_to = page[-1].pk
         yield page
-
-
-def _delete_recordings(ids: Collection[UUID]) -> Counter[str]:
-    """Those that no other job has."""
-    unused = Recording.objects.filter(pk__in=ids, jobs=None)
-    count = 0
-    for recording in unused:
-        delete_if_unused(recording)
-        count += 1
-    return Counter(recordings=count)
 
 
 def _steps(project: Project) -> Iterator[Counter[str]]:
@@ -222,16 +249,14 @@ def _steps(project: Project) -> Iterator[Counter[str]]:
         yield Counter(events=len(events))
 
 
-def _erase_jobs(jobs: list[TranscriptionJob]) -> Counter[str]:
+def _erase_jobs(jobs: Sequence[TranscriptionJob]) -> Counter[str]:
     with transaction.atomic():
-        locked = TranscriptionJob.objects.filter(pk__in=[job.pk for job in jobs])
-        # Before what hangs on them is looked for: whoever ends a job or a delivery writes more of it.
-        found = list(locked.select_for_update(of=("self",)).order_by("pk"))
-        Delivery.objects.filter(event__job__in=found).locked()
-        names = [name for job in found for name in answers_of(job)]
-        for name in names:
-            storages["default"].delete(name)
-        locked.delete()
-        for batch in sorted({job.batch_id for job in found if job.batch_id}):
-            completion.finish_if_done(batch)
-    return Counter(jobs=len(found))
+        evaluated = EvaluatedRecording.objects.filter(job__in=jobs).delete()[0]
+        _forget_log(jobs)
+        return delete_jobs([job.pk for job in jobs]) + Counter(evaluated=evaluated)
+
+
+def _forget_log(rows: Sequence[Model]) -> None:
+    """What the admin's own log calls them."""
+    about = ContentType.objects.get_for_model(rows[0])
+    LogEntry.objects.filter(content_type=about, object_id__in=[str(row.pk) for row in rows]).delete()

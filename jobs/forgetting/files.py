@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 AT_A_TIME = 200
 AGAIN_AFTER_SECONDS = 3600.0
 RESERVED_FOR_SECONDS = 24 * 3600.0
+# Of what is removed at once, before the rest is left for later.
+MOST_REFUSED = 3
 
 
 def remove(names: Iterable[str]) -> None:
@@ -41,11 +43,18 @@ def reserve(name: str) -> Removal:
 
 
 def remove_due() -> int:
-    """Remove some of what could not be removed when it should have been; how many files were tried."""
-    removals = list(Removal.objects.due().order_by("due_at")[:AT_A_TIME])
-    left = _remove(removals)
-    Removal.objects.filter(pk__in=left).update(due_at=seconds_from_now(AGAIN_AFTER_SECONDS))
-    return len(removals)
+    """Remove some of what could not be removed when it should have been; how many files are gone."""
+    gone, refused = _remove(list(Removal.objects.due().order_by("due_at")[:AT_A_TIME]))
+    Removal.objects.filter(pk__in=refused).update(due_at=seconds_from_now(AGAIN_AFTER_SECONDS))
+    return len(gone)
+
+
+def check_removed() -> None:
+    """OSError if there is what storage refuses to remove even now, whose ever it is."""
+    while remove_due():
+        pass
+    if refused := Removal.objects.put_off(AGAIN_AFTER_SECONDS).count():
+        raise OSError(f"storage refuses to remove {refused} files; it is asked again in an hour")
 
 
 def _remove_now(removals: Sequence[Removal]) -> None:
@@ -56,14 +65,19 @@ def _remove_now(removals: Sequence[Removal]) -> None:
         logger.warning("Removed files could not be crossed out: %s", error)
 
 
-def _remove(removals: Sequence[Removal]) -> list[int]:
-    """Remove these files; those that could not be."""
-    left = []
+def _remove(removals: Sequence[Removal]) -> tuple[list[int], list[int]]:
+    """Remove these files: those that are gone, and those that storage refused; after a few it is away."""
+    gone: list[int] = []
+    refused: list[int] = []
     for removal in removals:
         try:
             storages["default"].delete(removal.name)
         except OSError as error:
             logger.warning("%s cannot be removed from storage yet: %s", removal.name, error)
-            left.append(removal.pk)
-    Removal.objects.filter(pk__in=[each.pk for each in removals if each.pk not in left]).delete()
-    return left
+            refused.append(removal.pk)
+            if len(refused) == MOST_REFUSED:
+                break
+        else:
+            gone.append(removal.pk)
+    Removal.objects.filter(pk__in=gone).delete()
+    return gone, refused

@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from jobs.ids import first_id, uuid7
 from jobs.json_lists import holding
+from jobs.models.batch import Batch
 from jobs.models.project import Project
 
 Row = TypeVar("Row", bound=models.Model)
@@ -78,14 +79,24 @@ class Erasure(models.Model):
             case Subject.METADATA if "metadata" in names:
                 [(name, text)] = self.value.items()
                 said: Any = rows.alias(said=Cast(KeyTextTransform(name, "metadata"), models.TextField()))
-                return cast(models.QuerySet[Row], said.filter(said=text))
+                says = models.Q(said=text)
+                if "batch" in names:
+                    says |= models.Q(batch__in=self.of(Batch.objects.order_by()).values("pk"))
+                return cast(models.QuerySet[Row], said.filter(says))
             case _:
                 return rows.none()
 
+    def hold(self) -> bool:
+        """Whether it still goes on; if so nobody else's to go on with until the transaction ends."""
+        held = Erasure.objects.select_for_update().filter(pk=self.pk, finished_at=None).first()
+        if held is None:
+            return False
+        self.deleted = held.deleted
+        return True
+
     def count(self, step: Counter[str]) -> None:
-        """Add what a step deleted, in its transaction."""
-        counted = Counter(self.deleted) + step
-        self.deleted = dict(counted)
+        """Add what a step deleted, in its transaction, in which the row is held."""
+        self.deleted = dict(Counter(self.deleted) + step)
         Erasure.objects.filter(pk=self.pk).update(deleted=self.deleted)
 
     def finish(self) -> None:

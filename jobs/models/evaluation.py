@@ -65,6 +65,10 @@ class EvaluationRun(models.Model):
     def __str__(self) -> str:
         return self.name or f"{self.manifest} of {self.created_at:%Y-%m-%d %H:%M}"
 
+    def forget_tag(self, tag: str) -> None:
+        if self.scores.get("tags", {}).pop(tag, None) is not None:
+            self.save(update_fields=("scores",))
+
     def finish(self, scores: dict[str, Any]) -> None:
         self.scores, self.finished_at = scores, timezone.now()
         self.save(update_fields=("scores", "finished_at"))

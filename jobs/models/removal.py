@@ -7,10 +7,16 @@ from typing import ClassVar
 from django.db import models
 from django.db.models.functions import Now
 
+from jobs.database_clock import seconds_from_now
+
 
 class RemovalQuerySet(models.QuerySet["Removal"]):
     def due(self) -> RemovalQuerySet:
         return self.filter(due_at__lte=Now())
+
+    def put_off(self, seconds: float) -> RemovalQuerySet:
+        """Due by then and not now: of what has just been tried, what was not to be removed."""
+        return self.filter(due_at__gt=Now(), due_at__lte=seconds_from_now(seconds))
 
 
 class Removal(models.Model):

@@ -74,6 +74,10 @@ class UsageLineQuerySet(models.QuerySet["UsageLine"]):
     def sums(self) -> dict[str, Any]:
         return self.aggregate(**_sums())
 
+    def forget(self, **whose: None) -> int:
+        """Take out of them whose they are; what they are alike by then is merged the next time."""
+        return self.update(merged=False, **whose)
+
     def merge(self, day: date) -> int:
         """Make one line of those that differ in numbers alone; how many are gone.
 

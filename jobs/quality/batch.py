@@ -52,7 +52,7 @@ def _job(piece: Piece, order: Order, noise: Noise | None) -> TranscriptionJob:
     """Its job of before, unless that came to nothing; else a new one, by which it is found again."""
     recording, job = piece.recording, piece.recording.job
     if job is None or (job.is_ended and job.status != Status.COMPLETED):
-        ordered = replace(order, options=piece.options)
+        ordered = replace(order, options=piece.options, tags=recording.tags)
         if piece.path is None:
             job = intake.submit(ordered, url=recording.source)
         else:

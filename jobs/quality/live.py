@@ -32,7 +32,8 @@ def streamed(
         if piece.path is None:
             raise NotHeard("only files can be streamed")
         audio = little_endian(with_noise(piece.path, noise))
-        return listened(address, key, to_query(piece.options), audio, gone)
+        query = [*to_query(piece.options), *(("tag", tag) for tag in piece.recording.tags)]
+        return listened(address, key, query, audio, gone)
 
     pool = ThreadPoolExecutor(at_once)
     try:

@@ -17,7 +17,7 @@ from jobs.forgetting import erasure
 from jobs.models import ApiKey, Erasure, Subject
 
 KEPT = (
-    {"what": "usage", "why": "Requests, audio and cost by day, for billing; of no recording by itself."},
+    {"what": "usage", "why": "Requests, audio and cost by day, for billing; without whose they were."},
     {
         "what": "audit",
         "why": "Who did what when, and what it was called, for a year: to be answered for.",
@@ -61,8 +61,9 @@ class ErasureSerializer(serializers.Serializer[Erasure]):
     requested_by = serializers.CharField()
     requested_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField(allow_null=True, help_text="Null: it goes on.")
-    deleted = serializers.DictField(
-        child=serializers.IntegerField(), help_text="How many of what so far, or for a dry run would be."
+    deleted = serializers.DictField(child=serializers.IntegerField(), help_text="How many of what so far.")
+    left = serializers.DictField(
+        child=serializers.IntegerField(), help_text="How much of it is there now; empty once it is finished."
     )
     kept = KeptSerializer(many=True)
 
@@ -75,6 +76,7 @@ class ErasureSerializer(serializers.Serializer[Erasure]):
             "requested_at": row.requested_at,
             "finished_at": row.finished_at,
             "deleted": row.deleted,
+            "left": {} if row.finished_at else dict(erasure.found(row)),
             "kept": KEPT,
         }
 
@@ -126,8 +128,6 @@ class ErasureViewSet(ScopedViewSet):
                 raise serializers.ValidationError({name: str(error)}) from None
         value = str(value) if name == "key" else value
         if dry_run:
-            shown = Erasure(project=project, subject=name)
-            shown.deleted = dict(erasure.found(project, Subject(name), value))
-            return Response(ErasureSerializer(shown).data)
+            return Response(ErasureSerializer(Erasure(project=project, subject=name, value=value)).data)
         asked = erasure.ask(project, Subject(name), value, request)
         return Response(ErasureSerializer(asked).data, status=202)

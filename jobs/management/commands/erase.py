@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from jobs.forgetting import erasure
-from jobs.models import Project, Subject
+from jobs.models import Erasure, Project, Subject
 
 # Who did it, for the audit log: who may run this is anybody to us.
 ACTOR = "manage.py erase"
@@ -36,13 +36,15 @@ class Command(BaseCommand):
         except erasure.UnknownSubject as error:
             raise CommandError(str(error)) from None
         if options["dry_run"]:
-            self._tell("Would go", dict(erasure.found(project, subject, value)))
+            there = erasure.found(Erasure(project=project, subject=subject, value=value))
+            self.stdout.write(f"Would go: {erasure.in_words(there)}.")
             return
         asked = erasure.ask(project, subject, value, actor=ACTOR)
-        for _ in erasure.erase_part(asked):
-            pass
-        self._tell(f"Erasure {asked.pk} deleted", asked.deleted)
-
-    def _tell(self, what: str, counts: dict[str, int]) -> None:
-        told = ", ".join(f"{number} {name.replace('_', ' ')}" for name, number in sorted(counts.items()))
-        self.stdout.write(f"{what}: {told or 'nothing'}.")
+        try:
+            for _ in erasure.erase_part(asked):
+                pass
+        except OSError as error:
+            raise CommandError(f"Erasure {asked.pk} is not finished: {error}. A worker goes on.") from None
+        # A worker may have had a part in it.
+        asked.refresh_from_db()
+        self.stdout.write(f"Erasure {asked.pk} deleted: {erasure.in_words(asked.deleted)}.")

@@ -136,7 +136,7 @@ def test_one_that_is_killed_is_gone_on_with_and_its_report_is_of_all(project, ad
     next(erasure.erase_part(asked))
     list(erasure.erase_part(Erasure.objects.get(pk=asked.pk)))
 
-    assert Erasure.objects.get().deleted == {"jobs": 5, "recordings": 5}
+    assert Erasure.objects.get().deleted == {"jobs": 5, "recordings": 5, "usage": 5}
 
 
 def test_it_is_asked_for_counted_first_and_reported_by_the_api(project):
@@ -150,10 +150,10 @@ def test_it_is_asked_for_counted_first_and_reported_by_the_api(project):
     counted, asked = post(tag="ada", dry_run=True), post(tag="ada")
     list(purging())
 
-    assert (counted.status_code, counted.json()["id"], counted.json()["deleted"]["jobs"]) == (200, None, 1)
+    assert (counted.status_code, counted.json()["id"], counted.json()["left"]["jobs"]) == (200, None, 1)
     assert (asked.status_code, asked.json()["finished_at"]) == (202, None)
     report = client.get(f"{ERASURES}{asked.json()['id']}/").json()
-    assert report["deleted"] == {"jobs": 1, "recordings": 1, "usage_tags": 1}
+    assert report["deleted"] == {"jobs": 1, "recordings": 1, "usage": 1}
     assert report["finished_at"] is not None and report["requested_by"] == f"key {key}"
     assert [kept["what"] for kept in report["kept"]] == ["usage", "audit"]
     assert client.get(ERASURES).json()["results"] == [report]
@@ -193,7 +193,7 @@ def test_the_command_erases_at_once_and_tells_what(project, ada, capsys):
     call_command("erase", str(project.pk), metadata="customer=42")
 
     out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith("Would go: 0 batches, 1 jobs")
+    assert out[0].startswith("Would go: 1 jobs.")
     assert out[1].endswith("deleted: 1 jobs, 1 recordings.")
     with pytest.raises(CommandError, match="There is no such user"):
         call_command("erase", str(project.pk), user="nobody")

@@ -1,8 +1,5 @@
 """What goes when its time is over, what stays, and that the deletion of a project leaves nothing."""
 
-import os
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from threading import Event as Signal
@@ -46,7 +43,6 @@ from jobs.models.state import AudioDeleted
 from jobs.running.execution import execute
 from jobs.running.leases import keeper
 from tests.conditions import wait_until
-from tests.environment import ROOT
 from tests.jobs.api.conftest import JOBS, client_for, error_of, wav
 from tests.jobs.rows import fresh, make_job, make_project, make_recording
 
@@ -492,26 +488,3 @@ def test_of_a_deleted_project_with_a_thousand_jobs_nothing_is_left(project, othe
     entry = AuditEntry.objects.get(action=Action.PROJECT_ERASED)
     assert entry.details["complete"]
     assert entry.details["counts"]["jobs"] == MANY + 3
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_deletion_that_is_killed_goes_on_where_it_was(database_url, media, tmp_path, settings):
-    data_dir = tmp_path / "data"
-    settings.STORAGES["default"]["OPTIONS"]["location"] = data_dir / "media"
-    project = make_project()
-    make_past(project, 2, number=600)
-    erasure.begin(project)
-    environment = {**os.environ, "DATABASE_URL": database_url, "DATA_DIR": str(data_dir)}
-
-    def start():
-        return subprocess.Popen([sys.executable, "manage.py", "purge"], cwd=ROOT, env=environment)
-
-    first = start()
-    wait_until(lambda: project.jobs.count() < 600, 60)
-    first.kill()
-    first.wait()
-    assert left_of(project.pk)
-
-    assert start().wait(60) == 0
-    assert left_of(project.pk) == {}
-    assert not [path for path in (data_dir / "media").rglob("*") if path.is_file()]
