@@ -15,6 +15,8 @@ from jobs.running.leases import LeaseKeeper
 from jobs.running.worker import STUCK_EXIT_CODE, Worker
 from jobs.webhooks import deliverer
 from routing import coordination, limits
+from routing.choice import Provider
+from routing.health import PROVIDER, Probed, reports
 from routing.limits import Kind
 from routing.models import RegionRow
 from routing.regions import region_named
@@ -67,6 +69,22 @@ def test_a_look_runs_all_there_is(worker, queue_jobs):
     worker(concurrency=1).run_available(QUEUE)
 
     assert set(TranscriptionJob.objects.values_list("status", flat=True)) == {"completed"}
+
+
+def test_what_waits_for_a_provider_that_probes_find_failing_loses_no_attempt(worker, queue_jobs, provider):
+    [job] = queue_jobs(1, pinned=True)
+
+    for state, status in (
+        (Provider.ERRING, "queued"),
+        (Provider.REFUSING, "queued"),
+        (Provider.OK, "completed"),
+    ):
+        coordination.store().note("default", PROVIDER, str(Probed(state)), 60)
+        reports.cache_clear()
+        worker(concurrency=1).run_available(QUEUE)
+        assert fresh(job).status == status
+
+    assert fresh(job).attempts == 1
 
 
 def test_one_wake_up_fills_all_slots_and_no_more(worker, queue_jobs, provider):
