@@ -174,8 +174,11 @@ def _named(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def _rounded(row: Mapping[str, Any]) -> dict[str, Any]:
     """Its sums. SQLite, which has no decimal numbers, leaves zeros out."""
-    cost = row["cost"]
-    return {name: row[name] for name in SUMS} | {"cost": cost and cost.quantize(CENT_OF_A_CENT)}
+    seconds, cost = round(row["seconds"], 3), row["cost"]
+    return {name: row[name] for name in SUMS} | {
+        "seconds": seconds,
+        "cost": cost and cost.quantize(CENT_OF_A_CENT),
+    }
 
 
 def _ids(rows: Iterable[Mapping[str, Any]], column: str) -> set[Any]:

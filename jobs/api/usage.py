@@ -19,7 +19,6 @@ class UsageSumsSerializer(serializers.Serializer[Any]):
     def to_representation(self, sums: Any) -> dict[str, Any]:
         return {
             **{str(name): sums[str(name)] for name in self.fields},
-            "seconds": round(sums["seconds"], 3),
             "cost": cost_as_json(sums["cost"]),
         }
 

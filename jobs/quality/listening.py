@@ -58,7 +58,7 @@ def listened(
         said = error.response.body or b""
         raise NotHeard(f"refused with {error.response.status_code}: {said[:200].decode()}") from None
     except (ConnectionClosed, InvalidHandshake, InvalidURI, OSError) as error:
-        raise NotHeard(f"the connection failed: {error}") from None
+        raise NotHeard(f"the connection to {address} failed: {error}") from None
     if gone.is_set():
         raise NotHeard("it was interrupted")
     finals = [message for message in messages if message.get("is_final")]

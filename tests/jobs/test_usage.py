@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -35,11 +36,11 @@ def project():
     return make_project("Support")
 
 
-def complete(project, **fields):
+def complete(project, result=RESULT, **fields):
     job = make_job(
         Status.RUNNING, **({"project": project, "options": {"model": "nova-3"}, "mode": "async"} | fields)
     )
-    lifecycle.complete(job, RESULT)
+    lifecycle.complete(job, result)
     return fresh(job)
 
 
@@ -163,7 +164,7 @@ def test_a_key_sees_its_project_a_member_theirs_and_staff_all(project, admin_cli
 
 
 def test_as_csv_it_has_the_columns_that_it_is_grouped_by(project, admin_client):
-    complete(project, tags=["=1+1"])
+    complete(project, replace(RESULT, duration=1.50004), tags=["=1+1"])
 
     answer = admin_client.get(f"{USAGE}export.csv", {"group_by": ["day", "project", "tag"]})
 

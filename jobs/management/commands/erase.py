@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
@@ -17,7 +18,7 @@ class Command(BaseCommand):
     help = "Erases all that a user, key, tag or customer has in a project, and tells what it was."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("project", help="its id")
+        parser.add_argument("project", type=UUID, help="its id")
         whose = parser.add_mutually_exclusive_group(required=True)
         whose.add_argument("--user", help="username: what they submitted in person")
         whose.add_argument("--key", help="id: what was submitted with it")
@@ -28,7 +29,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             project = Project.objects.existing().get(pk=options["project"])
-        except (Project.DoesNotExist, ValueError):
+        except Project.DoesNotExist:
             raise CommandError(f"There is no project {options['project']}.") from None
         subject = next(each for each in Subject if each != Subject.PROJECT and options[each] is not None)
         try:

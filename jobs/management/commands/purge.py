@@ -20,9 +20,12 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["dry_run"]:
-            for project in Project.objects.forgetting():
+            projects = Project.objects.forgetting()
+            for project in projects:
                 goes = preview(project, project.keeps_audio_days, project.keeps_transcript_days)
                 self.stdout.write(f"{project}: {goes}.")
+            if not projects:
+                self.stdout.write("Nothing: neither a project nor a setting says how long things are kept.")
             return
         deleted = sum(purging(), Counter[str]())
         told = ", ".join(f"{number} {what.replace('_', ' ')}" for what, number in sorted(deleted.items()))

@@ -197,6 +197,8 @@ def test_the_command_erases_at_once_and_tells_what(project, ada, capsys):
     assert out[1].endswith("deleted: 1 jobs, 1 recordings.")
     with pytest.raises(CommandError, match="There is no such user"):
         call_command("erase", str(project.pk), user="nobody")
+    with pytest.raises(CommandError, match="invalid UUID"):
+        call_command("erase", "Support", user="ada")
 
 
 def test_superusers_ask_for_it_in_the_admin_once_they_were_told_what_goes(project, ada, admin_client):

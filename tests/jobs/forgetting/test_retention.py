@@ -206,6 +206,12 @@ def test_what_a_project_does_not_say_the_service_does(project, settings, capsys)
     assert (Transcript.objects.count(), Recording.objects.get().audio_deleted_at) == (0, None)
 
 
+def test_where_all_is_kept_a_dry_run_says_so(project, capsys):
+    call_command("purge", dry_run=True)
+
+    assert capsys.readouterr().out.startswith("Nothing: neither a project nor a setting says")
+
+
 def test_no_day_means_at_once(project):
     Project.objects.update(audio_days=0, transcript_days=0)
     make_past(project, 0)
