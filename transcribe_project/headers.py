@@ -24,9 +24,14 @@ _OWN_FILES_ONLY = {
     "frame-ancestors": "'none'",
     "base-uri": "'none'",
 }
-# django-unfold's pages are Alpine's: it compiles the expressions in attributes (unsafe-eval) and writes style
-# attributes, and the theme's colours are a style element (unsafe-inline).
-_OF_UNFOLD = {"script-src": "'self' 'unsafe-eval'", "style-src": "'self' 'unsafe-inline'"}
+# django-unfold's pages are Alpine's, which compiles the expressions in attributes (unsafe-eval) and writes
+# style attributes. `style-src` is for browsers that do not know the two others (Safari before 15.4).
+_OF_UNFOLD = {
+    "script-src": "'self' 'unsafe-eval'",
+    "style-src": "'self' 'unsafe-inline'",
+    "style-src-elem": "'self'",
+    "style-src-attr": "'unsafe-inline'",
+}
 
 
 def _policy(directives: dict[str, str]) -> str:

@@ -332,7 +332,7 @@ def _for_who_has(permission: str) -> dict[str, Callable[[HttpRequest], bool]]:
     return {"permission": lambda request: request.user.has_perm(permission)}
 
 
-UNFOLD = {
+UNFOLD: dict[str, object] = {
     "SITE_TITLE": "Transcription",
     "SITE_HEADER": "Transcription",
     "SITE_SUBHEADER": "All times are UTC",
@@ -345,8 +345,11 @@ UNFOLD = {
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("jobs/favicon.svg")},
     ],
-    "STYLES": [lambda request: static("jobs/admin.css")],
-    "SCRIPTS": [lambda request: static("jobs/named.js")],
+    # They are in colours.css: unfold would write them into each page, which the Content-Security-Policy
+    # forbids. Not an empty dict, which it would fill with its own.
+    "COLORS": lambda request: {},
+    "STYLES": [lambda request: static("jobs/colours.css"), lambda request: static("jobs/admin.css")],
+    "SCRIPTS": [lambda request: static("jobs/htmx.js"), lambda request: static("jobs/named.js")],
     "SIDEBAR": {
         "navigation": [
             {

@@ -1,11 +1,14 @@
 """What a browser is told, and that it obeys."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from django.contrib.staticfiles import finders
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
+from unfold.settings import CONFIG_DEFAULTS
 
 from tests.browser import CHROMIUM, Browser, Page
 from transcribe_project.headers import ADMIN, STRICT
@@ -53,6 +56,21 @@ def test_scripts_come_from_our_own_files_alone():
         assert ":" not in scripts
 
 
+def test_style_elements_come_from_our_own_files_alone():
+    [styles] = [each for each in STRICT.split("; ") if each.startswith("style-src")]
+
+    assert styles == "style-src 'self'"
+    assert "style-src-elem 'self'" in ADMIN.split("; ")
+
+
+def test_the_theme_has_every_colour_of_unfold():
+    ours = Path(finders.find("jobs/colours.css")).read_text()
+
+    for name, weights in CONFIG_DEFAULTS["COLORS"].items():
+        for weight, value in weights.items():
+            assert f"--color-{name}-{weight}: {value};" in ours
+
+
 def test_an_answer_keeps_a_policy_of_its_own(rf):
     from transcribe_project.headers import PolicyMiddleware
 
@@ -97,7 +115,9 @@ def test_a_script_that_somebody_got_into_a_page_does_not_run(page, path):
         "document.body.append(Object.assign(document.createElement('script'), {text: 'window.ran = 1'}))"
     )
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=/x onerror=\"window.ran = 1\">')")
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<style>:root { --got-in: 1 }</style>')")
 
     page.wait_for("document.querySelector('img[src=\"/x\"]').complete")
     assert page.evaluate("window.ran") is None
+    assert page.evaluate("getComputedStyle(document.body).getPropertyValue('--got-in')") == ""
     assert any("Content Security Policy" in complaint for complaint in page.complaints)
