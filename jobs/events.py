@@ -6,6 +6,7 @@ committed; nothing here waits for a receiver.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -62,6 +63,19 @@ def job_ended(job: TranscriptionJob) -> Event:
 
 
 def emit(
+    project_id: UUID, kind: EventType, data: dict[str, Any], *, callback_url: str = "", **fields: Any
+) -> Event:
+    """Write an event of the project, with its deliveries. Call it in the transaction of what it tells of.
+
+    As `event_of` has it. `callback_url` is told beside those who subscribed. IntegrityError if this
+    `sequence` of the job or batch has been told.
+    """
+    event = event_of(project_id, kind, data, **fields)
+    emit_all([event], callback_url)
+    return event
+
+
+def event_of(
     project_id: UUID,
     kind: EventType,
     data: dict[str, Any],
@@ -69,21 +83,18 @@ def emit(
     job: TranscriptionJob | None = None,
     batch: Batch | None = None,
     sequence: int = 1,
-    callback_url: str = "",
     traceparent: str = "",
 ) -> Event:
-    """Write an event of the project, with its deliveries. Call it in the transaction of what it tells of.
+    """An event to be written by `emit_all`.
 
     `data` goes to receivers as it is, with `truncated` added: where a message would be too large, `metadata`
     and `tags` are null in it. Keep what else it has well below 19 kB of JSON, with links to the rest.
-    `callback_url` is told beside those who subscribed. `traceparent`: of what its deliveries are a part of
-    (routing.tracing). IntegrityError if this `sequence` of the job
-    or batch has been told.
+    `traceparent`: of what its deliveries are a part of (routing.tracing).
     """
     data = {**data, "truncated": False}
     if len(as_json(data)) > MOST_EVENT_BYTES:
         data |= {name: None for name in OF_USERS if name in data} | {"truncated": True}
-    event = Event.objects.create(
+    return Event(
         project_id=project_id,
         type=kind,
         job=job,
@@ -92,13 +103,21 @@ def emit(
         data=data,
         traceparent=traceparent,
     )
-    told: list[tuple[UUID | None, str]] = [*WebhookEndpoint.objects.hearing(project_id, kind)]
-    if callback_url:
-        told.append((None, callback_url))
-    if told:
-        Delivery.objects.bulk_create(
-            Delivery(event=event, endpoint_id=endpoint_id, url=url, receiver=receiver_of(url))
-            for endpoint_id, url in told
-        )
+
+
+def emit_all(events: Sequence[Event], callback_url: str = "") -> None:
+    """Write these with their deliveries, as `emit` does one."""
+    hearing: dict[tuple[UUID, str], list[tuple[UUID | None, str]]] = {
+        about: [*WebhookEndpoint.objects.hearing(*about)]
+        for about in {(event.project_id, event.type) for event in events}
+    }
+    callback: list[tuple[UUID | None, str]] = [(None, callback_url)] if callback_url else []
+    Event.objects.bulk_create(events)
+    deliveries = [
+        Delivery(event=event, endpoint_id=endpoint_id, url=url, receiver=receiver_of(url))
+        for event in events
+        for endpoint_id, url in hearing[event.project_id, event.type] + callback
+    ]
+    if deliveries:
+        Delivery.objects.bulk_create(deliveries)
         transaction.on_commit(partial(wake, WEBHOOK_QUEUE))
-    return event

@@ -67,11 +67,6 @@ def lines_of_job(job: TranscriptionJob, day: date) -> list[UsageLine]:
     return lines_of(job, day, mode=job.mode, seconds=seconds, failed=failed)
 
 
-def add(work: Work, *, mode: str, seconds: float, failed: bool) -> None:
-    """Count it today, at today's price."""
-    UsageLine.objects.bulk_create(lines_of(work, today(), mode=mode, seconds=seconds, failed=failed))
-
-
 def lines_of(work: Work, day: date, *, mode: str, seconds: float, failed: bool) -> list[UsageLine]:
     model = str(work.options.get("model", ""))[:100]
     cost = cost_of(seconds, model)

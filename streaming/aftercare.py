@@ -64,8 +64,7 @@ def _past(project: Project, days: int) -> QuerySet[FinalResult]:
 
 def end_all(project: Project) -> None:
     mine = LiveSession.objects.filter(project=project)
-    for session in mine.open().select_for_update():
-        lifecycle.bill(session)
+    lifecycle.bill(mine.open().select_for_update())
     mine.end_all()
 
 
@@ -104,7 +103,7 @@ def delete(session: LiveSession) -> Counter[str]:
         if locked.event_id is not None:
             delete_events([locked.event_id])
         if not locked.is_ended:
-            lifecycle.bill(locked)
+            lifecycle.bill([locked])
         recorded.discard([locked.pk])
         holes.discard([locked.pk])
         locked.delete()

@@ -1,15 +1,15 @@
 """The moves of a live session together with all that is written with them. Synchronous: call it in a thread.
 
-A relay opens a session, or takes one over by its token; it stores what it has, now and then, for all sessions
-of its process at once; and it ends it. Each function is one transaction, and asks for the session's epoch
-first: whoever has lost the session to another relay (NotHeld) writes nothing at all.
+A relay opens a session, or takes one over by its token; it stores what it has come to, the end included, for
+all sessions of its process at once. Each function is one transaction, and asks for the session's epoch first:
+of a session that another relay has by now, nothing at all is written.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -22,9 +22,10 @@ from django.db.models import F, QuerySet
 from django.utils import timezone
 
 from jobs import quotas, usage
-from jobs.events import emit
+from jobs.events import emit_all, event_of
 from jobs.ids import uuid7
-from jobs.models import ApiKey, EventType, Project
+from jobs.models import ApiKey, EventType, Project, UsageLine
+from jobs.models.usage import today
 from jobs.running.leases import process_name
 from routing import tracing
 from streaming import metrics, news
@@ -85,13 +86,25 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """How a session ended; the error's code is stable, and empty if there was none."""
+
+    reason: EndReason
+    error_code: str = ""
+    error_message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """How far a session is, and what came since that was stored last.
 
     `acked_bytes`, `acked_seconds`: where in the client's audio to go on from, all before which is final.
     `last_seq`: of the last of all `finals` ever stored. `duration`: seconds of audio received. `connections`:
     the number of the last one to the provider; `reconnects`: how many of them replaced another. `latency`: of
-    all results so far (streaming.latency.LatencyMeter.summary).
+    all results so far (streaming.latency.LatencyMeter.summary); `client_latency`: as the client saw it.
+    `region`, `request_id`, `connected_at`: of this relay's first connection, once there is one. `prelude`:
+    the header of audio in a container, without which none of it can be understood after a resume, unless that
+    is stored. `is_away`: its client is, and may come back. `ending`: the session is over.
     """
 
     session_id: UUID
@@ -103,8 +116,15 @@ class Progress:
     connections: int = 1
     reconnects: int = 0
     latency: Mapping[str, Any] = field(default_factory=dict)
+    client_latency: Mapping[str, Any] = field(default_factory=dict)
+    region: str = ""
+    request_id: str = ""
+    connected_at: datetime | None = None
+    prelude: bytes = b""
     finals: Sequence[Final] = ()
     moments: Sequence[Moment] = ()
+    is_away: bool = False
+    ending: Ending | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,49 +165,51 @@ def open_session(
         traceparent=tracing.traceparent(),
     )
     token = session.issue_token() if resumable else None
-    with transaction.atomic():
-        if key is not None and limit is not None:
+    if key is None or limit is None:
+        session.insert(settings.LEASE_SECONDS)
+    else:
+        with transaction.atomic():
             # Those of one key go one after the other: none is let in too many.
             ApiKey.objects.select_for_update(no_key=True).get(pk=key.pk)
             if LiveSession.objects.open().filter(key=key).count() >= limit:
                 raise TooManySessions(limit)
-        session.insert(settings.LEASE_SECONDS)
-        transaction.on_commit(metrics.STARTED.inc)
+            session.insert(settings.LEASE_SECONDS)
+    transaction.on_commit(metrics.STARTED.inc)
     return session, token
 
 
-def connected(session: LiveSession, region: str, request_id: str) -> None:
-    """The provider is there, for the first time since the session was opened or resumed.
-
-    Later connections are moments of its progress. NotHeld if the session is another's by now.
-    """
-    with transaction.atomic():
-        session.go_live(region, request_id, settings.LEASE_SECONDS)
-        _remember(session, Happening.CONNECTED, region=region, request_id=request_id)
-
-
-# SQLite returns no column by its table's name, so that of the two tables only one may have an `id`.
+# What one session's relay tells of it changes each row by itself, so that one statement does for all of them.
+# SQLite returns no column by its table's name: of the two tables only one may have an `id`.
 _STORE = """
-WITH given (session, held, bytes, seconds, seq, length, last, lost, measured) AS (VALUES {rows})
+WITH given (session, held, bytes, seconds, seq, length, last, lost, measured, seen, place, request, reached)
+AS (VALUES {rows})
 UPDATE streaming_livesession
 SET acked_bytes = bytes, acked_seconds = seconds, last_seq = seq, duration = length, connections = last,
-    reconnects = lost, latency = {measured}
+    reconnects = lost, latency = measured{json}, client_latency = seen{json},
+    region = coalesce(nullif(place, ''), region), request_id = coalesce(nullif(request_id, ''), request),
+    connected_at = coalesce(connected_at, reached{instant}),
+    state = CASE WHEN state = 'connecting' AND place <> '' THEN 'live' ELSE state END
 FROM given WHERE id = session AND epoch = held AND state <> 'ended'
 RETURNING id
 """
-_ROW = "(%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_ROW = f"({', '.join(['%s'] * 13)})"
 
 
 def store(progress: Sequence[Progress]) -> set[UUID]:
     """Store what sessions have come to, all of them or none; those that are not their relay's any more.
 
-    Of such, nothing is stored. Doing it again, because it is not known whether it was done, changes nothing.
+    Of such, nothing is stored. Doing it again, because it is not known whether it was done, changes nothing
+    but that one that has ended is not its relay's any more. An end is told once: to the webhooks, in the
+    usage report, and to whoever follows the session.
     """
     if not progress:
         return set()
     with transaction.atomic():
         held = _advance(progress)
         kept = [each for each in progress if each.session_id in held]
+        for each in kept:
+            if each.prelude:
+                LiveSession.objects.filter(pk=each.session_id).update(prelude=each.prelude)
         FinalResult.objects.bulk_create(
             (final for each in kept for final in _finals(each)), ignore_conflicts=True
         )
@@ -205,8 +227,19 @@ def store(progress: Sequence[Progress]) -> set[UUID]:
             ),
             ignore_conflicts=True,
         )
-        news.tell([each.session_id for each in kept if each.finals])
+        if away := [each.session_id for each in kept if each.is_away]:
+            LiveSession.objects.filter(pk__in=away).interrupt()
+        news.tell([each.session_id for each in kept if each.finals or each.moments])
+        _end({each.session_id: each.ending for each in kept if each.ending})
     return {each.session_id for each in progress} - held
+
+
+def _end(endings: Mapping[UUID, Ending]) -> None:
+    for ending in set(endings.values()):
+        alike = [pk for pk, each in endings.items() if each == ending]
+        LiveSession.objects.filter(pk__in=alike).end(ending.reason, ending.error_code, ending.error_message)
+    if endings:
+        _tell(LiveSession.objects.filter(pk__in=list(endings)))
 
 
 def _finals(progress: Progress) -> Iterator[FinalResult]:
@@ -235,25 +268,15 @@ def _advance(progress: Sequence[Progress]) -> set[UUID]:
             each.connections,
             each.reconnects,
             json.dumps(each.latency),
+            json.dumps(each.client_latency),
+            each.region,
+            each.request_id,
+            connection.ops.adapt_datetimefield_value(each.connected_at),
         ]
-    rows = ", ".join([_ROW] * len(progress))
+    casts = {"json": "::jsonb", "instant": "::timestamptz"} if postgresql else {"json": "", "instant": ""}
     with connection.cursor() as cursor:
-        measured = "measured::jsonb" if postgresql else "measured"
-        cursor.execute(_STORE.format(rows=rows, measured=measured), values)
+        cursor.execute(_STORE.format(rows=", ".join([_ROW] * len(progress)), **casts), values)
         return {found if postgresql else UUID(found) for (found,) in cursor.fetchall()}
-
-
-def keep_prelude(session: LiveSession, prelude: bytes) -> None:
-    """The header of audio in a container, without which none of it can be understood after a resume."""
-    LiveSession.objects.filter(pk=session.pk, epoch=session.epoch).update(prelude=prelude)
-
-
-def interrupt(session: LiveSession, *, client_latency: dict[str, float] | None = None) -> None:
-    """The client of a resumable session is away."""
-    fields = {"client_latency": client_latency} if client_latency else {}
-    with transaction.atomic():
-        session.interrupt(**fields)
-        _remember(session, Happening.INTERRUPTED)
 
 
 def resume(token: str, last_seq: int) -> Resumed:
@@ -282,31 +305,12 @@ def resume(token: str, last_seq: int) -> Resumed:
     )
 
 
-def end(
-    session: LiveSession,
-    reason: EndReason,
-    *,
-    client_latency: dict[str, float] | None = None,
-    error_code: str = "",
-    error_message: str = "",
-) -> None:
-    """The session ended: told once, by whoever ends it. NotHeld if it had ended, or is another's by now.
-
-    What is not stored yet goes to `store` before.
-    """
-    fields: dict[str, Any] = {"error_code": error_code, "error_message": error_message}
-    fields |= {"client_latency": client_latency} if client_latency else {}
-    with transaction.atomic():
-        session.end(reason, **fields)
-        _tell(session)
-
-
 def lapse(session: LiveSession) -> None:
     """The sweeper's finding: nobody looks after it any more. NotHeld if somebody does."""
     with transaction.atomic():
         session.lapse()
         if session.is_ended:
-            _tell(session)
+            _tell(LiveSession.objects.filter(pk=session.pk))
         else:
             _remember(session, Happening.INTERRUPTED, relay=session.relay)
 
@@ -315,33 +319,51 @@ def count(sessions: QuerySet[LiveSession]) -> None:
     """Count what these have heard since they were counted last, where their project has a quota."""
     heard = sessions.filter(project__daily_minutes__isnull=False, duration__gt=F("counted"))
     with transaction.atomic():
-        rows = list(heard.select_for_update(of=("self",)).only("project_id", "duration", "counted"))
+        # In the order of projects: of two processes that count, none waits for the other in a circle.
+        heard = heard.select_for_update(of=("self",)).order_by("project_id")
+        rows = list(heard.only("project_id", "duration", "counted"))
         for row in rows:
             quotas.count(row.project_id, row.duration - row.counted)
         LiveSession.objects.filter(pk__in=[row.pk for row in rows]).update(counted=F("duration"))
 
 
-def bill(session: LiveSession) -> None:
-    """Its audio goes into the usage report: once, by whoever ends it or deletes it while it is open."""
-    usage.add(session, mode="streaming", seconds=session.duration, failed=bool(session.error_code))
+def bill(sessions: Iterable[LiveSession]) -> None:
+    """Their audio goes into the usage report: once, by whoever ends them, or deletes them while open."""
+    day = today()
+    UsageLine.objects.bulk_create(
+        line
+        for session in sessions
+        for line in usage.lines_of(
+            session, day, mode="streaming", seconds=session.duration, failed=bool(session.error_code)
+        )
+    )
 
 
-def _tell(session: LiveSession) -> None:
-    """That it ended: by the webhooks, and to whoever follows it."""
-    session.refresh_from_db(from_queryset=LiveSession.objects.select_related("project"))
-    if session.project.daily_minutes is not None:
-        count(LiveSession.objects.filter(pk=session.pk))
-    bill(session)
-    transaction.on_commit(metrics.ENDED.labels(session.reason).inc)
+def _tell(ended: QuerySet[LiveSession]) -> None:
+    """That they ended: by the webhooks, and to whoever follows them."""
+    sessions = list(ended.select_related("project"))
+    if any(session.project.daily_minutes is not None for session in sessions):
+        count(ended)
+    bill(sessions)
+    for session in sessions:
+        session.event = event_of(
+            session.project_id, EventType.STREAM_ENDED, _told_of(session), traceparent=session.traceparent
+        )
+        transaction.on_commit(metrics.ENDED.labels(session.reason).inc)
+    emit_all([session.event for session in sessions if session.event])
+    LiveSession.objects.bulk_update(sessions, ["event"])
+    news.tell([session.pk for session in sessions])
+
+
+def _told_of(session: LiveSession) -> dict[str, Any]:
     url = f"{settings.PUBLIC_URL}/api/v1/streams/{session.pk}/"
-    data = {
+    error = {"code": session.error_code, "message": session.error_message}
+    return {
         "id": str(session.pk),
         "project": str(session.project_id),
         "state": session.state,
         "reason": session.reason,
-        "error": {"code": session.error_code, "message": session.error_message}
-        if session.error_code
-        else None,
+        "error": error if session.error_code else None,
         "duration": session.duration,
         "reconnects": session.reconnects,
         "resumes": session.epoch - 1,
@@ -350,9 +372,6 @@ def _tell(session: LiveSession) -> None:
         "url": url,
         "transcript_url": f"{url}transcript.json",
     }
-    event = emit(session.project_id, EventType.STREAM_ENDED, data, traceparent=session.traceparent)
-    LiveSession.objects.filter(pk=session.pk).update(event=event)
-    news.tell([session.pk])
 
 
 def _remember(session: LiveSession, what: Happening, **details: Any) -> None:

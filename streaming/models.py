@@ -36,14 +36,6 @@ class State(models.TextChoices):
 OPEN = (State.CONNECTING, State.LIVE, State.INTERRUPTED)
 ATTENDED = (State.CONNECTING, State.LIVE)
 
-ENTERED_FROM: dict[State, tuple[State, ...]] = {
-    # A resume may come before anybody has noticed that the relay is gone.
-    State.CONNECTING: OPEN,
-    State.LIVE: ATTENDED,
-    State.INTERRUPTED: ATTENDED,
-    State.ENDED: OPEN,
-}
-
 
 class EndReason(models.TextChoices):
     """How a session ended: as its rules say (streaming.rules.actions), or as others found it."""
@@ -84,9 +76,28 @@ class LiveSessionQuerySet(models.QuerySet["LiveSession"]):
         """Those that have ended and whose audio, as far as it was kept, is to become a recording."""
         return self.filter(record=True, recorded_at=None, state=State.ENDED)
 
-    def renew(self, relay: str, lease_seconds: float) -> int:
-        """Say that the relays of this process are alive; how many sessions they hold."""
-        return self.attended().filter(relay=relay).update(lease_until=seconds_from_now(lease_seconds))
+    def renew(self, lease_seconds: float) -> int:
+        """Say that their relays are alive; how many are attended."""
+        return self.attended().update(lease_until=seconds_from_now(lease_seconds))
+
+    def interrupt(self) -> int:
+        """Their clients are away, and may come back for RESUME_SECONDS; how many are interrupted now."""
+        return self.attended().update(
+            state=State.INTERRUPTED,
+            interrupted_at=timezone.now(),
+            lease_until=seconds_from_now(RESUME_SECONDS),
+        )
+
+    def end(self, reason: EndReason, error_code: str = "", error_message: str = "") -> int:
+        """All in the same way; how many have ended now."""
+        return self.open().update(
+            state=State.ENDED,
+            reason=reason,
+            error_code=error_code,
+            error_message=error_message,
+            ended_at=timezone.now(),
+            lease_until=None,
+        )
 
     def end_all(self) -> None:
         """End what is open, telling nobody: their project is deleted."""
@@ -239,42 +250,20 @@ class LiveSession(models.Model):
         self.resumable, self.token_hash = True, _hashed(token)
         return token
 
-    # Moves of the relay that holds it
-
-    def go_live(self, region: str, request_id: str, lease_seconds: float) -> None:
-        """The provider is there. NotHeld if this relay does not hold the session any more, as below."""
-        self._enter_held(
-            State.LIVE,
-            region=region,
-            request_id=self.request_id or request_id,
-            connected_at=self.connected_at or timezone.now(),
-            lease_until=seconds_from_now(lease_seconds),
-        )
-
-    def interrupt(self, **fields: Any) -> None:
-        """The client is away; it may come back for RESUME_SECONDS."""
-        self._enter_held(
-            State.INTERRUPTED,
-            interrupted_at=timezone.now(),
-            lease_until=seconds_from_now(RESUME_SECONDS),
-            **fields,
-        )
-
-    def end(self, reason: EndReason, **fields: Any) -> None:
-        self._end(reason, still=Q(epoch=self.epoch), **fields)
-
-    # Moves of others
-
     def take_over(self, relay: str, lease_seconds: float) -> None:
-        """Hold it from now on in the place of whichever relay did."""
-        self._enter(
-            State.CONNECTING,
-            still=Q(resumable=True),
+        """Hold it from now on in the place of whichever relay did, whether or not that is known to be gone.
+
+        NotHeld if it ended.
+        """
+        row = LiveSession.objects.open().filter(pk=self.pk, resumable=True)
+        if not row.update(
+            state=State.CONNECTING,
             epoch=F("epoch") + 1,
             relay=relay,
             interrupted_at=None,
             lease_until=seconds_from_now(lease_seconds),
-        )
+        ):
+            raise NotHeld(self.pk)
         self.refresh_from_db()
 
     def lapse(self) -> None:
@@ -282,37 +271,17 @@ class LiveSession(models.Model):
 
         NotHeld if somebody does by now.
         """
-        lapsed = Q(epoch=self.epoch, state=self.state, lease_until__lte=Now())
-        if self.resumable and self.state in ATTENDED:
-            self._enter(
-                State.INTERRUPTED,
-                still=lapsed,
-                interrupted_at=timezone.now(),
-                lease_until=seconds_from_now(RESUME_SECONDS),
-            )
-        else:
-            reason = EndReason.CLIENT_GONE if self.state == State.INTERRUPTED else EndReason.LOST
-            self._end(reason, still=lapsed)
-
-    def _end(self, reason: EndReason, *, still: Q, **fields: Any) -> None:
-        self._enter(
-            State.ENDED, still=still, reason=reason, ended_at=timezone.now(), lease_until=None, **fields
+        row = LiveSession.objects.filter(
+            pk=self.pk, epoch=self.epoch, state=self.state, lease_until__lte=Now()
         )
-
-    def _enter_held(self, state: State, **fields: Any) -> None:
-        self._enter(state, still=Q(epoch=self.epoch), **fields)
-
-    def _enter(self, state: State, *, still: Q, **fields: Any) -> None:
-        row = LiveSession.objects.filter(still, pk=self.pk, state__in=ENTERED_FROM[state])
-        if not row.update(state=state, **fields):
+        if self.resumable and self.state in ATTENDED:
+            left, moved = State.INTERRUPTED, row.interrupt()
+        else:
+            away = self.state == State.INTERRUPTED
+            left, moved = State.ENDED, row.end(EndReason.CLIENT_GONE if away else EndReason.LOST)
+        if not moved:
             raise NotHeld(self.pk)
-        self.state = state
-        for name, value in fields.items():
-            if hasattr(value, "resolve_expression"):
-                # By the database: read when it is asked for.
-                vars(self).pop(name, None)
-            else:
-                setattr(self, name, value)
+        self.state = left
 
 
 def _hashed(token: str) -> str:

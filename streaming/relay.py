@@ -11,24 +11,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import suppress
 from contextvars import copy_context
-from functools import partial
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError, OperationalError
+from django.utils import timezone
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from routing import tracing
 from routing.regions import Region
-from streaming import lifecycle, metrics, provider
+from streaming import metrics, provider
 from streaming.client import Client
 from streaming.database import in_database
 from streaming.holes import filled
 from streaming.latency import REPORT, LatencyMeter, reported
-from streaming.lifecycle import Final, Moment, Progress
+from streaming.lifecycle import Ending, Final, Moment, Progress
 from streaming.models import EndReason, Happening, NotHeld
 from streaming.opening import Opening
 from streaming.recorded import PART_SECONDS, Tape
@@ -63,7 +64,7 @@ class Relay:
             created_at=opening.row.created_at,
         )
         self._latency = LatencyMeter(opening.row.latency)
-        self._seen_by_client: dict[str, float] | None = None
+        self._seen_by_client: dict[str, float] = opening.row.client_latency
         self._switchboard = switchboard()
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[actions.EndReason] = self._loop.create_future()
@@ -74,15 +75,19 @@ class Relay:
         self._whereabouts = Whereabouts(opening.residency)
         # Audio in a container cannot be understood without its header, nor by another relay.
         self._needs_prelude = bool(opening.identity) and not opening.terms.encoding and not opening.resumed
+        # Of the first connection
+        self._region = self._request_id = ""
+        self._connected_at: datetime | None = None
         # To be stored
         resumed_at = opening.resumed
         self._seq = resumed_at.seq if resumed_at else 0
         self._mark = resumed_at.audio if resumed_at else AudioMark(0, 0.0)
         self._finals: list[tuple[Final, AudioMark]] = []
         self._moments: list[Moment] = []
-        self._moves: asyncio.Queue[Callable[[], Awaitable[None]]] = asyncio.Queue()
+        self._prelude = b""
+        self._is_away = False
+        self._ending: Ending | None = None
         self._refused: Refused | None = None
-        self._was_connected = False
         self._counted = metrics.OfSession(opening.row.options, self._mark.seconds)
         self._tape = Tape(self._row.pk, self._row.epoch, self._mark.byte) if self._row.record else None
         client.report_to(self._from_client)
@@ -124,7 +129,6 @@ class Relay:
                 self._spawn(self._client.read())
                 self._spawn(self._keep_audio())
                 writing = self._tasks.create_task(self._client.write())
-                moving = self._tasks.create_task(self._make_moves())
                 self.happened(events.Opened())
                 self._switchboard.join(self)
                 reason = await self._over
@@ -132,8 +136,6 @@ class Relay:
                     await asyncio.wait_for(asyncio.shield(writing), FAREWELL_SECONDS)
                 for task in (writing, *self._running):
                     task.cancel()
-                await self._moves.join()
-                moving.cancel()
         except* Exception:
             metrics.CONNECTIONS.labels("broken").inc()
             logger.exception("Live session %s failed.", self.session_id)
@@ -154,6 +156,13 @@ class Relay:
         try:
             self._handle(event)
         except Exception as error:  # noqa: BLE001 (whoever told us is not to blame: serve() fails with it)
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """The session is over, since it cannot go on."""
+        if self._over.done():
+            logger.error("The end of live session %s failed.", self.session_id, exc_info=error)
+        else:
             self._over.set_exception(error)
 
     def _handle(self, event: Event) -> None:
@@ -166,7 +175,8 @@ class Relay:
                 self._tape.add(event.data)
             if self._needs_prelude and self._session.prelude:
                 self._needs_prelude = False
-                self._move(lifecycle.keep_prelude, self._row, self._session.prelude)
+                self._prelude = self._session.prelude
+                self._switchboard.has_news(self)
 
     def progress(self) -> Progress:
         """What is to be stored now."""
@@ -182,13 +192,22 @@ class Relay:
             connections=self._session.connection,
             reconnects=self._session.reconnects,
             latency=self._latency.summary(),
+            client_latency=self._seen_by_client,
+            region=self._region,
+            request_id=self._request_id,
+            connected_at=self._connected_at,
+            prelude=self._prelude,
             finals=[final for final, _ in finals],
             moments=list(self._moments),
+            is_away=self._is_away,
+            ending=self._ending,
         )
 
     def stored(self, progress: Progress) -> None:
         """All that `progress` says is in the database."""
         del self._moments[: len(progress.moments)]
+        if progress.prelude:
+            self._prelude = b""
         self._counted.progressed(progress.duration, self._session.dropped_interims)
         if progress.finals:
             self._mark = AudioMark(progress.acked_bytes, progress.acked_seconds)
@@ -242,7 +261,7 @@ class Relay:
             case actions.ResumeClient():
                 self._client.resume()
             case actions.Interrupted():
-                self._move(self._interrupt)
+                self._interrupt()
             case actions.DeclareGap(start, end):
                 metrics.GAP_SECONDS.inc(end - start)
                 self._remember(Happening.GAP, start=start, end=end)
@@ -327,31 +346,17 @@ class Relay:
             self.happened(events.HoleFilled(start, end, [], failed=True))
 
     def _note_connected(self, region: Region, request_id: str, connection: int) -> None:
-        if self._was_connected:
-            self._remember(
-                Happening.CONNECTED, region=region.name, request_id=request_id, connection=connection
-            )
-        else:
-            self._was_connected = True
-            self._move(lifecycle.connected, self._row, region.name, request_id)
+        if self._connected_at is None:
+            self._region, self._request_id, self._connected_at = region.name, request_id, timezone.now()
+        self._remember(Happening.CONNECTED, region=region.name, request_id=request_id, connection=connection)
 
     def _remember(self, what: Happening, **details: Any) -> None:
         self._moments.append(Moment(what, details))
         self._switchboard.has_news(self)
 
-    def _move(self, move: Callable[..., None], *arguments: Any) -> None:
-        """Write a move of the row down, after those before."""
-        self._moves.put_nowait(partial(in_database, move, *arguments))
-
-    async def _make_moves(self) -> None:
-        while True:
-            move = await self._moves.get()
-            try:
-                await _patiently(move)
-            except NotHeld:
-                self.happened(events.Superseded())
-            finally:
-                self._moves.task_done()
+    def _interrupt(self) -> None:
+        self._is_away = True
+        self._remember(Happening.INTERRUPTED)
 
     async def _keep_audio(self) -> None:
         while self._tape is not None:
@@ -367,45 +372,24 @@ class Relay:
 
     async def _write_down(self, reason: actions.EndReason | None) -> None:
         """The last of it. What cannot be written is left to the sweeper, which finds nobody attending it."""
+        await self._keep_tape()
+        if reason is not None and reason.is_interruption:
+            if reason is not actions.EndReason.SUPERSEDED:
+                self._interrupt()
+        elif reason is not None:
+            refused = self._refused
+            error = (refused.code, refused.message) if refused else ()
+            self._ending = Ending(EndReason(reason.value), *error)
         try:
-            await self._keep_tape()
-            await _patiently(partial(self._switchboard.write, self))
-            if reason is None or reason is actions.EndReason.SUPERSEDED:
-                return
-            if reason.is_interruption:
-                await _patiently(partial(in_database, self._interrupt))
-            else:
-                await _patiently(partial(in_database, self._end, EndReason(reason.value)))
-                logger.info("Live session %s: ended (%s)", self.session_id, reason.value)
-        except NotHeld as error:
-            logger.info("%s", error)
-        except (OperationalError, InterfaceError):
-            logger.exception("The end of live session %s could not be stored.", self.session_id)
-
-    def _interrupt(self) -> None:
-        lifecycle.interrupt(self._row, client_latency=self._seen_by_client)
-
-    def _end(self, reason: EndReason) -> None:
-        refused = self._refused
-        lifecycle.end(
-            self._row,
-            reason,
-            client_latency=self._seen_by_client,
-            error_code=refused.code if refused else "",
-            error_message=refused.message if refused else "",
-        )
-
-
-async def _patiently(write: Callable[[], Awaitable[None]]) -> None:
-    """Again until the database is there, for a while."""
-    deadline = asyncio.get_running_loop().time() + LAST_WORDS_SECONDS
-    while True:
-        try:
-            return await write()
-        except (OperationalError, InterfaceError):
-            if asyncio.get_running_loop().time() > deadline:
-                raise
-            await asyncio.sleep(1)
+            async with asyncio.timeout(LAST_WORDS_SECONDS):
+                is_held = await self._switchboard.write_last(self)
+        except TimeoutError:
+            logger.error("The end of live session %s could not be stored.", self.session_id)
+            return
+        if not is_held:
+            logger.info("%s", NotHeld(self.session_id))
+        elif self._ending:
+            logger.info("Live session %s: ended (%s)", self.session_id, self._ending.reason)
 
 
 def _refusal(status: int, message: str) -> Refused:

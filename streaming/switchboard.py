@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
@@ -29,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 # What is said waits so long for what others say meanwhile, and so does a client for its Ack.
 WRITE_SECONDS = 0.5
+# Whoever ends does so for less.
+LAST_SECONDS = 0.1
 TRY_AGAIN_SECONDS = 1.0
 RETRY_SECONDS = 5
 # After the deadline: for sockets to be closed, and the last to be stored.
@@ -40,9 +45,11 @@ class Switchboard:
 
     def __init__(self) -> None:
         self.relays: set[Relay] = set()
+        self._attending: dict[UUID, Relay] = {}
         self._news: set[Relay] = set()
         self._something = asyncio.Event()
-        self._one_at_a_time = asyncio.Lock()
+        self._leaving: dict[Relay, asyncio.Future[bool]] = {}
+        self._somebody_leaves = asyncio.Event()
         self._everybody_left = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._is_draining = False
@@ -56,9 +63,10 @@ class Switchboard:
 
     def join(self, relay: Relay) -> None:
         """Of two relays here that have the same session, the one that had it first is over at once."""
-        for other in list(self.relays):
-            if other.session_id == relay.session_id:
-                min(other, relay, key=lambda each: each.epoch).happened(Superseded())
+        other = self._attending.setdefault(relay.session_id, relay)
+        if other is not relay:
+            older, self._attending[relay.session_id] = sorted((other, relay), key=lambda each: each.epoch)
+            older.happened(Superseded())
         self.relays.add(relay)
         self._everybody_left.clear()
         if not self._tasks:
@@ -68,6 +76,8 @@ class Switchboard:
     def leave(self, relay: Relay) -> None:
         self.relays.discard(relay)
         self._news.discard(relay)
+        if self._attending.get(relay.session_id) is relay:
+            del self._attending[relay.session_id]
         if not self.relays:
             self._everybody_left.set()
             for task in self._tasks:
@@ -79,16 +89,19 @@ class Switchboard:
         self._news.add(relay)
         self._something.set()
 
-    async def write(self, *relays: Relay) -> None:
-        """Store what these have come to. OperationalError, InterfaceError: none of it was; do it again."""
-        async with self._one_at_a_time:
-            progress = [relay.progress() for relay in relays]
-            lost = await in_database(lifecycle.store, progress)
-        for relay, stored in zip(relays, progress, strict=True):
-            if stored.session_id in lost:
-                relay.happened(Superseded())
-            else:
-                relay.stored(stored)
+    async def write_last(self, relay: Relay) -> bool:
+        """Store the last that it has come to, together with that of others; whether it was stored.
+
+        While the database is away, it is waited for.
+        """
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._leaving[relay] = done
+        self.has_news(relay)
+        self._somebody_leaves.set()
+        try:
+            return await done
+        finally:
+            del self._leaving[relay]
 
     async def drain(self, within: float) -> None:
         """Accept nobody, have those who can go elsewhere, and wait for the others so many seconds."""
@@ -105,23 +118,51 @@ class Switchboard:
     async def _keep_writing(self) -> None:
         while True:
             await self._something.wait()
-            await asyncio.sleep(WRITE_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(WRITE_SECONDS - LAST_SECONDS):
+                    await self._somebody_leaves.wait()
+            await asyncio.sleep(LAST_SECONDS)
             self._something.clear()
+            self._somebody_leaves.clear()
             relays = list(self._news)
             self._news.clear()
             try:
-                await self.write(*relays)
+                await self._write(relays)
             except (OperationalError, InterfaceError) as error:
                 logger.warning("Nothing can be stored for now: %s", type(error).__name__)
                 await asyncio.sleep(TRY_AGAIN_SECONDS)
                 for relay in self.relays.intersection(relays):
                     self.has_news(relay)
 
+    async def _write(self, relays: Sequence[Relay]) -> None:
+        """Store what these have come to. OperationalError, InterfaceError: none of it was; do it again."""
+        progress = [relay.progress() for relay in relays]
+        leaving = [self._leaving.get(relay) for relay in relays]
+        try:
+            lost = await in_database(lifecycle.store, progress)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception as error:  # noqa: BLE001 (its session fails with it)
+            if len(relays) > 1:
+                # What one of them has come to cannot be stored, which shall not keep the others from it.
+                for relay in relays:
+                    await self._write([relay])
+                return
+            lost = {relays[0].session_id}
+            relays[0].fail(error)
+        for relay, come, left in zip(relays, progress, leaving, strict=True):
+            if come.session_id not in lost:
+                relay.stored(come)
+            else:
+                relay.happened(Superseded())
+            if left is not None and not left.done():
+                left.set_result(come.session_id not in lost)
+
     async def _keep_renewing(self) -> None:
         while True:
             await asyncio.sleep(settings.HEARTBEAT_SECONDS)
             try:
-                await in_database(_renew)
+                await in_database(_renew, list(self._attending))
             except (OperationalError, InterfaceError) as error:
                 logger.warning("Live sessions' leases cannot be renewed: %s", type(error).__name__)
 
@@ -151,6 +192,7 @@ for _buffer in ("audio", "results"):
     metrics.BUFFER_BYTES.labels(_buffer).set_function(partial(_held, _buffer))
 
 
-def _renew() -> None:
-    LiveSession.objects.renew(process_name(), settings.LEASE_SECONDS)
-    lifecycle.count(LiveSession.objects.open().filter(relay=process_name()))
+def _renew(ids: Collection[UUID]) -> None:
+    mine = LiveSession.objects.filter(pk__in=ids, relay=process_name())
+    mine.renew(settings.LEASE_SECONDS)
+    lifecycle.count(mine.open())

@@ -19,11 +19,10 @@ from django.test import Client
 
 from jobs.models import ApiKey, Project
 from streaming import lifecycle
-from streaming.models import EndReason
 from tests.environment import ROOT
 from tests.jobs.api.conftest import wav
 from tests.jobs.rows import make_project
-from tests.streaming.factories import live, progress, results
+from tests.streaming.factories import end, live, progress, results
 
 SCHEMATHESIS = str(Path(sys.executable).with_name("schemathesis"))
 ALL_PHASES = "examples,coverage,fuzzing,stateful"
@@ -54,7 +53,7 @@ def leave_stream(project: Project) -> None:
     """One that is over, as only a socket makes them."""
     session = live(project)
     lifecycle.store([progress(session, results(1, "Hello there."))])
-    lifecycle.end(session, EndReason.FINISHED)
+    end(session)
 
 
 def with_key() -> Caller:

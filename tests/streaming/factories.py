@@ -2,10 +2,12 @@
 
 import json
 
+from django.utils import timezone
+
 from jobs.models import Project
 from streaming import lifecycle
-from streaming.lifecycle import Final, Progress
-from streaming.models import LiveSession
+from streaming.lifecycle import Ending, Final, Moment, Progress
+from streaming.models import EndReason, Happening, LiveSession, NotHeld
 
 
 def results(seq: int, text: str, start: float = 0.0, duration: float = 1.0, **fields) -> Final:
@@ -38,8 +40,30 @@ def results(seq: int, text: str, start: float = 0.0, duration: float = 1.0, **fi
 def live(project: Project, **fields) -> LiveSession:
     """One that has reached its provider."""
     session, _ = lifecycle.open_session(project, **({"options": {"model": "nova-3"}, "tags": []} | fields))
-    lifecycle.connected(session, "default", "a-request")
+    connect(session)
     return session
+
+
+def connect(session: LiveSession) -> None:
+    told = {"region": "default", "request_id": "a-request"}
+    store(session, connected_at=timezone.now(), moments=[Moment(Happening.CONNECTED, told)], **told)
+
+
+def interrupt(session: LiveSession) -> None:
+    store(session, is_away=True)
+
+
+def end(session: LiveSession, reason: EndReason = EndReason.FINISHED, *error: str, **fields) -> None:
+    store(session, ending=Ending(reason, *error), **fields)
+
+
+def store(session: LiveSession, **fields) -> None:
+    """Of what it has come to already, nothing else changes. NotHeld."""
+    row = LiveSession.objects.get(pk=session.pk)
+    known = ("acked_bytes", "acked_seconds", "last_seq", "duration", "connections", "reconnects", "latency")
+    come = {name: getattr(row, name) for name in known} | fields
+    if lifecycle.store([Progress(session.pk, session.epoch, **come)]):
+        raise NotHeld(session.pk)
 
 
 def progress(session: LiveSession, *finals: Final, **fields) -> Progress:

@@ -9,7 +9,7 @@ from jobs.models.audit import Action
 from streaming import lifecycle
 from streaming.lifecycle import Moment
 from streaming.models import EndReason, Happening, LiveSession
-from tests.streaming.factories import live, progress, results
+from tests.streaming.factories import end, live, progress, results
 
 LIST = reverse("admin:streaming_livesession_changelist")
 
@@ -46,7 +46,7 @@ def session(project):
 
 def test_the_list_shows_the_sessions_at_the_cost_of_one(staff_client, session, django_assert_max_num_queries):
     lifecycle.store([progress(session, duration=65.0, latency={"p95_ms": 341.6})])
-    lifecycle.end(session, EndReason.UNAVAILABLE)
+    end(session, EndReason.UNAVAILABLE)
     for _ in range(10):
         live(session.project)
 
@@ -76,7 +76,7 @@ def test_the_page_shows_what_is_said_and_what_happened(staff_client, session):
 def test_the_page_of_a_session_that_is_over_shows_how_late_results_were(staff_client, session):
     measured = {"p50_ms": 210.0, "p95_ms": 340.0, "p99_ms": 400.0, "results": 12}
     lifecycle.store([progress(session, latency=measured)])
-    lifecycle.end(session, EndReason.FINISHED, client_latency=measured | {"p50_ms": 1.5})
+    end(session, EndReason.FINISHED, client_latency=measured | {"p50_ms": 1.5})
 
     text = staff_client.get(page("change", session)).content.decode()
 

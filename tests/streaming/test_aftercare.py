@@ -12,15 +12,15 @@ from jobs.models import AuditEntry, Event
 from jobs.models.audit import Action
 from jobs.running.worker import Worker
 from streaming import aftercare, lifecycle
-from streaming.models import EndReason, FinalResult, LiveSession, State
+from streaming.models import FinalResult, LiveSession, State
 from tests.conditions import wait_until
-from tests.streaming.factories import live, progress, results
+from tests.streaming.factories import end, live, progress, results
 
 
 def forgotten(project, days: int) -> LiveSession:
     session = live(project)
     lifecycle.store([progress(session, results(1, "canary"))])
-    lifecycle.end(session, EndReason.FINISHED)
+    end(session)
     LiveSession.objects.filter(pk=session.pk).update(ended_at=timezone.now() - timedelta(days=days))
     return session
 

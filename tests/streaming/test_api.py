@@ -12,7 +12,7 @@ from streaming import lifecycle
 from streaming.lifecycle import Moment
 from streaming.models import EndReason, FinalResult, Happening, LiveSession, State
 from tests.jobs.api.conftest import client_for, error_of
-from tests.streaming.factories import live, progress, results
+from tests.streaming.factories import end, live, progress, results
 
 STREAMS = "/api/v1/streams/"
 
@@ -50,7 +50,7 @@ def test_how_a_stream_ended_is_shown(api, project):
     session = live(project)
     latency = {"p50_ms": 210.0, "p95_ms": 340.5, "p99_ms": 400.0, "results": 12, "counts": {"107": 12}}
     lifecycle.store([progress(session, latency=latency)])
-    lifecycle.end(session, EndReason.UNAVAILABLE, error_code="provider_error", error_message="Down.")
+    end(session, EndReason.UNAVAILABLE, "provider_error", "Down.")
 
     shown = api.get(f"{STREAMS}{session.pk}/").json()
 
@@ -75,7 +75,7 @@ def test_the_list_can_be_narrowed(api, project, key):
     tagged = live(project, tags=["desk", "night"])
     of_key = live(project, key=mine)
     ended = live(project)
-    lifecycle.end(ended, EndReason.TOO_SLOW)
+    end(ended, EndReason.TOO_SLOW)
 
     assert listed(api, "state=ended") == [str(ended.pk)]
     assert listed(api, "state=live&state=ended") == [str(each.pk) for each in (ended, of_key, tagged)]
@@ -184,7 +184,7 @@ def test_another_project_s_streams_do_not_exist(api, path):
 def test_a_stream_is_deleted_with_all_that_there_is_of_it(api, project):
     WebhookEndpoint.objects.create(project=project, url="https://example.com/hook")
     session = said(project, results(1, "Hello."))
-    lifecycle.end(session, EndReason.FINISHED)
+    end(session)
     kept = said(project, results(1, "Hello."))
     assert Delivery.objects.count() == 1
 

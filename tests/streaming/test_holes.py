@@ -8,9 +8,9 @@ from routing.regions import all_regions
 from sandbox.engines.tones import said, spoken_words
 from streaming import aftercare, holes, lifecycle
 from streaming.database import in_database
-from streaming.models import EndReason, Happening, Hole, LiveSession
+from streaming.models import Happening, Hole, LiveSession
 from tests.sandbox_process import SandboxProcess
-from tests.streaming.factories import live, progress, results
+from tests.streaming.factories import end, live, progress, results
 from transcribe_project.storage_url import storage_at
 
 RATE = 16_000
@@ -74,7 +74,7 @@ def with_hole(project, *, ended: bool = True, **fields) -> tuple[LiveSession, Ho
     audio = AUDIO[int(first * RATE) * 2 : int((WORDS[6].end + 0.1) * RATE) * 2]
     hole = holes.declare(session, START, END, first, audio)
     if ended:
-        lifecycle.end(session, EndReason.FINISHED)
+        end(session)
     return session, hole
 
 
@@ -114,7 +114,7 @@ def test_nobody_else_fills_the_holes_of_an_open_session(project, provider):
 def test_a_hole_that_the_relay_has_filled_is_left_as_it_is(project, provider):
     session, _ = with_hole(project, ended=False)
     heard(session, 3, 4, 6, END)
-    lifecycle.end(session, EndReason.FINISHED)
+    end(session)
 
     aftercare.sweep(lambda: False)
 
@@ -125,7 +125,7 @@ def test_a_hole_that_the_relay_has_filled_is_left_as_it_is(project, provider):
 def test_what_was_heard_before_the_relay_died_is_not_asked_for_again(project, provider):
     session, hole = with_hole(project, ended=False)
     holes.transcribe(hole)
-    lifecycle.end(session, EndReason.FINISHED)
+    end(session)
 
     aftercare.sweep(lambda: False)
 

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import uuid4
 
 import pytest
@@ -15,14 +16,15 @@ from streaming import aftercare, lifecycle
 from streaming.lifecycle import Moment, NotResumable, TooManySessions
 from streaming.models import EndReason, FinalResult, Happening, LiveSession, NotHeld, State
 from streaming.rules import actions
-from tests.streaming.factories import live, progress, results
+from tests.streaming.factories import connect, end, interrupt, live, progress, results
 
 ASKED = {"options": {"model": "nova-3"}, "tags": ["desk"]}
+CONNECTED_AT = datetime(2026, 5, 1, 12, 0, 0, 250_000, UTC)
 
 
 def resumable(project):
     session, token = lifecycle.open_session(project, **ASKED, resumable=True)
-    lifecycle.connected(session, "default", "a-request")
+    connect(session)
     return session, token
 
 
@@ -39,13 +41,23 @@ def test_a_session_is_connecting_until_its_provider_is_there(project):
     session, token = lifecycle.open_session(project, **ASKED)
 
     assert (stored(session).state, token) == (State.CONNECTING, None)
-    lifecycle.connected(session, "eu", "a-request")
+    lifecycle.store([progress(session, region="eu", request_id="a-request", connected_at=CONNECTED_AT)])
+    lifecycle.store([progress(session, region="eu", request_id="a-request", connected_at=CONNECTED_AT)])
     row = stored(session)
-    assert (row.state, row.region) == (State.LIVE, "eu")
-    assert row.connected_at is not None
-    assert list(row.timeline.values_list("type", "details")) == [
-        (Happening.CONNECTED, {"region": "eu", "request_id": "a-request"})
-    ]
+    assert (row.state, row.region, row.request_id) == (State.LIVE, "eu", "a-request")
+    assert row.connected_at == CONNECTED_AT
+
+
+def test_who_resumes_a_session_connects_it_again_and_its_first_connection_stays_known(project):
+    _, token = resumable(project)
+    first = LiveSession.objects.get()
+
+    resumed = lifecycle.resume(token, 0).session
+    lifecycle.store([progress(resumed, region="us", request_id="another", connected_at=CONNECTED_AT)])
+
+    row = stored(resumed)
+    assert (row.state, row.region, row.request_id) == (State.LIVE, "us", "a-request")
+    assert row.connected_at == first.connected_at
 
 
 def test_finals_of_many_sessions_are_stored_at_once(project, django_assert_num_queries):
@@ -113,11 +125,9 @@ def test_a_resume_gets_what_its_client_has_not_seen_and_fences_off_the_old_relay
     assert resumed.missed == [final.raw for final in finals[1:]]
     assert (new.pk, new.epoch, new.acked_bytes, new.last_seq) == (old.pk, 2, 9_000, 9)
     assert lifecycle.store([progress(old, results(10, "late"))]) == {old.pk}
-    for move in (lifecycle.interrupt, lambda it: lifecycle.end(it, EndReason.FINISHED)):
+    for move in (connect, interrupt, end):
         with pytest.raises(NotHeld):
             move(old)
-    with pytest.raises(NotHeld):
-        lifecycle.connected(old, "default", "another")
     assert stored(new).finals.count() == 3
     assert stored(new).state == State.CONNECTING
 
@@ -200,7 +210,7 @@ def test_nothing_goes_on_with_a_token_that_is_of_no_use(project, case):
     if case == "unknown":
         token = "another"
     elif case == "ended":
-        lifecycle.end(session, EndReason.FINISHED)
+        end(session)
     elif case == "not resumable":
         LiveSession.objects.update(resumable=False)
     elif case == "key revoked":
@@ -226,9 +236,9 @@ def test_a_session_ends_once_and_is_told_of_once(project):
     session = live(project, tags=["desk"])
     lifecycle.store([progress(session, results(1, "Hello."), duration=4.5, latency={"p50_ms": 3.0})])
 
-    lifecycle.end(session, EndReason.FINISHED)
+    end(session)
     with pytest.raises(NotHeld):
-        lifecycle.end(session, EndReason.DRAINED)
+        end(session, EndReason.DRAINED)
 
     row = stored(session)
     assert (row.state, row.reason, row.latency) == (State.ENDED, EndReason.FINISHED, {"p50_ms": 3.0})
@@ -242,7 +252,7 @@ def test_a_session_ends_once_and_is_told_of_once(project):
 
 def test_no_result_is_stored_once_a_session_has_ended(project):
     session = live(project)
-    lifecycle.end(session, EndReason.FINISHED)
+    end(session)
 
     assert lifecycle.store([progress(session, results(1, "Hello."))]) == {session.pk}
     assert not FinalResult.objects.exists()
@@ -281,11 +291,11 @@ def test_a_session_that_somebody_looks_after_again_does_not_lapse(project, meanw
     forget(session)
     found = LiveSession.objects.lapsed().get()
     if meanwhile == "renewed":
-        LiveSession.objects.renew(session.relay, 60)
+        LiveSession.objects.renew(60)
     elif meanwhile == "resumed":
         lifecycle.resume(token, 0)
     else:
-        lifecycle.end(session, EndReason.FINISHED)
+        end(session)
     before = stored(session).state
 
     with pytest.raises(NotHeld):
@@ -296,13 +306,13 @@ def test_a_session_that_somebody_looks_after_again_does_not_lapse(project, meanw
 
 def test_a_process_renews_the_sessions_that_it_holds_and_no_others(project):
     mine, interrupted, ended = live(project), resumable(project)[0], live(project)
-    lifecycle.interrupt(interrupted)
-    lifecycle.end(ended, EndReason.FINISHED)
+    interrupt(interrupted)
+    end(ended)
     others = live(project)
     LiveSession.objects.filter(pk=others.pk).update(relay="another:1:1")
     LiveSession.objects.exclude(pk=ended.pk).update(lease_until=Now())
 
-    assert LiveSession.objects.renew(mine.relay, 60) == 1
+    assert LiveSession.objects.filter(relay=mine.relay).renew(60) == 1
 
     assert set(LiveSession.objects.lapsed()) == {interrupted, others}
 
@@ -314,15 +324,15 @@ def test_a_key_has_no_more_sessions_open_than_it_may(project):
     with pytest.raises(TooManySessions):
         lifecycle.open_session(project, **ASKED, key=key, limit=1)
 
-    lifecycle.end(first, EndReason.FINISHED)
+    end(first)
     lifecycle.open_session(project, **ASKED, key=key, limit=1)
 
 
 def test_the_database_holds_that_only_resumable_sessions_are_interrupted(project):
-    session = live(project)
+    live(project)
 
     with pytest.raises(IntegrityError), transaction.atomic():
-        session.interrupt()
+        LiveSession.objects.interrupt()
 
 
 def test_nothing_is_held_by_an_epoch_of_another_session(project):
@@ -340,7 +350,7 @@ def test_its_audio_is_in_the_usage_report_once_however_it_ends(project, ended_by
     session.refresh_from_db()
 
     if ended_by == "itself":
-        lifecycle.end(session, EndReason.FINISHED)
+        end(session)
     elif ended_by == "its deletion":
         aftercare.delete(session)
     else:

@@ -11,9 +11,9 @@ from jobs.forgetting import erasure
 from jobs.models import Chore, Project, Recording, Status, TranscriptionJob
 from streaming import aftercare, lifecycle, recorded
 from streaming.database import in_database
-from streaming.models import AudioPart, EndReason, Happening, LiveSession
+from streaming.models import AudioPart, Happening, LiveSession
 from streaming.recorded import Tape
-from tests.streaming.factories import live
+from tests.streaming.factories import end, live
 from transcribe_project.storage_url import storage_at
 
 PCM = {"encoding": "linear16", "sample_rate": "16000", "model": "nova-3"}
@@ -34,7 +34,7 @@ def parts() -> list[tuple[int, int]]:
 
 
 def ended(session: LiveSession) -> LiveSession:
-    lifecycle.end(session, EndReason.FINISHED)
+    end(session)
     aftercare.sweep(lambda: False)  # makes the chore known
     aftercare.sweep(lambda: False)
     session.refresh_from_db()
@@ -193,7 +193,7 @@ def test_why_there_is_no_recording_is_told(project, case, left_over):
 def test_making_it_again_after_a_kill_comes_to_the_same(project, killed_after, monkeypatch):
     session = recording(project)
     kept(session, 0, bytes(3200))
-    lifecycle.end(session, EndReason.FINISHED)
+    end(session)
 
     def kill(*_: object, **__: object) -> None:
         raise SystemExit
@@ -212,7 +212,7 @@ def test_making_it_again_after_a_kill_comes_to_the_same(project, killed_after, m
 def test_one_process_at_a_time_puts_recordings_together(project):
     session = recording(project)
     kept(session, 0, bytes(3200))
-    lifecycle.end(session, EndReason.FINISHED)
+    end(session)
     recorded.make_recordings(lambda: False)
     assert Chore.objects.claim(recorded.CHORE, 60)
 

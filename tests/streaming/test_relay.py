@@ -8,6 +8,7 @@ from socket import SHUT_RDWR, create_connection
 
 import pytest
 from django.core.files.storage import storages
+from django.db import DataError
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from websockets.sync.client import connect
 
@@ -16,6 +17,7 @@ from jobs.models import ApiKey, Project
 from routing import limits
 from routing.limits import Kind
 from routing.regions import all_regions, region_named
+from streaming import lifecycle
 from streaming.models import AudioPart, FinalResult, Happening, LiveSession, State
 from streaming.relay import Relay
 from tests.conditions import wait_until
@@ -403,3 +405,36 @@ def test_a_session_whose_own_code_fails_is_closed_and_goes_not_quiet(
 
     assert closed.value.rcvd.code == 1011
     wait_until(lambda: "ZeroDivisionError" in caplog.text)
+
+
+def test_what_cannot_be_stored_of_one_session_fails_that_one_alone(
+    live, upstream, credentials, settings, monkeypatch, caplog
+):
+    """They are stored together, and nobody holds the one that failed any more."""
+    upstream(recogniser)
+    settings.LEASE_SECONDS, settings.HEARTBEAT_SECONDS = 1, 0.2
+    store = lifecycle.store
+
+    def storing(progress):
+        if any(each.request_id == "request-1" for each in progress):
+            raise DataError("too long")
+        return store(progress)
+
+    with (
+        connect(live.url + QUERY, **credentials) as first,
+        connect(live.url + QUERY, **credentials) as second,
+    ):
+        monkeypatch.setattr(lifecycle, "store", storing)
+        for socket in (first, second):
+            for _ in range(10):
+                socket.send(TENTH)
+        with pytest.raises(ConnectionClosedError) as closed:
+            while True:
+                first.recv(timeout=30)
+        wait_until(lambda: LiveSession.objects.lapsed().filter(request_id="").exists())
+        close_stream(second)
+
+    assert closed.value.rcvd.code == 1011
+    wait_until(lambda: LiveSession.objects.filter(request_id="request-2", state=State.ENDED).exists())
+    assert FinalResult.objects.get().session.request_id == "request-2"
+    assert "too long" in caplog.text

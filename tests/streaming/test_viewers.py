@@ -11,11 +11,10 @@ from django.db import connection
 
 from jobs.models import Project
 from streaming import aftercare, lifecycle, news, viewers
-from streaming.models import EndReason
 from tests.conditions import wait_until
 from tests.jobs.api.conftest import client_for, error_of
 from tests.streaming import factories
-from tests.streaming.factories import progress, results
+from tests.streaming.factories import end, progress, results
 
 STREAMS = "/api/v1/streams/"
 PATIENCE = 30.0
@@ -99,7 +98,7 @@ async def test_a_viewer_sees_what_was_said_and_what_is_said_then_and_the_end(liv
         assert [word["word"] for word in said["words"]] == ["during"]
         assert viewer.last_id == "4"
 
-        await elsewhere(lifecycle.end, session, EndReason.FINISHED)
+        await elsewhere(end, session)
         assert await viewer.event() == ("state", {"state": "ended", "reason": "finished"})
         assert await viewer.event() is None
 
@@ -113,7 +112,7 @@ async def test_a_viewer_who_comes_back_goes_on_after_the_last_event(live, sessio
 
 async def test_nobody_asks_again_for_what_is_over_and_was_seen(live, session, key):
     await say(session, results(1, "one"))
-    await elsewhere(lifecycle.end, session, EndReason.FINISHED)
+    await elsewhere(end, session)
 
     async with following(live, session, key, **{"Last-Event-ID": "1"}) as viewer:
         assert viewer.response.status_code == 204

@@ -45,7 +45,7 @@ from tests.conditions import wait_until
 from tests.environment import ROOT
 from tests.jobs.api.conftest import JOBS, client_for
 from tests.jobs.rows import RESULT, ago, make_job, make_project, make_recording
-from tests.streaming.factories import live, progress, results
+from tests.streaming.factories import end, live, progress, results
 from transcribe_project.storage_url import storage_at
 
 pytestmark = pytest.mark.django_db
@@ -221,7 +221,7 @@ def test_what_storage_holds_on_to_is_not_reported_as_gone(
 
 def test_a_recording_that_is_made_while_its_session_is_deleted_goes_too(project, media, monkeypatch):
     session = spoken(project, options={"encoding": "linear16", "sample_rate": "16000"})
-    live_lifecycle.end(session, "finished")
+    end(session)
     keep = recorded.keep_recording
 
     def deleted_meanwhile(*about, **named):

@@ -7,9 +7,9 @@ from django.urls import reverse
 
 from streaming import lifecycle
 from streaming.lifecycle import Moment
-from streaming.models import EndReason, Happening
+from streaming.models import Happening
+from tests.streaming.factories import end, progress, results
 from tests.streaming.factories import live as live_session
-from tests.streaming.factories import progress, results
 
 pytestmark = pytest.mark.django_db(transaction=True)
 SAID = "[...document.querySelectorAll('#said p')].map((each) => each.textContent).join('|')"
@@ -35,7 +35,7 @@ def test_what_is_said_appears_for_all_who_watch_without_being_asked_for(browser,
         page.wait_for(f"{SAID} === 'Before.|In between.|After a pause. And on.'")
         page.wait_for("document.getElementById('session-history').textContent.includes('code 1011')")
 
-    lifecycle.end(session, EndReason.FINISHED)
+    end(session)
     for page in pages:
         page.wait_for("document.getElementById('session-state').textContent.includes('ended')")
         assert page.complaints == []
