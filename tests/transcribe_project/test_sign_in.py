@@ -36,6 +36,12 @@ def attempt(username="ann", *, password=WRONG, address="192.0.2.1"):
     return "wait" if "Too many attempts" in response.content.decode() else "refused"
 
 
+def test_who_opened_the_page_itself_is_led_to_the_dashboard():
+    response = Client().post(LOGIN, {"username": "ann", "password": "right"})
+
+    assert response["Location"] == reverse("admin:index")
+
+
 def test_who_keeps_failing_has_to_wait_even_with_the_right_password():
     tried = [attempt() for _ in range(7)]
 
