@@ -193,8 +193,11 @@ def test_f11_a_rate_limit_costs_no_attempt_and_is_not_answered_with_more_calls(s
     limit = 2 * CONCURRENCY
     refusing = {"fault": f"status=429;retry_after={load.retry_after}", "share": 0.5, "seed": 11}
     provider.set_faults(refusing, "latency=0.2")
-    watch, queued = Stopwatch(), 0
+    queued = 2 * limit
+    queue_jobs(queued)
     with stack.workers(2, concurrency=CONCURRENCY) as supervisor:
+        supervisor.wait_until(lambda: provider.requests()["total"] > limit, 60)
+        watch = Stopwatch()
         while watch.seconds < load.seconds:
             # Always something to do, and all of it accepted when the limit is lifted.
             due = min(load.jobs, 2 * limit + int(load.jobs * watch.seconds / load.seconds))
