@@ -10,6 +10,7 @@ class Turn(IntEnum):
 
     CLAIMING_DELIVERIES = 7_305_112_907
     NAMING_PROJECTS = 7_305_112_908
+    FILLING_USAGE = 7_305_112_909
 
 
 def wait_for(turn: Turn, using: str) -> None:

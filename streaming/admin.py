@@ -26,7 +26,7 @@ from django.utils.http import content_disposition_header
 
 from jobs.admin.history import PageAdmin
 from jobs.admin.look import display
-from jobs.admin.wording import length
+from jobs.admin.wording import length, policy_in_words
 from jobs.audio.downloads import make_harmless
 from jobs.audit import audited, record_read
 from jobs.models.audit import Action
@@ -178,6 +178,7 @@ def _state(session: LiveSession) -> dict[str, Any]:
         "colour": STATES[session.state],
         "audio": length(session.duration),
         "resumes": session.epoch - 1,
+        "policy": policy_in_words(session.policy) if session.policy else "",
         "latencies": [
             (whose, measured["results"], [(name, milliseconds(measured[f"{name}_ms"])) for name in SHOWN])
             for whose, measured in (

@@ -162,6 +162,7 @@ def open_session(
         tags=tags,
         record=record,
         relay=process_name(),
+        policy=project.policy,
         traceparent=tracing.traceparent(),
     )
     token = session.issue_token() if resumable else None

@@ -163,6 +163,7 @@ class LiveSession(models.Model):
     # How it goes
     region = models.CharField(max_length=50, blank=True)
     request_id = models.CharField(max_length=100, blank=True, help_text="As its results name it.")
+    policy = models.JSONField(null=True, help_text="The project's, when it was opened or resumed last.")
     acked_bytes = models.BigIntegerField(default=0, help_text="Of the client's: final and stored.")
     acked_seconds = models.FloatField(default=0.0, help_text="The same, in seconds of audio.")
     prelude = models.BinaryField(default=b"", help_text="The header of audio in a container.")
@@ -260,6 +261,7 @@ class LiveSession(models.Model):
             state=State.CONNECTING,
             epoch=F("epoch") + 1,
             relay=relay,
+            policy=self.project.policy,
             interrupted_at=None,
             lease_until=seconds_from_now(lease_seconds),
         ):

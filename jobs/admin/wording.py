@@ -248,6 +248,13 @@ def until(seconds: float) -> str:
     return f"in {span(seconds)}" if seconds > 0 else "now"
 
 
+def policy_in_words(policy: Mapping[str, Any]) -> str:
+    """What the project had the provider do (Project.policy)."""
+    trains = "may not" if policy["mip_opt_out"] else "may"
+    leaves_out = f", and leaves out {', '.join(policy['redact'])}" if policy["redact"] else ""
+    return f"By the project's policy the provider {trains} train its models with it{leaves_out}."
+
+
 def receipt_in_words(receipt: Mapping[str, Any], run: int, region: str) -> list[str]:
     """How mode and region were chosen, in sentences; empty without a receipt. The job is in `region` now.
 
@@ -267,6 +274,8 @@ def receipt_in_words(receipt: Mapping[str, Any], run: int, region: str) -> list[
     sentences.append(f"Region: {receipt.get('region', '')}. {receipt.get('region_reason', '')}")
     if receipt.get("region", region) != region:
         sentences.append(f"It was moved to {region} since: {receipt['region']} could not do its work then.")
+    if receipt.get("policy"):
+        sentences.append(policy_in_words(receipt["policy"]))
     if receipt.get("duplicate_of"):
         sentences.append(f"The very same audio was submitted before, as job {receipt['duplicate_of']}.")
     return [sentence.strip() for sentence in sentences if sentence.strip()]

@@ -23,6 +23,13 @@ class LatencySerializer(serializers.Serializer[Any]):
     results = serializers.IntegerField(help_text="How many were measured.")
 
 
+class PolicySerializer(serializers.Serializer[Any]):
+    """What a project has the provider do."""
+
+    mip_opt_out = serializers.BooleanField()
+    redact = serializers.ListField(child=serializers.CharField())
+
+
 class StreamTranscriptSerializer(serializers.Serializer[Any]):
     text = serializers.CharField()
     confidence = serializers.FloatField(allow_null=True)
@@ -43,6 +50,9 @@ class StreamSerializer(serializers.Serializer[LiveSession]):
     record = serializers.BooleanField(help_text="Its audio is kept and transcribed once more, as `job`.")
     region = serializers.CharField(allow_null=True, help_text="Null until the provider was reached.")
     request_id = serializers.CharField(allow_null=True, help_text="As its results name it.")
+    policy = PolicySerializer(
+        allow_null=True, help_text="The project's, when it was opened or last resumed; null of old ones."
+    )
     duration = serializers.FloatField(help_text="seconds of audio")
     reconnects = serializers.IntegerField(help_text="Connections to the provider that had to be replaced.")
     resumes = serializers.IntegerField(help_text="How often its client came back.")
@@ -72,6 +82,7 @@ class StreamSerializer(serializers.Serializer[LiveSession]):
             "record": session.record,
             "region": session.region or None,
             "request_id": session.request_id or None,
+            "policy": session.policy,
             "duration": session.duration,
             "reconnects": session.reconnects,
             "resumes": session.epoch - 1,

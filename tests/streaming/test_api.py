@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from django.urls import reverse
 from django.utils import timezone
 
 from jobs.forgetting import erasure
@@ -44,6 +45,17 @@ def test_a_stream_is_shown_with_what_was_said_so_far(api, project):
     assert (shown["duration"], shown["tags"], shown["options"]) == (2.0, ["desk"], {"model": "nova-3"})
     assert (shown["region"], shown["request_id"], shown["resumes"]) == ("default", "a-request", 0)
     assert (shown["latency"], shown["ended_at"], shown["job"]) == (None, None, None)
+
+
+def test_the_policy_that_held_is_shown_whatever_it_is_by_now(api, project, admin_client):
+    project.redact = ["pci"]
+    session = live(project)
+
+    shown = api.get(f"{STREAMS}{session.pk}/").json()
+    page = admin_client.get(reverse("admin:streaming_livesession_change", args=(session.pk,)))
+
+    assert shown["policy"] == {"mip_opt_out": True, "redact": ["pci"]}
+    assert "may not train its models with it, and leaves out pci." in page.content.decode()
 
 
 def test_how_a_stream_ended_is_shown(api, project):
