@@ -1,20 +1,18 @@
 """Signing in: who keeps failing waits longer and longer, up to a minute at a time.
 
 Counted by account and address together, so that nobody can lock somebody else out, and by address alone, so
-that nobody tries one password on everybody. The count is in the cache (Redis, or this process when embedded);
-without it people are let try.
+that nobody tries one password on everybody. The count is in the cache: in Redis, or in this process when
+embedded and while Redis is down.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-from contextlib import suppress
 from typing import Any
 
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
-from redis.exceptions import RedisError
 from unfold.forms import AuthenticationForm  # type: ignore[import-untyped]
 
 logger = logging.getLogger(__name__)
@@ -50,19 +48,18 @@ class SignInForm(AuthenticationForm):  # type: ignore[misc]
 def _may_try(who: str, free: int) -> bool:
     """Count an attempt before its password is looked at: of many at once, no more are let through."""
     key = _key(who)
+    cache.add(key, 0, FORGOTTEN_AFTER_SECONDS)
     try:
-        cache.add(key, 0, FORGOTTEN_AFTER_SECONDS)
         tried = cache.incr(key)
-        pause = min(2 ** (tried - free), LONGEST_PAUSE_SECONDS)
-        return tried <= free or cache.add(f"{key}:pause", True, pause)
-    except (RedisError, OSError) as error:
-        logger.warning("Attempts to sign in cannot be counted: %s", type(error).__name__)
+    except ValueError:
+        # Redis went away, or came back, this moment.
         return True
+    pause = min(2 ** (tried - free), LONGEST_PAUSE_SECONDS)
+    return tried <= free or cache.add(f"{key}:pause", True, pause)
 
 
 def _forget(who: str) -> None:
-    with suppress(RedisError, OSError):  # they expire
-        cache.delete_many([_key(who), f"{_key(who)}:pause"])
+    cache.delete_many([_key(who), f"{_key(who)}:pause"])
 
 
 def _key(who: str) -> str:

@@ -82,6 +82,7 @@ def test_f4_jobs_are_accepted_and_done_while_the_broker_is_down(stack, broker, t
                 reconnected.append(supervisor.wait_until(lambda: is_consumed(broker), 30))
             broker.kill()
             down, before = Stopwatch(), ended_jobs()
+            submitter.submit("mode=sync")
             supervisor.wait_until(lambda: down.seconds > load.seconds, load.seconds + 30)
             done_meanwhile = ended_jobs() - before
             broker.start()
