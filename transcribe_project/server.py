@@ -23,6 +23,8 @@ from django.urls import get_resolver
 
 from streaming.websocket import WebSocket
 
+logger = logging.getLogger("transcribe_project.server")  # also where it is __main__
+
 
 class Server(uvicorn.Server):
     """Serves the project's ASGI application. `drain` runs in a thread and may take its time."""
@@ -110,7 +112,13 @@ def main() -> None:
     except OSError as error:
         raise SystemExit(f"{arguments.host}:{arguments.port} cannot be used: {error.strerror}.") from None
     Watch(keeper().name).start()
-    Server(lambda: keeper().drain(settings.SHUTDOWN_GRACE_SECONDS)).serve_until_told(listening)
+
+    def drain() -> None:
+        logger.info("Stopping: what runs now may end first.")
+        keeper().drain(settings.SHUTDOWN_GRACE_SECONDS)
+
+    logger.info("Serving %s at %s:%d.", settings.PUBLIC_URL, arguments.host, arguments.port)
+    Server(drain).serve_until_told(listening)
     leave()
 
 

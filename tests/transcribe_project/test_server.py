@@ -50,9 +50,11 @@ def test_a_waiting_caller_is_answered_while_the_server_drains(key, database_url,
         caller.start()
         while not sandbox.requests()["active"]:
             assert caller.is_alive(), answers
-        web.stop()
+        told = web.stop()
         caller.join()
 
+    assert f"Serving http://127.0.0.1:{web.port} at 127.0.0.1:{web.port}." in told
+    assert "Stopping: what runs now may end first." in told
     assert answers[0].status_code == 201
     assert answers[0].json()["status"] == "completed"
 
