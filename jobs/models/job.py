@@ -174,6 +174,11 @@ class TranscriptionJob(models.Model):
             ),
             models.Index(fields=("project", "-id"), name="job_of_project"),
             models.Index(fields=("status", "-id"), name="job_by_status"),
+            # The admin's list by several filters at once: also where few or none match, no row is read
+            models.Index(
+                fields=("-id", "status", "mode", "region", "priority", "project", "created_at"),
+                name="job_listed",
+            ),
             # A batch's jobs and how many of them are in each status; those outside batches cost nothing
             models.Index(fields=("batch", "id"), condition=Q(batch__isnull=False), name="job_of_batch"),
             # JobQuerySet.unfinished_in

@@ -14,7 +14,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from jobs import lifecycle
+from jobs.admin import history
 from jobs.admin.downloads import archive
+from jobs.admin.history import HistoryAdmin
 from jobs.models import Priority, Recording, Status, Transcript, TranscriptionJob
 from tests.jobs.admin.conftest import said
 from tests.jobs.rows import RESULT, fresh, make_job, make_project, make_recording
@@ -85,6 +87,19 @@ def test_the_list_takes_as_many_queries_for_many_jobs_as_for_two(staff_client, r
 
     assert queries() == for_two
     assert for_two <= 10
+
+
+def test_its_pages_go_on_where_the_one_before_ended_and_end_at_two_thousand(staff_client, monkeypatch):
+    monkeypatch.setattr(history, "COUNTED_AT_MOST", 4)
+    monkeypatch.setattr(HistoryAdmin, "list_per_page", 2)
+    jobs = sorted((make_job(Status.FAILED) for _ in range(6)), key=lambda job: job.pk, reverse=True)
+
+    seen = [
+        staff_client.get(LIST, {"p": number, "status__exact": "failed"}).context["cl"] for number in (1, 2)
+    ]
+
+    assert [job for cl in seen for job in cl.result_list] == jobs[:4]
+    assert [cl.result_count for cl in seen] == [4, 4]
 
 
 @pytest.mark.parametrize(
