@@ -293,11 +293,16 @@ def count_by(sql: str) -> int:
         return int(cursor.fetchone()[0])
 
 
+def lost_and_doubled(accepted: int) -> dict[str, int]:
+    """Of the jobs accepted, how many have not ended, and how many results and events there are twice."""
+    return {"lost": accepted - ended_jobs(), "doubled": count_by(DOUBLED_RESULTS) + count_by(DOUBLED_EVENTS)}
+
+
 def promises_kept(accepted: int) -> dict[str, int]:
     """`lost` and `doubled`, both 0: AssertionError unless every one of the jobs accepted has ended, with one
     event, and with one transcript if it completed."""
     broken = {name: count_by(sql) for name, sql in BROKEN_PROMISES.items()}
-    found = {"lost": accepted - ended_jobs(), "doubled": count_by(DOUBLED_RESULTS) + count_by(DOUBLED_EVENTS)}
+    found = lost_and_doubled(accepted)
     assert not any((*broken.values(), *found.values())), {**found, **broken}
     return found
 

@@ -167,9 +167,9 @@ def test_regions_tell_how_much_is_queued_and_nothing_secret(api, project, settin
         "residency": [],
         "queued": 2,
         "health": {
-            "sync": {"able": True, "reason": None},
-            "queue": {"able": True, "reason": None},
-            "live": {"able": True, "reason": None},
+            "sync": {"able": True, "reason": None, "since": None},
+            "queue": {"able": True, "reason": None, "since": None},
+            "live": {"able": True, "reason": None, "since": None},
             "recordings_provider": "unknown",
             "live_provider": "unknown",
             "broker": "in_process" if settings.EMBEDDED else "unknown",
