@@ -1,10 +1,11 @@
 """The live path beside the reference proxy: the same load and provider, in the same run.
 
-    python -m bench live [SESSIONS [SECONDS [FRAME_MS]]]
+    python -m bench live [SESSIONS [SECONDS [FRAME_MS [APART_MS]]]]
 
 100 sessions for 30 s, each of 100 ms frames, with a result for every second one. More than a hundred begin
-20 ms apart, since to open one costs as much as to serve it for ten seconds. What a proxy adds is told from
-the same load on the provider itself. CPU is the proxy's process, per second of one session; not the
+20 ms apart, since to open one costs as much as to serve it for some seconds: what that is, many sessions of
+one second tell (`bench live 400 1 100 40`, cpu_ms_per_session). What a proxy adds is told from the same load
+on the provider itself. CPU is the proxy's process, per second of one session, and per session; not the
 database's, the provider's or the load's. Ours authenticates, stores what is final and measures its latency
 meanwhile.
 """
@@ -30,8 +31,8 @@ QUERY = "model=nova-3&encoding=linear16&sample_rate=16000&interim_results=true"
 
 def main() -> None:
     chosen = [int(argument) for argument in sys.argv[2:]] if sys.argv[1:2] == ["live"] else []
-    sessions, seconds, frame_ms = [*chosen, *(100, 30, 100)[len(chosen) :]]
-    apart_ms = max(1000 / sessions, 20 if sessions > 100 else 0)
+    sessions, seconds, frame_ms, *given = [*chosen, *(100, 30, 100)[len(chosen) :]]
+    apart_ms = given[0] if given else max(1000 / sessions, 20 if sessions > 100 else 0)
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         peers = rewritten(peers_in(work), work / "peers", frame_ms, apart_ms)
@@ -68,6 +69,7 @@ def main() -> None:
                         part: round(answer["results_ms"][part] - direct["results_ms"][part], 2)
                         for part in ("p50", "p95", "p99")
                     },
+                    "cpu_ms_per_session": round(used * 1000 / sessions, 2),
                     "cpu_ms_per_session_second": round(used * 1000 / sessions / seconds, 3),
                     "peak_mb": round(process.peak / 1e6),
                     "kb_per_session": round((process.peak - resident) / sessions / 1e3),

@@ -6,10 +6,10 @@ neither reconnects nor keeps alive. It is the judge in the tests.
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from typing import cast
 from urllib.parse import urlencode
 
@@ -18,15 +18,13 @@ from websockets.asyncio.connection import broadcast
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Event
+from websockets.proxy import get_proxy
+from websockets.uri import parse_uri
 
-from routing import limits
-from routing.limits import Slot, Use
 from routing.metrics import CALLS
 from routing.provider import code_of
 from routing.regions import Region
 
-NO_ROOM = "The provider has no room for another live connection now."
-NO_REGION = "No region can be connected to just now."
 OPEN_SECONDS = 5.0
 PING_SECONDS = 10.0
 CLOSE_SECONDS = 2.0
@@ -43,23 +41,6 @@ class NotOpened(Exception):
         self.status = status
         self.message = message
         self.retry_after = retry_after
-
-
-@asynccontextmanager
-async def slot_at(region: Region) -> AsyncIterator[Slot | None]:
-    """Room for a connection to the region's provider while the block lasts; None if there is none."""
-    loop = asyncio.get_running_loop()
-    taking = loop.run_in_executor(None, limits.take, region, Use.LIVE)
-
-    def give_back(taken: asyncio.Future[Slot | None]) -> None:
-        if slot := taken.result():
-            loop.run_in_executor(None, slot.give_back)
-
-    try:
-        # What is taken for one who is cancelled meanwhile is given back as well.
-        yield await asyncio.shield(taking)
-    finally:
-        taking.add_done_callback(give_back)
 
 
 class Socket(ClientConnection):
@@ -112,6 +93,7 @@ async def _connected(region: Region, query: list[tuple[str, str]]) -> Socket:
             f"{region.live_url.rstrip('/')}/v1/listen?{urlencode(query)}",
             additional_headers={"Authorization": f"Token {region.api_key}"},
             compression=None,
+            proxy=_proxy(region.live_url),
             open_timeout=OPEN_SECONDS,
             close_timeout=CLOSE_SECONDS,
             ping_interval=PING_SECONDS,
@@ -124,6 +106,12 @@ async def _connected(region: Region, query: list[tuple[str, str]]) -> Socket:
     except (OSError, WebSocketException, TimeoutError) as error:
         raise NotOpened(None, type(error).__name__) from None
     return cast(Socket, socket)
+
+
+@cache
+def _proxy(url: str) -> str | None:
+    """As the environment has it, which is gone through once and not for each connection."""
+    return get_proxy(parse_uri(url))
 
 
 def request_id(socket: ClientConnection) -> str:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
 from contextvars import copy_context
 from datetime import datetime
 from typing import Any
@@ -39,7 +39,7 @@ from streaming.rules.actions import Action, AudioMark
 from streaming.rules.events import Event
 from streaming.rules.session import Session
 from streaming.switchboard import switchboard
-from streaming.whereabouts import Whereabouts
+from streaming.whereabouts import NoPlace, Place, Whereabouts
 
 logger = logging.getLogger(__name__)
 
@@ -289,23 +289,34 @@ class Relay:
     async def _listen(self, connection: int, after: float, failures: int) -> None:
         """One connection to the provider, from its handshake to its close."""
         await asyncio.sleep(after)
-        region = await in_database(self._whereabouts.next, failures)
-        if region is None:
-            self.happened(events.ProviderRefused(connection, 503, provider.NO_REGION))
-            return
-        async with provider.slot_at(region) as slot:
-            if slot is None:
-                await asyncio.to_thread(self._whereabouts.full, region)
-                self.happened(events.ProviderRefused(connection, 429, provider.NO_ROOM))
-            else:
-                await self._converse(connection, region)
+        try:
+            async with self._place(failures) as place:
+                await self._converse(connection, place)
+        except NoPlace as error:
+            self.happened(events.ProviderRefused(connection, error.status, str(error)))
 
-    async def _converse(self, connection: int, region: Region) -> None:
-        span = tracing.span("live.connection", kind="client", region=region.name, connection=connection)
+    @asynccontextmanager
+    async def _place(self, failures: int) -> AsyncIterator[Place]:
+        """Where to connect to, held while the block lasts. NoPlace."""
+        finding = asyncio.ensure_future(in_database(self._whereabouts.next, failures))
+
+        def give_back(found: asyncio.Future[Place]) -> None:
+            if not (found.cancelled() or found.exception()):
+                self._loop.run_in_executor(None, found.result().give_back)
+
+        try:
+            # What is found for one who is cancelled meanwhile is given back as well.
+            yield await asyncio.shield(finding)
+        finally:
+            finding.add_done_callback(give_back)
+
+    async def _converse(self, connection: int, place: Place) -> None:
+        span = tracing.span("live.connection", kind="client", region=place.region.name, connection=connection)
         with span:
-            await self._conversed(connection, region, span)
+            await self._conversed(connection, place, span)
 
-    async def _conversed(self, connection: int, region: Region, span: tracing.Span) -> None:
+    async def _conversed(self, connection: int, place: Place, span: tracing.Span) -> None:
+        region = place.region
         try:
             socket = await provider.opened(region, self._opening.query)
         except provider.NotOpened as error:
@@ -313,7 +324,7 @@ class Relay:
             logger.warning(
                 "Region %s refused live session %s: %s", region.name, self.session_id, error.status
             )
-            await asyncio.to_thread(self._whereabouts.refused, region, error.status, error.retry_after)
+            await asyncio.to_thread(self._whereabouts.refused, place, error.status, error.retry_after)
             self.happened(events.ProviderRefused(connection, error.status, error.message, error.retry_after))
             return
         # For the lines of this connection: it is told of by a task of its own.
@@ -322,7 +333,7 @@ class Relay:
         self._upstream = socket
         self._counted.connected(region.name, self._loop.time())
         try:
-            await asyncio.to_thread(self._whereabouts.connected, region)
+            await asyncio.to_thread(self._whereabouts.connected, place)
             self._note_connected(region, provider.request_id(socket), connection)
             self.happened(events.ProviderConnected(connection, provider.request_id(socket)))
             await socket.tell(lambda text: self.happened(events.ProviderMessage(connection, text)))
@@ -334,7 +345,7 @@ class Relay:
         span.tell(close_code=code)
         if code != 1000:
             span.fail(str(code))
-            await asyncio.to_thread(self._whereabouts.lost, region, code)
+            await asyncio.to_thread(self._whereabouts.lost, place, code)
             self._remember(Happening.CONNECTION_LOST, code=code, connection=connection)
         self.happened(events.ProviderClosed(connection, code, reason))
 

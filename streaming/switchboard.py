@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 # What is said waits so long for what others say meanwhile, and so does a client for its Ack.
 WRITE_SECONDS = 0.5
 # Whoever ends does so for less.
-LAST_SECONDS = 0.1
+LAST_SECONDS = 0.25
 TRY_AGAIN_SECONDS = 1.0
 RETRY_SECONDS = 5
 # After the deadline: for sockets to be closed, and the last to be stored.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from time import monotonic
 
-from routing.breaker import Breaker, breaker_of
+from routing import limits
+from routing.breaker import breaker_of
 from routing.choice import Capability, Work
 from routing.health import choose_region, obstacle
+from routing.limits import Slot, Use
 from routing.regions import Region, region_named
 
 # Of connections that broke and handshakes that failed in a row: after so many a region is left.
@@ -18,6 +21,34 @@ BUSY_SECONDS = 2.0
 # What takes longer to be connected to is slow.
 SLOW_SECONDS = 1.5
 BROKEN = frozenset({1006, 1011, 1012, 1013, 1014})
+NO_ROOM = "The provider has no room for another live connection now."
+NO_REGION = "No region can be connected to just now."
+
+
+class NoPlace(Exception):
+    """There is nowhere to connect to now. `status` is that of a handshake that is refused for it."""
+
+    def __init__(self, *, is_full: bool) -> None:
+        super().__init__(NO_ROOM if is_full else NO_REGION)
+        self.status = 429 if is_full else 503
+
+
+@dataclass(slots=True)
+class Place:
+    """Leave to connect to a region once, and room for that, since `began_at`. To be given back.
+
+    `is_proven`: it is known what came of connecting.
+    """
+
+    region: Region
+    slot: Slot
+    began_at: float
+    is_proven: bool = False
+
+    def give_back(self) -> None:
+        self.slot.give_back()
+        if not self.is_proven:
+            breaker_of(self.region.name, live=True).returned()
 
 
 class Whereabouts:
@@ -27,62 +58,68 @@ class Whereabouts:
         self._residency = residency
         self._region = ""
         self._avoid = ""
-        self._began_at = 0.0
 
-    def next(self, failures: int) -> Region | None:
-        """The region of the next connection, chosen anew; None if none may be tried now.
+    def next(self, failures: int) -> Place:
+        """For the next connection, its region chosen anew. NoPlace.
 
         A connection that breaks is made again where it was, as long as that region can and others work there.
         `failures`: of connections and handshakes, since something was heard.
         """
         stays = self._region and not self._avoid and failures < FAILURES_PER_REGION
-        if stays and not obstacle(self._region, Capability.LIVE) and self._may_begin(self._region):
-            return region_named(self._region)
+        if stays and not obstacle(self._region, Capability.LIVE):
+            place, _ = self._place_at(region_named(self._region))
+            if place is not None:
+                return place
         avoid = self._avoid or self._region
+        is_full = False
         for _ in range(2):
             chosen = choose_region(Work(Capability.LIVE, residency=self._residency, avoid=avoid))
             if chosen is None:
-                return None
+                break
             region, _ = chosen
-            if region.enabled and self._may_begin(region.name):
-                return region
+            if region.enabled:
+                place, is_full = self._place_at(region)
+                if place is not None:
+                    return place
             avoid = region.name
-        return None
+        self._avoid = avoid
+        raise NoPlace(is_full=is_full)
 
-    def connected(self, region: Region) -> None:
-        self._region, self._avoid = region.name, ""
-        self._breaker(region.name).succeeded(self._began_at, at_most=SLOW_SECONDS)
+    def connected(self, place: Place) -> None:
+        self._region, self._avoid = place.region.name, ""
+        place.is_proven = True
+        breaker_of(place.region.name, live=True).succeeded(place.began_at, at_most=SLOW_SECONDS)
 
-    def refused(self, region: Region, status: int | None, retry_after: float | None) -> None:
+    def refused(self, place: Place, status: int | None, retry_after: float | None) -> None:
         """`status`: None if there was no answer."""
-        self._avoid = region.name
+        self._avoid = place.region.name
+        place.is_proven = True
+        breaker = breaker_of(place.region.name, live=True)
         match status:
             case 429:
-                self._breaker(region.name).open(retry_after or BUSY_SECONDS)
+                breaker.open(retry_after or BUSY_SECONDS)
             case 401 | 402 | 403:
-                self._breaker(region.name).open(REFUSED_SECONDS)
+                breaker.open(REFUSED_SECONDS)
             case None | 408:
-                self._breaker(region.name).failed(self._began_at)
+                breaker.failed(place.began_at)
             case _ if status >= 500:
-                self._breaker(region.name).failed(self._began_at)
+                breaker.failed(place.began_at)
             case _:
-                self._breaker(region.name).succeeded(self._began_at)
+                breaker.succeeded(place.began_at)
 
-    def full(self, region: Region) -> None:
-        """It had no room after all, and was not called."""
-        self._avoid = region.name
-        self._breaker(region.name).returned()
-
-    def lost(self, region: Region, code: int) -> None:
+    def lost(self, place: Place, code: int) -> None:
         """`code`: of the close; 1006 if there was none."""
         if code in BROKEN:
-            self._breaker(region.name).failed(self._began_at)
+            breaker_of(place.region.name, live=True).failed(place.began_at)
 
-    def _may_begin(self, region: str) -> bool:
-        admitted = self._breaker(region).admits()
-        # Not before: a probe's failure is told from others' by having begun after it was let through.
-        self._began_at = monotonic()
-        return admitted
-
-    def _breaker(self, region: str) -> Breaker:
-        return breaker_of(region, live=True)
+    def _place_at(self, region: Region) -> tuple[Place | None, bool]:
+        """If there is one now; and whether that is for want of room."""
+        # First: a half-open breaker lets one through at a time, which shall be one that has room.
+        slot = limits.take(region, Use.LIVE)
+        if slot is None:
+            return None, True
+        if breaker_of(region.name, live=True).admits():
+            # Not before: a probe's failure is told from others' by having begun after it was let through.
+            return Place(region, slot, monotonic()), False
+        slot.give_back()
+        return None, False

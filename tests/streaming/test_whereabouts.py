@@ -7,7 +7,7 @@ from routing.breaker import breaker_of
 from routing.choice import Health, Provider
 from routing.health import Report
 from routing.regions import all_regions
-from streaming.whereabouts import Whereabouts
+from streaming.whereabouts import NoPlace, Whereabouts
 
 pytestmark = pytest.mark.django_db
 
@@ -39,34 +39,57 @@ def connected(session, failures=0):
 
 
 def test_the_first_connection_is_where_it_is_best(are, session):
-    assert session.next(0).name == "a"
+    assert session.next(0).region.name == "a"
 
 
 def test_one_that_breaks_is_made_again_where_it_was(are, session):
     session.lost(connected(session), 1006)
 
-    assert session.next(1).name == "a"
+    assert session.next(1).region.name == "a"
 
 
 def test_one_that_breaks_twice_in_a_row_is_made_elsewhere(are, session):
     session.lost(connected(session), 1006)
     session.lost(connected(session, 1), 1006)
 
-    assert session.next(2).name == "b"
+    assert session.next(2).region.name == "b"
 
 
 @pytest.mark.parametrize("status", [None, 500, 503, 429])
 def test_a_handshake_that_fails_is_tried_elsewhere(are, session, status):
     session.refused(session.next(0), status, None)
 
-    assert session.next(1).name == "b"
+    assert session.next(1).region.name == "b"
 
 
-def test_one_that_turns_out_to_be_full_was_not_called_and_another_is(are, session):
+def test_one_that_is_full_is_not_called_and_another_is(are, session, regions, settings):
+    """Whoever has no room there does not take the one call of a half-open breaker from those who have."""
+    regions({"name": "a", "max_live": 1}, {"name": "b", "weight": 0, "base_url": "http://b"})
+    first = Whereabouts([]).next(0)
     breaker_of("a", live=True).open(0)
-    session.full(session.next(0))
 
-    assert session.next(1).name == "b"
+    assert session.next(0).region.name == "b"
+    first.is_proven = True
+    first.give_back()
+    assert breaker_of("a", live=True).admits()
+
+
+def test_no_room_anywhere_is_told_from_no_region(are, regions):
+    regions({"name": "a", "max_live": 1})
+    held = Whereabouts([]).next(0)
+
+    with pytest.raises(NoPlace) as refused:
+        Whereabouts([]).next(0)
+
+    assert refused.value.status == 429
+    held.give_back()
+    Whereabouts([]).next(0)
+
+
+def test_who_leaves_before_it_is_known_what_comes_of_it_leaves_the_probe_to_the_next(are, session):
+    breaker_of("a", live=True).open(0)
+    session.next(0).give_back()
+
     assert breaker_of("a", live=True).admits()
 
 
@@ -74,7 +97,7 @@ def test_a_region_that_others_found_dead_is_left_at_once(are, session):
     session.lost(connected(session), 1006)
     are(a=DEAD)
 
-    assert session.next(1).name == "b"
+    assert session.next(1).region.name == "b"
 
 
 def test_connections_that_break_open_the_breaker_of_live_audio_alone(are):
@@ -86,7 +109,7 @@ def test_connections_that_break_open_the_breaker_of_live_audio_alone(are):
 
     assert not breaker_of("a", live=True).admits()
     assert breaker_of("a").admits()
-    assert sessions[0].next(1).name == "b"
+    assert sessions[0].next(1).region.name == "b"
 
 
 def test_a_close_that_is_no_fault_of_the_region_s_is_not_held_against_it(are):
@@ -102,16 +125,20 @@ def test_residency_binds(are):
     are(a=DEAD)
     session.refused(session.next(0), 503, None)
 
-    assert session.next(1).name == "a"
+    assert session.next(1).region.name == "a"
 
 
 def test_nothing_is_tried_where_all_that_is_allowed_is_left_alone(are):
     breaker_of("a", live=True).open(30)
 
-    assert Whereabouts(["a"]).next(0) is None
+    with pytest.raises(NoPlace) as refused:
+        Whereabouts(["a"]).next(0)
+
+    assert refused.value.status == 503
 
 
 def test_a_region_that_is_switched_off_is_not_connected_to(regions, session):
     regions({"name": "a", "enabled": False})
 
-    assert session.next(0) is None
+    with pytest.raises(NoPlace):
+        session.next(0)
