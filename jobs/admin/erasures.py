@@ -38,7 +38,7 @@ class ErasureForm(forms.ModelForm):  # type: ignore[type-arg]
         if self.errors:
             return cleaned
         try:
-            cleaned["value"] = erasure.value_of(cleaned["subject"], cleaned["whose"])
+            cleaned["value"] = erasure.value_of(cleaned["project"], cleaned["subject"], cleaned["whose"])
         except erasure.UnknownSubject as error:
             self.add_error("whose", str(error))
             return cleaned

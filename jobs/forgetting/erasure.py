@@ -34,6 +34,7 @@ from jobs.forgetting.deletion import close_archives, delete_batch, delete_events
 from jobs.forgetting.files import check_removed
 from jobs.json_lists import holding
 from jobs.models import (
+    ApiKey,
     Batch,
     BatchArchive,
     Chore,
@@ -116,8 +117,10 @@ class UnknownSubject(Exception):
     """There is no such user, or what was given says nobody. The message is for people."""
 
 
-def value_of(subject: str, text: str) -> Any:
+def value_of(project: Project, subject: str, text: str) -> Any:
     """What people write, a username or `name=value`, as Erasure has it; UnknownSubject."""
+    if not text:
+        raise UnknownSubject("Say whose.")
     if subject == Subject.USER:
         user = User.objects.filter(username=text).first()
         if user is None:
@@ -125,15 +128,26 @@ def value_of(subject: str, text: str) -> Any:
         return user.pk
     if subject == Subject.KEY:
         try:
-            return str(UUID(text))
-        except ValueError:
-            raise UnknownSubject("A key is named by its id.") from None
+            return str(ApiKey.objects.get(project=project, pk=UUID(text)).pk)
+        except (ValueError, ApiKey.DoesNotExist):
+            raise UnknownSubject("The project has no key of this id.") from None
     if subject == Subject.METADATA:
         name, equals, value = text.partition("=")
-        if not equals or name.isdigit():
-            raise UnknownSubject("Give metadata as name=value, the name being no number.")
-        return {name: value}
+        if not equals:
+            raise UnknownSubject("Give metadata as name=value.")
+        return metadata_of(name, value)
     return text
+
+
+def metadata_of(name: str, value: str) -> dict[str, str]:
+    """UnknownSubject for names that databases take for places in a list, or do not take."""
+    if "\0" in name:
+        raise UnknownSubject("Null characters are not allowed.")
+    try:
+        int(name)
+    except ValueError:
+        return {name: value}
+    raise UnknownSubject("Metadata cannot be looked for by a name that is a number.")
 
 
 def ask(project: Project, subject: Subject, value: Any, request: Any = None, *, actor: str = "") -> Erasure:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.models import EvaluationRun
+from jobs.quality.manifest import Manifest
 from jobs.quality.scores import RATES, Counts, Difference, Rate, difference, normalised
 from jobs.transcripts.options import to_query
 
@@ -84,6 +85,11 @@ def read(path: Path) -> Scored:
         return _scored((row["source"], row["said"], row["counts"]) for row in rows if row["counts"])
     except (ValueError, LookupError, TypeError) as error:
         raise NoReport(f"{path} is no report of evaluate ({error}).") from None
+
+
+def share(before: Scored, listed: Manifest) -> bool:
+    """Whether a run of this manifest could be compared at all."""
+    return any((entry.source, normalised(entry.text)) in before for entry in listed.entries)
 
 
 def compared(before: Scored, after: Scored, rate: str = "wer") -> Difference | None:

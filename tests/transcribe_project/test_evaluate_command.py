@@ -4,6 +4,7 @@ import io
 import json
 import wave
 from contextlib import contextmanager
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,8 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from jobs import intake
-from jobs.models import ApiKey, EvaluationRun, Recording, TranscriptionJob
+from jobs.models import ApiKey, EvaluationRun, Project, Recording, TranscriptionJob
+from jobs.quality.scores import counted
 from routing.regions import all_regions
 from sandbox.engines.tones import said, text_of
 from tests.sandbox_process import SandboxProcess
@@ -166,6 +168,9 @@ def test_nothing_is_sent_before_all_is_checked(sandbox, manifest, tmp_path):
     (tmp_path / "letter.wav").write_text("Dear Sir")
     broken = tmp_path / "broken.jsonl"
     broken.write_text(manifest.read_text() + '\n{"file": "letter.wav", "text": ""}')
+    other = tmp_path / "other.json"
+    heard = {"source": "other.wav", "said": "a", "counts": asdict(counted("a", "a"))}
+    other.write_text(json.dumps({"runs": [{"recordings": [heard]}]}))
 
     asked = {
         "line 3: letter.wav": evaluate(broken),
@@ -176,13 +181,18 @@ def test_nothing_is_sent_before_all_is_checked(sandbox, manifest, tmp_path):
         "no report": evaluate(manifest, "--baseline", str(manifest)),
         "mars": evaluate(manifest, "--region", "mars"),
         "no such option": evaluate(manifest, "--live", "--option", "encoding=opus"),
+        "--snr is": evaluate(manifest, "--noise", "x.wav", "--snr", "nan"),
+        "--max-increase is": evaluate(manifest, "--baseline", "x", "--max-increase", "nan"),
+        "--project has": evaluate(manifest, "--project", "x" * 101),
+        "--server is": evaluate(manifest, "--live", "--server", "localhost:8000"),
+        "none of these recordings": evaluate(manifest, "--baseline", str(other)),
     }
 
     for told, done in asked.items():
         assert done.code == 2
         assert told in done.error
     assert evaluate(manifest, "--dry-run").code == 0
-    assert not EvaluationRun.objects.exists()
+    assert not EvaluationRun.objects.exists() and not Project.objects.exists()
     assert sandbox.requests()["total"] == 0
 
 

@@ -39,9 +39,12 @@ class ErasureRequestSerializer(BodySerializer):
     dry_run = serializers.BooleanField(default=False, help_text="Only count what there is of it.")
 
     def validate_metadata(self, pairs: Mapping[str, str]) -> Mapping[str, str]:
-        if len(pairs) != 1 or next(iter(pairs)).isdigit():
-            raise serializers.ValidationError("Give one name, which is no number, with its value.")
-        return pairs
+        if len(pairs) != 1:
+            raise serializers.ValidationError("Give one name with its value.")
+        try:
+            return erasure.metadata_of(*next(iter(pairs.items())))
+        except erasure.UnknownSubject as error:
+            raise serializers.ValidationError(str(error)) from None
 
     def validate(self, given: dict[str, Any]) -> dict[str, Any]:
         if len(given.keys() - {"dry_run"}) != 1:
@@ -121,12 +124,11 @@ class ErasureViewSet(ScopedViewSet):
         dry_run = given.pop("dry_run")
         project = self.project_to_act_in()
         [(name, value)] = given.items()
-        if name == "user":
+        if name in ("user", "key"):
             try:
-                value = erasure.value_of(name, value)
+                value = erasure.value_of(project, name, str(value))
             except erasure.UnknownSubject as error:
                 raise serializers.ValidationError({name: str(error)}) from None
-        value = str(value) if name == "key" else value
         if dry_run:
             return Response(ErasureSerializer(Erasure(project=project, subject=name, value=value)).data)
         asked = erasure.ask(project, Subject(name), value, request)

@@ -33,7 +33,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no project {options['project']}.") from None
         subject = next(each for each in Subject if each != Subject.PROJECT and options[each] is not None)
         try:
-            value = erasure.value_of(subject, options[subject])
+            value = erasure.value_of(project, subject, options[subject])
         except erasure.UnknownSubject as error:
             raise CommandError(str(error)) from None
         if options["dry_run"]:

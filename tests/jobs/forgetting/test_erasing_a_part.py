@@ -157,9 +157,19 @@ def test_it_is_asked_for_counted_first_and_reported_by_the_api(project):
     assert report["finished_at"] is not None and report["requested_by"] == f"key {key}"
     assert [kept["what"] for kept in report["kept"]] == ["usage", "audit"]
     assert client.get(ERASURES).json()["results"] == [report]
-    for wrong in ({}, {"tag": "a", "user": "b"}, {"user": "nobody"}, {"metadata": {"a": "1", "b": "2"}}):
+    elsewhere, _ = ApiKey.objects.issue(make_project("Sales"), "backend")
+    for wrong in (
+        {},
+        {"tag": "a", "user": "b"},
+        {"tag": ""},
+        {"user": "nobody"},
+        {"key": str(elsewhere.pk)},
+        {"metadata": {"a": "1", "b": "2"}},
+        {"metadata": {"1_0": "a number, to Python"}},
+        {"metadata": {"a\0b": "c"}},
+    ):
         refused = post(**wrong)
-        assert (refused.status_code, error_of(refused)["code"]) == (400, "validation_error")
+        assert (refused.status_code, error_of(refused)["code"]) == (400, "validation_error"), wrong
 
 
 def test_only_who_manages_the_project_asks_for_it(project, ada):
@@ -195,8 +205,16 @@ def test_the_command_erases_at_once_and_tells_what(project, ada, capsys):
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("Would go: 1 jobs.")
     assert out[1].endswith("deleted: 1 jobs, 1 recordings.")
-    with pytest.raises(CommandError, match="There is no such user"):
-        call_command("erase", str(project.pk), user="nobody")
+    for wrong, told in (
+        ({"user": "nobody"}, "There is no such user"),
+        ({"key": str(project.pk)}, "no key of this id"),
+        ({"key": "backend"}, "no key of this id"),
+        ({"tag": ""}, "Say whose"),
+        ({"metadata": "customer"}, "name=value"),
+        ({"metadata": "42=x"}, "a number"),
+    ):
+        with pytest.raises(CommandError, match=told):
+            call_command("erase", str(project.pk), **wrong)
     with pytest.raises(CommandError, match="invalid UUID"):
         call_command("erase", "Support", user="ada")
 

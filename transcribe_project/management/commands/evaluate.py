@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -44,6 +45,8 @@ ACTOR = "manage.py evaluate"
 # Ours to set: how the audio is sent.
 OWN_OPTIONS = {"encoding", "sample_rate", "channels", "multichannel"}
 KEY_LIVES = timedelta(days=7)
+# Beyond it there is no noise to be heard, or nothing else.
+MOST_DB = 100
 
 
 class Command(BaseCommand):
@@ -96,25 +99,30 @@ class Command(BaseCommand):
         _check(options)
         self.options = options
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
-        project = Project.objects.shared(options["project"])
         resumed = options["resume"]
-        planned = [_begun(resumed)] if resumed else list(_planned(project, options))
+        planned = [_begun(resumed)] if resumed else list(_planned(options))
         first = planned[0]
         listed = self._listed(only_files=first.is_live or bool(first.noise))
         if resumed and first.manifest_digest != listed.digest:
             raise CommandError("The manifest is not the one that this run was begun with.")
         before = _baseline(options["baseline"])
+        if before is not None and not reports.share(before, listed):
+            raise CommandError("The baseline has none of these recordings, or other words for them.")
         noise = _noise(first)
         self._tell_cost(listed, planned)
         if options["dry_run"]:
             return ""
+        if not resumed:
+            project = Project.objects.shared(options["project"])
+            for run in planned:
+                run.project = project
         done = [self._carry_out(run, listed, noise) for run in planned]
         after = reports.scored_in(done[-1])
         if len(done) > 1:
             before = reports.scored_in(done[0])
         difference = None if before is None else reports.compared(before, after)
         if before is not None and difference is None:
-            raise CommandError("The baseline has none of these recordings, or other words for them.")
+            raise CommandError("Nothing was heard that the baseline has: there is nothing to compare.")
         limit = options["max_increase"]
         is_worse = limit is not None and difference is not None and difference.value > limit / 100
         self._tell(done, difference, is_worse)
@@ -241,6 +249,12 @@ def _check(options: dict[str, Any]) -> None:
         "--max-increase needs --baseline or --versus.": options["max_increase"] is not None
         and not (options["baseline"] or options["versus"]),
         "--at-once is one at the least.": options["at_once"] < 1,
+        f"--snr is a number of decibels from -{MOST_DB} to {MOST_DB}.": options["snr"] is not None
+        and not abs(options["snr"]) <= MOST_DB,
+        "--max-increase is a number of points, 0 or more.": options["max_increase"] is not None
+        and not 0 <= options["max_increase"] <= 100,
+        "--project has 1 to 100 characters.": not 1 <= len(options["project"]) <= 100,
+        "--server is an http or https URL.": urlsplit(options["server"]).scheme not in ("http", "https"),
         "--name has 100 characters at the most.": len(options["name"]) > 100,
         "--live goes where its project may: set its residency, not --region.": options["live"]
         and options["region"],
@@ -258,7 +272,7 @@ def _begun(name: str) -> EvaluationRun:
     return run
 
 
-def _planned(project: Project, options: dict[str, Any]) -> Iterator[EvaluationRun]:
+def _planned(options: dict[str, Any]) -> Iterator[EvaluationRun]:
     """The runs that are asked for, not begun yet."""
     read = _live_options if options["live"] else options_of
     sets = [options["option"]]
@@ -272,7 +286,6 @@ def _planned(project: Project, options: dict[str, Any]) -> Iterator[EvaluationRu
             raise CommandError(str(error)) from None
     for pairs in sets:
         yield EvaluationRun(
-            project=project,
             name=options["name"],
             is_live=options["live"],
             options=read(pairs),
