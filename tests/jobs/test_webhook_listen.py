@@ -5,6 +5,7 @@ import sys
 
 import httpx
 import pytest
+from django.core.management import CommandError, call_command
 
 from jobs.models import WebhookEndpoint
 from jobs.webhooks import deliverer, wire
@@ -101,3 +102,9 @@ def test_what_looks_like_markup_is_printed_as_it_is(listen):
 
     assert answer.status_code == 204
     wait_until(lambda: "unverified [/red] [bold]" in listener.output())
+
+
+@pytest.mark.parametrize("secret", ["a-key-of-the-api", "whsec_x"])
+def test_a_secret_that_is_none_is_refused_before_anything_comes(secret):
+    with pytest.raises(CommandError, match="must look like whsec_"):
+        call_command("webhook_listen", port=0, secret=secret)

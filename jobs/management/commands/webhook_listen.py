@@ -52,9 +52,11 @@ class Receiver:
         self._console = console
         self._forward = forward
         try:
+            if secret and not secret.startswith("whsec_"):
+                raise ValueError(secret)
             self._webhook = Webhook(secret) if secret else None
-        except ValueError as error:
-            raise CommandError("The secret must look like whsec_ and base64.") from error
+        except ValueError:
+            raise CommandError("The secret must look like whsec_ and base64.") from None
 
     def receive(self, headers: Mapping[str, str], body: bytes) -> int:
         """The status to answer with: 204, 401 for a wrong signature, or as whom it is forwarded to."""
