@@ -22,7 +22,7 @@ from jobs.json_lists import holding
 from jobs.models import ApiKey, Event, Project, Recording, TranscriptionJob
 from jobs.transcripts.results import Result, Word, parse
 
-# How long a session waits for its client to come back (INTERFACE.md: after any disconnect, within 120 s).
+# How long a session waits for its client to come back (docs/live.md, Resuming).
 RESUME_SECONDS = 120.0
 
 

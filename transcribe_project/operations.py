@@ -20,6 +20,7 @@ from django.conf import settings
 from django.db import connection
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.datastructures import CaseInsensitiveMapping
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from jobs.refusal import Refusal
@@ -46,7 +47,7 @@ class Told:
 
 
 def tell(path: str, address: str, headers: Mapping[str, str]) -> Told:
-    """The answer to who asks from `address` for one of PATHS. `headers`: names in lower case."""
+    """The answer to who asks from `address` for one of PATHS. `headers`: names in any case."""
     match path:
         case "/healthz":
             return _found(*health.aliveness())
@@ -84,8 +85,7 @@ class OperationsMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.path not in PATHS:
             return self.get_response(request)
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        told = tell(request.path, request.META.get("REMOTE_ADDR", ""), headers)
+        told = tell(request.path, request.META.get("REMOTE_ADDR", ""), request.headers)
         return HttpResponse(told.body, told.content_type, told.status, headers=told.headers)
 
 
@@ -97,9 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
         if path not in PATHS:
             self.send_error(404)
             return
-        headers = {name.lower(): value for name, value in self.headers.items()}
         try:
-            told = tell(path, self.client_address[0], headers)
+            told = tell(path, self.client_address[0], CaseInsensitiveMapping(self.headers.items()))
         finally:
             connection.close()
         self.send_response(told.status)

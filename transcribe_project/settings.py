@@ -196,9 +196,10 @@ SHUTDOWN_GRACE_SECONDS = env.float("SHUTDOWN_GRACE_SECONDS", default=25)
 KEY_REQUESTS_PER_MINUTE = env.int("KEY_REQUESTS_PER_MINUTE", default=0)
 KEY_OPEN_JOBS = env.int("KEY_OPEN_JOBS", default=0)
 
-# Live sessions: of a process, and of a key; 0: no limit
+# Live audio: sessions of a process, and of a key, 0: no limit; and who may follow them in a process
 LIVE_SESSIONS = env.int("LIVE_SESSIONS", default=1000)
 KEY_LIVE_SESSIONS = env.int("KEY_LIVE_SESSIONS", default=0)
+LIVE_VIEWERS = env.int("LIVE_VIEWERS", default=1000)
 
 # Audio given by its URL
 FETCH_ALLOW_PRIVATE = env.bool("FETCH_ALLOW_PRIVATE", default=EMBEDDED)
@@ -213,9 +214,6 @@ BATCH_MAX_ITEMS = env.int("BATCH_MAX_ITEMS", default=10_000)
 ARCHIVE_MAX_BYTES = env.int("ARCHIVE_MAX_BYTES", default=20 * 1024**3)
 PRICES = env.prices("PRICES")
 PRICE_CURRENCY = env.str("PRICE_CURRENCY", default="USD")
-
-# Live audio
-LIVE_VIEWERS = env.int("LIVE_VIEWERS", default=1000)
 
 # Webhooks
 WEBHOOK_ALLOW_PRIVATE = env.bool("WEBHOOK_ALLOW_PRIVATE", default=EMBEDDED)

@@ -34,10 +34,7 @@ class NotNear(Refusal):
 
 
 def check_reader(address: str, headers: Mapping[str, str]) -> None:
-    """TokenMissing or NotNear unless metrics may be read from `address` with these headers.
-
-    Their names are in lower case.
-    """
+    """TokenMissing or NotNear unless metrics may be read from `address` with these headers, of any case."""
     if settings.METRICS_TOKEN:
         said = headers.get("authorization", "")
         if not compare_digest(said.encode(), f"Bearer {settings.METRICS_TOKEN}".encode()):
