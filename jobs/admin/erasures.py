@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from jobs.admin.history import HistoryAdmin
-from jobs.admin.look import Choices, Line, display
+from jobs.admin.look import Choices, Line, Switch, display
 from jobs.forgetting import erasure
 from jobs.forgetting.erasure import in_words
 from jobs.models import Erasure, Project, Subject
@@ -26,7 +26,7 @@ class ErasureForm(forms.ModelForm):  # type: ignore[type-arg]
         widget=Line, help_text="A username, a key's id, a tag, or name=value of metadata."
     )
     confirmed = forms.BooleanField(
-        label="Erase it for good", required=False, help_text="After what goes was told."
+        label="Erase it for good", required=False, widget=Switch, help_text="After what goes was told."
     )
 
     class Meta:

@@ -10,7 +10,7 @@ from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
 from jobs import members
-from jobs.admin.look import Checkboxes, TabularInline, display
+from jobs.admin.look import Checkboxes, Switch, TabularInline, display
 from jobs.admin.options_form import REDACTIONS
 from jobs.admin.secrets import SigningAdmin
 from jobs.audit import audited, record
@@ -34,7 +34,10 @@ class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]
         help_text="Left out of all that is transcribed for it, live too, whatever a request asks for.",
     )
     confirmed = forms.BooleanField(
-        label="Delete what is older", required=False, help_text="For shorter times: after what goes was told."
+        label="Delete what is older",
+        required=False,
+        widget=Switch,
+        help_text="For shorter times: after what goes was told.",
     )
 
     class Meta:
