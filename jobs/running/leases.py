@@ -38,7 +38,12 @@ STUCK_AFTER_SECONDS = 60.0
 
 def process_name() -> str:
     """`host:pid:start`, which no other process has or will have. It names the holder of a lease."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+    return _name_of(os.getpid())
+
+
+@cache
+def _name_of(pid: int) -> str:
+    return f"{socket.gethostname()}:{pid}:{_started(pid)}"
 
 
 def is_running_here(name: str) -> bool | None:
