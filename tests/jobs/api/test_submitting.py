@@ -297,7 +297,7 @@ def test_a_job_that_goes_on_is_shown_without_asking_the_database_after_the_wait(
     [
         ({}, "request", "a url or an upload"),
         ({"url": URL, "mode": "streaming"}, "mode", "/v1/listen"),
-        ({"url": URL, "mode": "later"}, "mode", "later"),
+        ({"url": URL, "mode": "later"}, "mode", "one of auto, sync, async"),
         ({"url": URL, "region": "mars"}, "region", "mars"),
         ({"url": URL, "callback_url": "ftp://example.com"}, "callback_url", "https"),
         ({"url": "file:///etc/passwd"}, "url", "http"),
@@ -307,7 +307,7 @@ def test_a_job_that_goes_on_is_shown_without_asking_the_database_after_the_wait(
         ({"url": URL, "metadata": {"a": "\0"}}, "metadata", "Null"),
         ({"url": URL, "tags": "a"}, "tags", "list"),
         ({"url": URL, "tags": ["x" * 101]}, "tags", "100"),
-        ({"url": URL, "priority": "urgent"}, "priority", "urgent"),
+        ({"url": URL, "priority": "urgent"}, "priority", "one of high, normal, low"),
         ({"url": URL, "batch": "b"}, "batch", "valid UUID"),
         ({"url": URL, "options": "model=nova-3"}, "options", "object"),
         ({"url": URL, "langauge": "de"}, "langauge", "no such field"),
