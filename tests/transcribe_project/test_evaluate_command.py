@@ -225,4 +225,4 @@ def test_a_server_that_is_not_there_is_told(sandbox, manifest):
     done = evaluate(manifest, "--live", "--server", "http://127.0.0.1:9")
 
     assert done.code == 2
-    assert "connection failed" in EvaluationRun.objects.get().recordings.first().error
+    assert "http://127.0.0.1:9 failed" in EvaluationRun.objects.get().recordings.first().error
