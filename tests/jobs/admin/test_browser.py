@@ -39,6 +39,9 @@ def test_uploaded_files_become_jobs_one_by_one_and_the_page_of_one_finishes_by_i
     refusal = page.wait_for("document.querySelector('[data-state=refused] .job-upload-said')?.textContent")
     page.wait_for("document.querySelector('[data-state=accepted] a')")
     page.wait_for("document.querySelector('#upload-status').textContent.startsWith('1 accepted, 1 refused')")
+    assert (
+        page.evaluate("document.querySelector('#upload-total').textContent").strip().endswith(", 1 refused")
+    )
     page.evaluate("document.querySelector('[data-state=accepted] a').click()")
     page.wait_for("document.querySelector('.job-state')?.textContent.includes('completed')")
 

@@ -175,7 +175,9 @@ const showTotal = () => {
   const [bar, said] = total.children;
   bar.value = all ? sent / all : 0;
   const done = going.filter((item) => item.state === "accepted").length;
-  said.textContent = `${done} of ${going.length} files, ${size(sent)} of ${size(all)}`;
+  // They may stand far down the list.
+  const refused = items.filter((item) => item.state === "refused").length;
+  said.textContent = `${done} of ${going.length} files, ${size(sent)} of ${size(all)}${refused ? `, ${refused} refused` : ""}`;
 };
 
 // Sending
