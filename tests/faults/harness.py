@@ -20,7 +20,7 @@ import psutil
 from django.db import connection
 
 from jobs.models import ApiKey, Attempt, Project, TranscriptionJob, WorkerProcess
-from tests.conditions import wait_until
+from tests.conditions import PATIENCE, wait_until
 from tests.environment import ROOT
 from tests.jobs.rows import ago, build_job, make_project, make_recording
 from tests.sandbox.sounds import wav
@@ -38,7 +38,7 @@ QUICK = {
 """What shortens a test where its figure is not about the lease."""
 
 # How long a lease may have been over before somebody has noticed.
-STALLED_AT_MOST_SECONDS = 15.0
+STALLED_AT_MOST_SECONDS = 15.0 * PATIENCE
 
 COMPLETED_WITHOUT_RESULT = """
     SELECT count(*) FROM jobs_transcriptionjob AS job WHERE status = 'completed' AND 1 <> (

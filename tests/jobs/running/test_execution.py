@@ -38,8 +38,10 @@ def claimed(provider):
 
 def take_over(job):
     """What becomes of the job when its worker is thought dead."""
-    TranscriptionJob.objects.filter(pk=job.pk).update(lease_until=ago(1))
-    sweeper.sweep()
+    # Whoever holds it may renew it in between.
+    while fresh(job).status == Status.RUNNING:
+        TranscriptionJob.objects.filter(pk=job.pk).update(lease_until=ago(1))
+        sweeper.sweep()
 
 
 def test_the_answer_becomes_the_transcript_and_is_kept(claimed, provider, leases):
