@@ -37,6 +37,7 @@ from streaming.refusals import Refused, not_found, too_many_requests, unavailabl
 from streaming.rules import actions, events
 from streaming.rules.actions import Action, AudioMark
 from streaming.rules.events import Event
+from streaming.rules.extension import ENDED, RESTARTING
 from streaming.rules.session import Session
 from streaming.switchboard import switchboard
 from streaming.whereabouts import NoPlace, Place, Whereabouts
@@ -88,6 +89,8 @@ class Relay:
         self._is_away = False
         self._ending: Ending | None = None
         self._refused: Refused | None = None
+        # Whoever is told that all has been said finds it stored.
+        self._farewell: tuple[int, str] | None = None
         self._counted = metrics.OfSession(opening.row.options, self._mark.seconds)
         self._tape = Tape(self._row.pk, self._row.epoch, self._mark.byte) if self._row.record else None
         client.report_to(self._from_client)
@@ -124,6 +127,7 @@ class Relay:
 
     async def _serve(self) -> actions.EndReason | None:
         reason: actions.EndReason | None = None
+        writing_down: asyncio.Task[None] | None = None
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._spawn(self._client.read())
@@ -132,10 +136,15 @@ class Relay:
                 self.happened(events.Opened())
                 self._switchboard.join(self)
                 reason = await self._over
+                for task in self._running:
+                    task.cancel()
+                if self._farewell is not None:
+                    writing_down = self._loop.create_task(self._write_down(reason))
+                    await asyncio.wait([writing_down], timeout=FAREWELL_SECONDS)
+                    self._client.close(*self._farewell)
                 with suppress(TimeoutError):
                     await asyncio.wait_for(asyncio.shield(writing), FAREWELL_SECONDS)
-                for task in (writing, *self._running):
-                    task.cancel()
+                writing.cancel()
         except* Exception:
             metrics.CONNECTIONS.labels("broken").inc()
             logger.exception("Live session %s failed.", self.session_id)
@@ -144,7 +153,7 @@ class Relay:
             if self._alarm is not None:
                 self._alarm.cancel()
             try:
-                await self._write_down(reason)
+                await (writing_down or self._write_down(reason))
             finally:
                 self._switchboard.leave(self)
         return reason
@@ -254,6 +263,8 @@ class Relay:
                 self._upstream = None
                 if self._listening is not None:
                     self._listening.cancel()
+            case actions.CloseClient(code, reason) if code in (ENDED, RESTARTING):
+                self._farewell = code, reason
             case actions.CloseClient(code, reason):
                 self._client.close(code, reason)
             case actions.PauseClient():

@@ -29,7 +29,7 @@ def test_the_words_of_a_version_are_lists_in_their_order(staff_client):
     told = page(staff_client, job, "desk_words").json()
 
     assert (told["version"], told["latest"], told["author"], told["text"]) == (2, 2, "ann", "Hallo there")
-    assert told["words"] == [["Hallo", 0, 0.5, None, 0, None], ["there", 1, 1.5, 0.9, 0, None]]
+    assert told["words"] == [["Hallo", 0, 0.5, None, 0, None, None], ["there", 1, 1.5, 0.9, 0, None, None]]
     assert page(staff_client, job, "desk_words", version=1).json()["words"][0][0] == "hello"
 
 
