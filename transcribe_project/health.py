@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
+from tempfile import TemporaryFile
 
 import redis
 from django.conf import settings
-from django.core.files.storage import storages
+from django.core.files.storage import FileSystemStorage, storages
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
@@ -49,8 +51,14 @@ def _database() -> dict[str, str]:
 
 
 def _storage() -> str:
+    storage = storages["default"]
     try:
-        storages["default"].exists("readyz")
+        if isinstance(storage, FileSystemStorage):
+            # Which finds no fault with a directory that is gone, or that nothing can be written to.
+            os.makedirs(storage.location, exist_ok=True)
+            TemporaryFile(dir=storage.location).close()
+        else:
+            storage.exists("readyz")
     except OSError as error:
         return _unavailable(error)
     return OK

@@ -16,6 +16,7 @@ from tests.jobs.rows import ago, make_job
 from tests.services import RedisServer
 from tests.services.process import free_port
 from transcribe_project import health, operations
+from transcribe_project.storage_url import storage_at
 
 WORKER = ("-m", "celery", "-A", "transcribe_project", "worker", "-l", "WARNING")
 BEAT = (str(ROOT / "manage.py"), "beat")
@@ -108,3 +109,17 @@ def test_a_port_in_use_keeps_nobody_from_working(caplog):
 def test_health_costs_no_authentication_and_no_host(client):
     assert client.get("/healthz", headers={"host": "10.0.0.1:8000"}).json() == {"status": "ok"}
     assert client.get("/readyz", headers={"host": "10.0.0.1:8000"}).json()["status"] == "ok"
+
+
+@pytest.mark.django_db
+def test_a_storage_that_nothing_can_be_written_to_is_not_ready(client, settings, tmp_path):
+    media = tmp_path / "media"
+    settings.STORAGES = settings.STORAGES | {"default": storage_at("", media)}
+    first = client.get("/readyz")
+    media.rmdir()
+    media.write_text("no directory")
+
+    without = client.get("/readyz")
+
+    assert first.json()["storage"] == "ok"
+    assert (without.status_code, without.json()["storage"]) == (503, "unavailable: FileExistsError")
