@@ -53,8 +53,9 @@ class Health:
     """What is known of a region just now. What is unknown is not dead.
 
     `recordings`, `live`: its provider for the one and the other. `slots`: how many jobs its workers run at
-    once; 0: they are all gone; None: that is not known. `share`: of what is its due, from LEAST_SHARE to 1:
-    one that has just come back is not given everything at once.
+    once; 0: they are all gone; None: that is not known. `share`, `live_share`: of the recordings and
+    the live audio that are its due, from LEAST_SHARE to 1: one that has just come back is not given all of
+    it at once.
     """
 
     recordings: Provider = Provider.UNKNOWN
@@ -62,6 +63,10 @@ class Health:
     broker: Broker = Broker.UNKNOWN
     slots: int | None = None
     share: float = 1.0
+    live_share: float = 1.0
+
+    def share_of(self, capability: Capability) -> float:
+        return self.live_share if capability is Capability.LIVE else self.share
 
     def provider(self, capability: Capability) -> Provider:
         return self.live if capability is Capability.LIVE else self.recordings
@@ -95,10 +100,9 @@ class Candidate:
     def obstacle(self, capability: Capability) -> str:
         return self.health.obstacle(capability) if self.enabled else "it is switched off"
 
-    @property
-    def share(self) -> float:
+    def share_of(self, capability: Capability) -> float:
         # Standbys share alike, and those that are full: they are asked only where there is no other.
-        return (self.weight or 1) * (self.room or 1.0) * self.health.share
+        return (self.weight or 1) * (self.room or 1.0) * self.health.share_of(capability)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +150,9 @@ def choose(
         waits_in = max(allowed, key=lambda region: (region.enabled, region.weight))
         return Chosen(waits_in.name, False, f"None that may do it can just now: {_obstacles(allowed, work)}.")
     best = _best(able, work)
-    drawn = random() * sum(region.share for region in best)
+    drawn = random() * sum(region.share_of(work.capability) for region in best)
     for region in best:
-        drawn -= region.share
+        drawn -= region.share_of(work.capability)
         if drawn < 0:
             break
     return Chosen(region.name, True, _reason(region, best, allowed, work))

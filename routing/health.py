@@ -141,7 +141,8 @@ def _report(region: Region) -> Report:
         live=_provider(probed, breakers[1], notes, limits.Kind.LIVE),
         broker=_broker(broker),
         slots=None if not slots and is_young else sum(slots),
-        share=_share(notes, breakers),
+        share=_share(notes, breakers[0]),
+        live_share=_share(notes, breakers[1]),
     )
     room = {
         Capability.SYNC: limits.free(region, limits.Kind.RECORDINGS),
@@ -174,8 +175,9 @@ def _broker(probed: Probed | None) -> Broker:
     return Broker.IN_PROCESS if settings.EMBEDDED else Broker.UNKNOWN
 
 
-def _share(notes: Notes, breakers: tuple[State, State]) -> float:
-    if State.HALF_OPEN in breakers:
+def _share(notes: Notes, breaker: State) -> float:
+    # Only its own: where nobody speaks live, nobody tries whether that works again.
+    if breaker is State.HALF_OPEN:
         return LEAST_SHARE
     left: Any = notes.remaining.get(RECOVERED)
     return 1.0 if left is None else max(LEAST_SHARE, 1 - left / RAMP_SECONDS)

@@ -457,7 +457,10 @@ class RegionHealthSerializer(serializers.Serializer[Report]):
     slots = serializers.IntegerField(
         allow_null=True, help_text="Jobs that its workers run at once; 0: none is alive; null: unknown."
     )
-    share = serializers.FloatField(help_text="Of the work that is its due: below 1 while it comes back.")
+    share = serializers.FloatField(
+        help_text="Of the recordings that are its due: below 1 while it comes back."
+    )
+    live_share = serializers.FloatField(help_text="The same of live audio.")
 
     def to_representation(self, report: Report) -> dict[str, Any]:
         health = report.health
@@ -470,6 +473,7 @@ class RegionHealthSerializer(serializers.Serializer[Report]):
             "broker": health.broker,
             "slots": health.slots,
             "share": health.share,
+            "live_share": health.live_share,
         }
 
     def _ability(self, report: Report, capability: Capability) -> dict[str, Any]:

@@ -276,6 +276,16 @@ def test_an_open_breaker_leaves_a_region_alone_and_half_open_it_is_given_little(
     assert (eu().recordings, eu().share) == (Provider.UNKNOWN, LEAST_SHARE)
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_breaker_that_nobody_tries_keeps_back_no_work_but_its_own(regions, clock, live):
+    regions({"name": "eu"})
+    breaker_of("eu", live=live).open(5)
+
+    clock.now += 3600
+
+    assert (eu().share, eu().live_share) == ((1.0, LEAST_SHARE) if live else (LEAST_SHARE, 1.0))
+
+
 def test_a_region_whose_places_are_taken_is_chosen_only_where_it_is_asked_for(regions):
     full = regions({"name": "eu", "api_key": "eu", "max_live": 1}, {"name": "us", "weight": 0})["eu"]
     assert choose_region(Work(Capability.LIVE))[0].name == "eu"

@@ -175,6 +175,7 @@ def test_regions_tell_how_much_is_queued_and_nothing_secret(api, project, settin
             "broker": "in_process" if settings.EMBEDDED else "unknown",
             "slots": None,
             "share": 1.0,
+            "live_share": 1.0,
         },
     }
 
