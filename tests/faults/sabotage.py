@@ -22,8 +22,9 @@ from django.apps import AppConfig
 
 # Of a worker, as a container has it: the poison that asks for more memory must fail, and not the machine.
 WORKER_MEMORY_BYTES = 6 * 1024**3
-# Enough for a child to start, which costs about two, also where others keep it from the processor.
+# Enough for a child to start, which costs about two, and as long as that may take beside others.
 CHILD_CPU_SECONDS = 12
+CHILD_SECONDS = 60.0
 STUCK_AFTER_SECONDS = 1.0
 REBOUND, PUBLIC = "rebound.example", "8.8.8.8"
 
@@ -55,6 +56,7 @@ def take_poison():
 
     resource.setrlimit(resource.RLIMIT_AS, (WORKER_MEMORY_BYTES, WORKER_MEMORY_BYTES))
     isolation.CPU_SECONDS = CHILD_CPU_SECONDS
+    isolation.longest_attempt = lambda job: CHILD_SECONDS
     leases.STUCK_AFTER_SECONDS = STUCK_AFTER_SECONDS
     ask = execution._ask
 

@@ -15,6 +15,8 @@ FULL = [pytest.mark.full_load, pytest.mark.timeout(1800)]
 POISONED = SABOTAGED | {
     "SABOTAGE": "poison",
     "PROVIDER_DEADLINE_SECONDS": "2",
+    # A neighbour of a thread that lets nobody else run may be late more than twice.
+    "MAX_ATTEMPTS": "20",
     "SHUTDOWN_GRACE_SECONDS": "5",
 }
 
@@ -70,14 +72,15 @@ def test_f10_poison_ends_its_own_job_and_no_neighbour(stack, provider, tell, job
         supervisor.wait_until(lambda: not open_jobs(), 110)
 
     crashes = sum(len(worker.exit_codes) for worker in supervisor.workers)
-    done = TranscriptionJob.objects.filter(status=Status.COMPLETED).count()
-    tell("F10", jobs=jobs, pills=len(pills), **promises_kept(jobs), neighbours_done=done, crashes=crashes)
+    neighbours = TranscriptionJob.objects.exclude(pk__in=[pill.pk for pill in pills.values()])
+    tell("F10", jobs=jobs, pills=len(pills), **promises_kept(jobs), crashes=crashes)
     for poison, pill in pills.items():
         pill.refresh_from_db()
         assert (poison, pill.status) == (poison, Status.DEAD)
         assert re.search(EPITAPHS[poison], pill.error_message)
         assert pill.history.exclude(outcome=AttemptOutcome.RELEASED).count() <= 3
-    assert done == jobs - len(pills)
+    failed = neighbours.exclude(status=Status.COMPLETED)
+    assert list(failed.values_list("status", "error_code", "error_message")) == []
 
 
 @pytest.mark.postgresql
