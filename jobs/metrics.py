@@ -80,6 +80,23 @@ for _outcome in ("delivered", "refused", "unanswered"):
     WEBHOOK_SECONDS.labels(_outcome)
 for _outcome in ("delivered", "given_up"):
     WEBHOOK_DELIVERIES.labels(_outcome)
+# Of what alerts are about (docker/prometheus).
+_WATCHED = (
+    "provider_unreachable",
+    "provider_timeout",
+    "provider_error",
+    "internal_error",
+    "killed_its_worker",
+    "deadline_exceeded",
+)
+
+
+def expect(region: str) -> None:
+    """The same, for what depends on the region."""
+    for mode in ("sync", "async"):
+        SUBMITTED.labels(mode, region)
+    for code in _WATCHED:
+        FAILED.labels(region, code)
 
 
 def model_label(options: Mapping[str, Any]) -> str:

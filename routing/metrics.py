@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 from prometheus_client import Counter, Histogram
 
 CALLS = Counter(
@@ -22,3 +24,22 @@ FIRST_BYTE_SECONDS = Histogram(
     ("region", "operation"),
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1200),
 )
+
+# Of what alerts are about (docker/prometheus).
+_WATCHED = (
+    "ok",
+    "provider_unreachable",
+    "provider_timeout",
+    "provider_error",
+    "provider_malformed_answer",
+    "provider_rate_limited",
+    "provider_unauthorized",
+    "provider_payment_required",
+    "provider_forbidden",
+)
+
+
+def expect(region: str) -> None:
+    """What has not happened there yet is 0 and not unknown, or its first time would be no rise."""
+    for operation, outcome in product(("transcribe", "live"), _WATCHED):
+        CALLS.labels(region, operation, outcome)

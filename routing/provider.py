@@ -277,6 +277,7 @@ class Provider:
         """
         if not _fits_a_header(self.endpoint.api_key):
             # Not left to the libraries: a header that cannot be encoded is an error that quotes the key.
+            metrics.CALLS.labels(self.endpoint.region, operation, "provider_unauthorized").inc()
             raise ProviderRefusedCredentials("provider_unauthorized", "The provider's API key is missing.")
         with tracing.span(f"provider.{operation}", kind="client", region=self.endpoint.region) as span:
             return self._exchanged(operation, call, send, span)

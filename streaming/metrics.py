@@ -18,10 +18,19 @@ CONNECTIONS = Counter(
 ACTIVE = Gauge("transcribe_live_sessions_active", "Live sessions that this process serves.")
 STARTED = Counter("transcribe_live_sessions_started", "Live sessions begun; resumes are none.")
 RESUMED = Counter("transcribe_live_sessions_resumed", "Clients that came back to their session.")
+ENDED_BY = (
+    "finished",
+    "client_gone",
+    "refused",
+    "unavailable",
+    "bad_audio",
+    "too_slow",
+    "drained",
+    "lost",
+)
 ENDED = Counter(
     "transcribe_live_sessions_ended",
-    "Live sessions that ended. reason: finished, client_gone, refused, unavailable, bad_audio, too_slow, "
-    "drained, lost.",
+    f"Live sessions that ended. reason: {', '.join(ENDED_BY)}.",
     ("reason",),
 )
 RECONNECTS = Counter(
@@ -54,6 +63,13 @@ BUFFER_BYTES = Gauge(
 # What has not happened yet is 0 and not unknown, or its first time would be no rise.
 for _outcome in ("accepted", "refused", "failed", "broken"):
     CONNECTIONS.labels(_outcome)
+for _reason in ENDED_BY:
+    ENDED.labels(_reason)
+
+
+def expect(region: str) -> None:
+    """The same, for what depends on the region."""
+    RECONNECTS.labels(region)
 
 
 def handshake_refused(status: int) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from functools import cache
 from tempfile import TemporaryFile
 
@@ -18,6 +21,9 @@ OK = "ok"
 # Nothing that a worker waits for, a database that hangs included, lasts so long.
 WORKER_SILENT_SECONDS = 180.0
 BROKER_SECONDS = 2.0
+# Of who asks whether a process is ready: docker/healthcheck.py gives up after 4 s, Kubernetes after 5 s.
+ANSWER_SECONDS = 3.0
+SILENT = f"unavailable: no answer within {ANSWER_SECONDS:g} s"
 
 
 def aliveness() -> tuple[bool, dict[str, str]]:
@@ -33,21 +39,68 @@ def readiness() -> tuple[bool, dict[str, str]]:
     Without the broker nothing is lost but a second (workers look by themselves): that is told, as `degraded`,
     but no reason to send requests elsewhere.
     """
-    needed = {**_database(), "storage": _storage()}
-    ready = all(state == OK for state in needed.values())
-    broker = _broker()
+    found = _found_of(_database, _migrations, _storage, _broker)
+    broker = found["broker"]
+    ready = all(state == OK for name, state in found.items() if name != "broker")
     status = "unavailable" if not ready else OK if broker == OK else "degraded"
-    return ready, {"status": status, **needed, "broker": broker}
+    return ready, {"status": status, **found}
 
 
-def _database() -> dict[str, str]:
+def database_answers() -> bool:
+    return _found_of(_database)["database"] == OK
+
+
+_asking = threading.Lock()
+_asked: dict[Callable[[], str], Future[str]] = {}
+
+
+def _found_of(*questions: Callable[[], str]) -> dict[str, str]:
+    """What each comes to, by its name, or that it does not in ANSWER_SECONDS.
+
+    Whatever is asked may hang, for as long as a pool, a socket or a mount has patience: so each is asked in a
+    thread of its own, which nobody waits for in the end, and not again while that one waits.
+    """
+    asked = {question.__name__.strip("_"): _begun(question) for question in questions}
+    wait(asked.values(), ANSWER_SECONDS)
+    return {name: future.result() if future.done() else SILENT for name, future in asked.items()}
+
+
+def _begun(question: Callable[[], str]) -> Future[str]:
+    with _asking:
+        future = _asked.get(question)
+        if future is None or future.done():
+            future = _asked[question] = Future()
+            threading.Thread(target=_ask, args=(question, future), daemon=True).start()
+        return future
+
+
+def _ask(question: Callable[[], str], future: Future[str]) -> None:
+    try:
+        state = question()
+    except Exception as error:  # noqa: BLE001 (raised to who asked)
+        future.set_exception(error)
+    else:
+        future.set_result(state)
+    finally:
+        connection.close()
+
+
+def _database() -> str:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError as error:
+        return _unavailable(error)
+    return OK
+
+
+def _migrations() -> str:
     try:
         executor = MigrationExecutor(connection)
-    except DatabaseError as error:
-        return {"database": _unavailable(error), "migrations": "unknown"}
+    except DatabaseError:
+        return "unknown"
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
-    todo = f"{len(missing)} migrations are missing: run manage.py migrate" if missing else OK
-    return {"database": OK, "migrations": todo}
+    return f"{len(missing)} migrations are missing: run manage.py migrate" if missing else OK
 
 
 def _storage() -> str:

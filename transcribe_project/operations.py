@@ -25,9 +25,9 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, generate_latest
 
 from jobs.refusal import Refusal
 from transcribe_project import health
-from transcribe_project.metrics import process  # noqa: F401 (collected)
 from transcribe_project.metrics.access import check_reader
 from transcribe_project.metrics.fleet import FLEET
+from transcribe_project.metrics.process import expect_regions
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,7 @@ def _refused(refusal: Refusal) -> Told:
 def _metrics(*, of_fleet: bool) -> bytes:
     if of_fleet:
         return generate_latest(FLEET)
+    expect_regions()
     own = generate_latest(REGISTRY)
     # Embedded, this process is all there is.
     return own + generate_latest(FLEET) if settings.EMBEDDED else own

@@ -22,7 +22,6 @@ from uuid import UUID
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
-from django.core.files.storage import storages
 from django.db import transaction
 from django.db.models import Model, QuerySet
 from django.utils import timezone
@@ -30,8 +29,15 @@ from django.utils import timezone
 from jobs.audio.uploads import discard
 from jobs.audit import name_of, record
 from jobs.companions import companions
-from jobs.forgetting.deletion import close_archives, delete_batch, delete_events, delete_jobs
-from jobs.forgetting.files import check_removed
+from jobs.forgetting.deletion import (
+    close_archives,
+    delete_batch,
+    delete_events,
+    delete_jobs,
+    delete_unused_recordings,
+    remove_archive,
+)
+from jobs.forgetting.files import check_removed, removed_for
 from jobs.json_lists import holding
 from jobs.models import (
     ApiKey,
@@ -42,7 +48,6 @@ from jobs.models import (
     EvaluatedRecording,
     EvaluationRun,
     Project,
-    Recording,
     Subject,
     TranscriptionJob,
     Upload,
@@ -81,7 +86,7 @@ def erase(project: Project) -> Iterator[Counter[str]]:
         for step in _counted(report, _steps(project)):
             deleted += step
             yield step
-        check_removed()
+        check_removed(report.pk)
         with transaction.atomic():
             if report.hold():
                 report.finish()
@@ -100,7 +105,7 @@ def erase(project: Project) -> Iterator[Counter[str]]:
 def _counted(erasure: Erasure, steps: Iterator[Counter[str]]) -> Iterator[Counter[str]]:
     """Each step in a transaction with its count, until another has finished it; several take turns."""
     while True:
-        with transaction.atomic():
+        with transaction.atomic(), removed_for(erasure.pk):
             step = next(steps, None) if erasure.hold() else None
             if step is not None:
                 erasure.count(step)
@@ -188,7 +193,7 @@ def erase_part(erasure: Erasure) -> Iterator[Counter[str]]:
     Several may be at it, and take turns. OSError if storage does not let go of a file: it is not finished.
     """
     yield from _counted(erasure, _steps_of_part(erasure))
-    check_removed()
+    check_removed(erasure.pk)
     with transaction.atomic():
         if erasure.hold():
             erasure.finish()
@@ -198,10 +203,6 @@ def erase_part(erasure: Erasure) -> Iterator[Counter[str]]:
 def _steps_of_part(erasure: Erasure) -> Iterator[Counter[str]]:
     for companion in companions():
         yield from companion.erase_part(erasure)
-    for uploads in _pages(erasure.of(Upload.objects.all())):
-        for upload in uploads:
-            discard(upload)
-        yield Counter(uploads=len(uploads))
     for jobs in _pages(erasure.of(TranscriptionJob.objects.all())):
         yield _erase_jobs(jobs)
     for batches in _pages(erasure.of(Batch.objects.filter(jobs=None))):
@@ -223,6 +224,11 @@ def _steps_of_part(erasure: Erasure) -> Iterator[Counter[str]]:
             for run in EvaluationRun.objects.filter(project=erasure.project_id):
                 run.forget_tag(erasure.value)
             yield Counter(usage=lines.filter(tag=erasure.value).exclude(tag="").delete()[0])
+    # Last: with an upload its file goes, or it stays.
+    for uploads in _pages(erasure.of(Upload.objects.all())):
+        for upload in uploads:
+            discard(upload)
+        yield Counter(uploads=len(uploads))
 
 
 def _evaluated(erasure: Erasure) -> QuerySet[EvaluatedRecording]:
@@ -244,23 +250,21 @@ def _steps(project: Project) -> Iterator[Counter[str]]:
         yield from companion.erase(project)
     while jobs := list(project.jobs.order_by()[:JOBS_AT_A_TIME]):
         yield _erase_jobs(jobs)
-    for archive in BatchArchive.objects.filter(batch__project=project):
-        storages["default"].delete(archive.file)
-        # Of the member that it was at when whoever opened it was killed.
-        storages["default"].delete(Recording.stored_name(archive.recording_id))
-    while unfinished := list(project.uploads.order_by()[:JOBS_AT_A_TIME]):
-        for upload in unfinished:
-            discard(upload)
-        yield Counter(uploads=len(unfinished))
-    while recordings := list(project.recordings.order_by()[:JOBS_AT_A_TIME]):
-        with transaction.atomic():
-            for recording in recordings:
-                recording.delete_audio()
-            project.recordings.filter(pk__in=[recording.pk for recording in recordings]).delete()
-        yield Counter(recordings=len(recordings))
+    for archives in _pages(BatchArchive.objects.filter(batch__project=project)):
+        for archive in archives:
+            remove_archive(archive)
+        BatchArchive.objects.filter(pk__in=[archive.pk for archive in archives]).delete()
+        yield Counter(archives=len(archives))
+    for recordings in _pages(project.recordings.order_by()):
+        yield Counter(recordings=delete_unused_recordings([recording.pk for recording in recordings]))
     while events := list(project.events.order_by().values_list("pk", flat=True)[:ROWS_AT_A_TIME]):
         delete_events(events)
         yield Counter(events=len(events))
+    # Last: with an upload its file goes, or it stays.
+    for uploads in _pages(project.uploads.order_by()):
+        for upload in uploads:
+            discard(upload)
+        yield Counter(uploads=len(uploads))
 
 
 def _erase_jobs(jobs: Sequence[TranscriptionJob]) -> Counter[str]:

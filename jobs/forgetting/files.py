@@ -9,8 +9,11 @@ by the next purge.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
+from uuid import UUID
 
 from django.core.files.storage import storages
 from django.db import DatabaseError, transaction
@@ -26,10 +29,23 @@ RESERVED_FOR_SECONDS = 24 * 3600.0
 # Of what is removed at once, before the rest is left for later.
 MOST_REFUSED = 3
 
+_erasure: ContextVar[UUID | None] = ContextVar("erasure", default=None)
+
+
+@contextmanager
+def removed_for(erasure: UUID) -> Iterator[None]:
+    """What is to be removed within is what this erasure (jobs.models.Erasure) waits for."""
+    token = _erasure.set(erasure)
+    try:
+        yield
+    finally:
+        _erasure.reset(token)
+
 
 def remove(names: Iterable[str]) -> None:
     """Remove these files once the transaction is committed. What is not there is no error."""
-    removals = Removal.objects.bulk_create(Removal(name=name) for name in names)
+    erasure = _erasure.get()
+    removals = Removal.objects.bulk_create(Removal(name=name, erasure=erasure) for name in names)
     if removals:
         transaction.on_commit(partial(_remove_now, removals))
 
@@ -49,11 +65,11 @@ def remove_due() -> int:
     return len(gone)
 
 
-def check_removed() -> None:
-    """OSError if there is what storage refuses to remove even now, whose ever it is."""
+def check_removed(erasure: UUID) -> None:
+    """OSError if there is what storage refuses to remove for this erasure even now."""
     while remove_due():
         pass
-    if refused := Removal.objects.put_off(AGAIN_AFTER_SECONDS).count():
+    if refused := Removal.objects.filter(erasure=erasure).count():
         raise OSError(f"storage refuses to remove {refused} files; it is asked again in an hour")
 
 

@@ -6,7 +6,7 @@
 - The settings AUDIO_DAYS and TRANSCRIPT_DAYS say both for projects that do not.
 - Projects that were deleted are erased (jobs.forgetting.erasure).
 - What was asked to be erased of projects that stay is (jobs.forgetting.erasure).
-- Entries of the audit log go after a year.
+- Entries of the audit log, and of the admin's own, go after a year.
 - Recordings that no job came of, since the database failed in between, go after a day.
 - Files that could not be removed when their rows were (jobs.forgetting.files).
 
@@ -25,10 +25,12 @@ from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
+from django.contrib.admin.models import LogEntry
 from django.core.files.storage import storages
 from django.db import transaction
 from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.db.models.functions import Now
+from django.utils import timezone
 
 from jobs.audit import record
 from jobs.companions import companions
@@ -90,6 +92,8 @@ def purging() -> Iterator[Counter[str]]:
         yield Counter(unattached=unattached)
     while old := _delete_entries():
         yield Counter(audit_entries=old)
+    while old := _delete_admin_entries():
+        yield Counter(admin_entries=old)
 
 
 def _each(rows: Iterable[Row], forget: Callable[[Row], Iterator[Counter[str]]]) -> Iterator[Counter[str]]:
@@ -221,4 +225,13 @@ def _delete_entries() -> int:
     past = AuditEntry.objects.filter(at__lt=Now() - KEPT_FOR).order_by("at")
     entries = list(past.values_list("pk", flat=True)[:AT_A_TIME])
     AuditEntry.objects.filter(pk__in=entries).delete()
+    return len(entries)
+
+
+def _delete_admin_entries() -> int:
+    # They come in the order of their keys, and have no index by time.
+    oldest = LogEntry.objects.order_by("pk").values_list("pk", "action_time")[:AT_A_TIME]
+    before = timezone.now() - KEPT_FOR
+    entries = [pk for pk, at in oldest if at < before]
+    LogEntry.objects.filter(pk__in=entries).delete()
     return len(entries)

@@ -7,16 +7,10 @@ from typing import ClassVar
 from django.db import models
 from django.db.models.functions import Now
 
-from jobs.database_clock import seconds_from_now
-
 
 class RemovalQuerySet(models.QuerySet["Removal"]):
     def due(self) -> RemovalQuerySet:
         return self.filter(due_at__lte=Now())
-
-    def put_off(self, seconds: float) -> RemovalQuerySet:
-        """Due by then and not now: of what has just been tried, what was not to be removed."""
-        return self.filter(due_at__gt=Now(), due_at__lte=seconds_from_now(seconds))
 
 
 class Removal(models.Model):
@@ -28,6 +22,7 @@ class Removal(models.Model):
 
     name = models.CharField(max_length=200)
     due_at = models.DateTimeField(db_default=Now())
+    erasure = models.UUIDField(null=True, help_text="Which is finished once the file is gone.")
 
     objects: ClassVar[RemovalQuerySet] = RemovalQuerySet.as_manager()  # type: ignore[assignment]
 

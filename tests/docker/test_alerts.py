@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.docker.composed import DOCKER
 from tests.environment import ROOT
@@ -18,6 +19,9 @@ RULES = DOCKER / "prometheus" / "rules" / "alerts.yml"
 CASES = ROOT / "tests" / "docker" / "alerts.yml"
 # Of others: django-prometheus, and Prometheus itself.
 NOT_OURS = {"up", "django_http_responses_total_by_status_total"}
+COUNTED = re.compile(r"\b(transcribe_\w+_total)(?:\{([^}]*)\})?\[")
+# Of which there is nothing before there is a model; no alert waits for its first rise.
+BY_MODEL = {("transcribe_jobs_ended_total", matchers) for matchers in ("", 'mode="async"')}
 METRIC = re.compile(r"\b(?:transcribe|django|process)_\w+|\bup\b")
 
 
@@ -55,3 +59,19 @@ def test_alerts_ask_for_metrics_that_there_are():
 
     assert asked <= known, asked - known
     assert all(rule["labels"]["severity"] in ("page", "ticket") for rule in alerts().values())
+
+
+@pytest.mark.django_db
+def test_what_alerts_count_is_there_before_it_happens_for_the_first_time(client, regions):
+    regions({"name": "new"})
+    families = text_string_to_metric_families(client.get("/metrics").content.decode())
+    samples = [sample for family in families for sample in family.samples]
+
+    for alert, rule in alerts().items():
+        for name, matchers in set(COUNTED.findall(rule["expr"])) - BY_MODEL:
+            of_it = [each.labels for each in samples if each.name == name]
+            told = [labels for labels in of_it if labels.get("region", "new") == "new"]
+            assert told, (alert, name)
+            for label, values in re.findall(r'(\w+)=~?"([^"]+)"', matchers):
+                missing = set(values.split("|")) - {labels[label] for labels in told}
+                assert not missing, (alert, name, missing)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import httpx
 import psycopg
 import pytest
 from django.db import InterfaceError, OperationalError, connection
@@ -15,8 +16,17 @@ from django.db import InterfaceError, OperationalError, connection
 from jobs.models import TranscriptionJob
 from tests.conditions import wait_until
 from tests.environment import ROOT
-from tests.faults.harness import Stopwatch, Submitter, ended_jobs, open_jobs, promises_kept, queue_jobs
+from tests.faults.harness import (
+    Stopwatch,
+    Submitter,
+    Web,
+    ended_jobs,
+    open_jobs,
+    promises_kept,
+    queue_jobs,
+)
 from tests.services import PostgresServer
+from transcribe_project.health import SILENT
 
 pytestmark = pytest.mark.postgresql
 FULL = [pytest.mark.full_load, pytest.mark.timeout(1800)]
@@ -87,7 +97,7 @@ def test_f6_a_database_in_trouble_loses_nothing_and_is_never_an_internal_error(
                     pass
                 recovered.append(works_again(submitter))
             with no_database(postgres, load.outage):
-                pass
+                ready, fleet = said_by(web)
             recovered.append(works_again(submitter))
             with no_connection_left(postgres):
                 held = Stopwatch()
@@ -118,6 +128,16 @@ def test_f6_a_database_in_trouble_loses_nothing_and_is_never_an_internal_error(
     assert statuses == {(503, True)}, submitter.refused
     assert max(recovered) <= RECOVERED_SECONDS
     assert not codes, "a worker ended of it"
+    assert (ready["status"], ready["database"]) == ("unavailable", SILENT)
+    assert (ready["storage"], ready["broker"]) == ("ok", "ok")
+    assert "transcribe_database_up 0.0" in fleet
+    assert "transcribe_jobs{" not in fleet
+
+
+def said_by(web: Web) -> tuple[dict[str, str], str]:
+    """What it says of itself, and of all: before those lose patience who ask."""
+    with httpx.Client(base_url=web.url, trust_env=False, timeout=8) as client:
+        return client.get("/readyz").json(), client.get("/metrics/fleet").text
 
 
 @contextmanager
@@ -125,8 +145,8 @@ def no_database(postgres: PostgresServer, seconds: float) -> Iterator[None]:
     """A crash: nobody is told, and nothing is finished first."""
     postgres.stop("immediate")
     watch = Stopwatch()
-    wait_until(lambda: watch.seconds >= seconds, seconds + 5)
     yield
+    wait_until(lambda: watch.seconds >= seconds, seconds + 5)
     postgres.start()
 
 

@@ -1,6 +1,7 @@
 """What processes say of themselves where they serve nobody else."""
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -123,3 +124,20 @@ def test_a_storage_that_nothing_can_be_written_to_is_not_ready(client, settings,
 
     assert first.json()["storage"] == "ok"
     assert (without.status_code, without.json()["storage"]) == (503, "unavailable: FileExistsError")
+
+
+def test_what_hangs_is_named_in_time_and_not_asked_again_meanwhile(monkeypatch):
+    asked, over = [], threading.Event()
+
+    def _storage() -> str:
+        asked.append(1)
+        over.wait(30)
+        return "ok"
+
+    monkeypatch.setattr(health, "ANSWER_SECONDS", 0.01)
+    for _ in range(3):
+        assert health._found_of(_storage) == {"storage": health.SILENT}
+    assert len(asked) == 1
+
+    over.set()
+    wait_until(lambda: health._found_of(_storage) == {"storage": "ok"})

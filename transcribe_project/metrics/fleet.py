@@ -29,6 +29,7 @@ from routing.coordination import State
 from routing.regions import all_regions, region_served_by
 from streaming.models import OPEN as OPEN_STATES
 from streaming.models import Hole, LiveSession
+from transcribe_project.health import database_answers
 
 logger = logging.getLogger(__name__)
 
@@ -114,11 +115,18 @@ class Fleet(Collector):
         with self._asking:
             began = monotonic()
             if began > self._told_until:
-                self._told = list(self._ask().values())
-                self._told_until = monotonic() + max(KEPT_SECONDS, COST * (monotonic() - began))
+                told = self._ask()
+                self._told = list((told or _of_no_database()).values())
+                # What a database costs that does not answer is not its time.
+                cost = COST * (monotonic() - began) if told else 0.0
+                self._told_until = monotonic() + max(KEPT_SECONDS, cost)
             return self._told
 
-    def _ask(self) -> Families:
+    def _ask(self) -> Families | None:
+        """None if the database does not answer."""
+        # In less time than Prometheus waits, or it would take the process for gone, and not the database.
+        if not database_answers():
+            return None
         families = _families()
         try:
             if monotonic() - self._ended_at > ENDED_KEPT_SECONDS:
@@ -132,15 +140,19 @@ class Fleet(Collector):
             _tell_regions(families)
         except DatabaseError as error:
             logger.warning("The database cannot be asked for metrics: %s", type(error).__name__)
-            families = _families()
-            families["transcribe_database_up"].add_metric((), 0)
-        else:
-            families["transcribe_database_up"].add_metric((), 1)
+            return None
+        families["transcribe_database_up"].add_metric((), 1)
         return families
 
 
 def _families() -> Families:
     return {name: GaugeMetricFamily(name, said, labels=labels) for name, (said, labels) in GAUGES.items()}
+
+
+def _of_no_database() -> Families:
+    families = _families()
+    families["transcribe_database_up"].add_metric((), 0)
+    return families
 
 
 def _tell_jobs(families: Families, ended: dict[str, int]) -> None:

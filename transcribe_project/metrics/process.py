@@ -7,7 +7,11 @@ import shutil
 from django.conf import settings
 from prometheus_client import Gauge, disable_created_metrics
 
+from jobs import metrics as of_jobs
 from jobs.running.leases import keeper
+from routing import metrics as of_providers
+from routing.regions import all_regions
+from streaming import metrics as of_streams
 
 # When each series began, which doubles them and which Prometheus has no use for.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -20,3 +24,11 @@ DISK_RESERVE_BYTES = Gauge(
 LEASES.set_function(lambda: float(len(keeper())))
 DISK_FREE_BYTES.set_function(lambda: float(shutil.disk_usage(settings.DATA_DIR).free))
 DISK_RESERVE_BYTES.set(settings.DISK_RESERVE_BYTES)
+
+
+def expect_regions() -> None:
+    """Have what is counted by region begin at 0, for those that this process knows."""
+    for region in all_regions.known or ():
+        of_providers.expect(region)
+        of_jobs.expect(region)
+        of_streams.expect(region)

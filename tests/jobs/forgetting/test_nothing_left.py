@@ -196,7 +196,7 @@ def test_what_a_batch_says_of_its_customer_holds_for_its_jobs(project, media):
     assert not Batch.objects.exists()
 
 
-def test_what_storage_holds_on_to_is_not_reported_as_gone(
+def test_what_storage_holds_on_to_is_not_reported_as_gone_and_holds_up_nobody_else(
     project, media, monkeypatch, django_capture_on_commit_callbacks
 ):
     transcribed(project, tags=["ada"])
@@ -209,8 +209,15 @@ def test_what_storage_holds_on_to_is_not_reported_as_gone(
         patched.setattr(storages["default"], "delete", away)
         list(purging())
 
+    transcribed(project, tags=["bob"])
+    another = erasure.ask(project, Subject.TAG, "bob")
+    with django_capture_on_commit_callbacks(execute=True):
+        list(purging())
+
     asked.refresh_from_db()
+    another.refresh_from_db()
     assert (asked.deleted["jobs"], asked.finished_at) == (1, None)
+    assert another.finished_at is not None
     files.Removal.objects.update(due_at=ago(1))
     list(purging())
 

@@ -7,6 +7,7 @@ from threading import Event as Signal
 import pytest
 from django.apps import apps
 from django.conf import settings
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
@@ -311,13 +312,17 @@ def test_a_job_without_its_audio_cannot_be_run_again(project):
     assert api.get(f"{JOBS}{job.pk}/audio/").status_code == 404
 
 
-def test_old_entries_of_the_audit_log_go(db):
-    for days in (364, 366):
+def test_old_entries_of_the_audit_log_and_of_the_admins_own_go(project):
+    somebody = User.objects.create(username="ada")
+    for days in (366, 364):
         AuditEntry.objects.create(action=Action.PROJECT_CHANGED, at=days_ago(days))
+        [entry] = LogEntry.objects.log_actions(somebody.pk, [project], CHANGE)
+        LogEntry.objects.filter(pk=entry.pk).update(action_time=days_ago(days))
 
     purge()
 
     assert AuditEntry.objects.filter(action=Action.PROJECT_CHANGED).count() == 1
+    assert LogEntry.objects.get() == entry
 
 
 @pytest.mark.django_db(transaction=True)
