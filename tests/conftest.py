@@ -18,7 +18,7 @@ import pytest
 import redis
 from django.conf import settings
 
-from tests import environment, logged
+from tests import emptying, environment, logged
 from tests.services import PostgresServer, RedisServer
 from tests.services.process import free_port
 
@@ -43,6 +43,9 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     environment.prepare(urls[VENDOR], data_dir)
 # Here, since conftests below import models.
 django.setup()
+emptying.do_so_after_transactional_tests()
+# A hash that takes as long as in earnest is Django's to test.
+settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -19,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 FREE_OF_ACCOUNT_AND_ADDRESS = 5
 FREE_OF_ADDRESS = 20
+SHORTEST_PAUSE_SECONDS = 2
 LONGEST_PAUSE_SECONDS = 60
 FORGOTTEN_AFTER_SECONDS = 3600
 
@@ -54,7 +55,7 @@ def _may_try(who: str, free: int) -> bool:
     except ValueError:
         # Redis went away, or came back, this moment.
         return True
-    pause = min(2 ** (tried - free), LONGEST_PAUSE_SECONDS)
+    pause = min(SHORTEST_PAUSE_SECONDS * 2 ** (tried - free - 1), LONGEST_PAUSE_SECONDS)
     return tried <= free or cache.add(f"{key}:pause", True, pause)
 
 
