@@ -24,8 +24,8 @@ from websockets.sync.client import ClientConnection, connect
 from tests.conditions import PATIENCE
 
 CHROMIUM = shutil.which("chromium")
-START_SECONDS = 30
-ANSWER_SECONDS = 30
+START_SECONDS = 30 * PATIENCE
+ANSWER_SECONDS = 30 * PATIENCE
 FLAGS = (
     "--headless",
     "--no-sandbox",

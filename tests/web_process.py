@@ -11,11 +11,12 @@ from time import monotonic, sleep
 from typing import Self
 
 from tests import logged
+from tests.conditions import PATIENCE
 from tests.services.process import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 30
-STOP_SECONDS = 40
+START_SECONDS = 30 * PATIENCE
+STOP_SECONDS = 40 * PATIENCE
 
 
 class WebProcess:
@@ -40,7 +41,7 @@ class WebProcess:
         self.stop()
 
     def start(self) -> None:
-        """Returns when it is alive. Raises RuntimeError with what it wrote if it is not within 30 s."""
+        """Returns when it is alive. Raises RuntimeError with what it wrote if it is not in time."""
         self.process = subprocess.Popen(
             self._command,
             cwd=ROOT,

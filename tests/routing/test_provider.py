@@ -41,7 +41,7 @@ from tests.routing.peer import (
 KEY = "canary-key-0123456789"
 LONG = 20.0
 SHORT = 0.2
-SOON = 2.0
+SOON = 10.0
 
 
 def provider_at(peer: Peer, **changes) -> Provider:

@@ -42,7 +42,7 @@ from tests.routing.peer import (
 
 LONG = 20.0
 SHORT = 0.2
-SOON = 2.0  # as long as a loaded machine may take over what happens at once
+SOON = 10.0  # as long as a loaded machine may take over what happens at once
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from typing import Literal
 
 import psycopg
 
+from tests.conditions import PATIENCE
 from tests.services import binaries
 from tests.services.process import Server, ServerFailed
 
 SUPERUSER = "postgres"
-INITDB_TIMEOUT = 60
+INITDB_TIMEOUT = 60 * PATIENCE
 
 # The postmaster's signals for its three ways of stopping:
 # https://www.postgresql.org/docs/current/server-shutdown.html

@@ -15,9 +15,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests import logged
+from tests.conditions import PATIENCE
 
-START_TIMEOUT = 30.0
-STOP_TIMEOUT = 20.0
+START_TIMEOUT = 30.0 * PATIENCE
+STOP_TIMEOUT = 20.0 * PATIENCE
 PORT_ATTEMPTS = 5
 
 # Below the range from which the kernel takes the ports of outgoing connections (32768 and up on Linux,
