@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,16 @@ def dockerfile() -> str:
 
 
 def copy_image(into: Path) -> None:
-    """What the last stage copies from the repository."""
+    """What the last stage copies from the repository, and compiled as there: nothing can be written later."""
     last = dockerfile().rpartition("\nFROM ")[2]
     for source, target in re.findall(r"^COPY (?!--from)(\S+) (\S+)$", last, re.MULTILINE):
         destination = into / target
         if (ROOT / source).is_dir():
-            shutil.copytree(ROOT / source, destination, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / source, destination)
         else:
             destination.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / source, destination)
+    subprocess.run([sys.executable, "-m", "compileall", "-q", str(into)], check=True)
 
 
 def image_environment() -> dict[str, str]:

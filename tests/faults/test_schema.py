@@ -134,6 +134,7 @@ def examined(stack, tell, tmp_path) -> Callable[..., None]:
 
 
 # A machine may be slow, and every operation takes its time.
+@pytest.mark.postgresql
 @pytest.mark.timeout(600)
 def test_s4_with_a_key_the_service_does_what_its_document_says(examined):
     examined(with_key(), seeds=[1], examples=5)
