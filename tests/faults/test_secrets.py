@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 import redis
-from django.conf import settings
+from django.conf import global_settings, settings
 from django.contrib.auth.models import User
 from django.db import connection
 from django.urls import reverse
@@ -126,8 +126,11 @@ def submit(client: httpx.Client, key: str, **fields: str) -> None:
     assert answer.status_code in (201, 202), answer.text
 
 
+@pytest.mark.postgresql
 @pytest.mark.timeout(180)
-def test_s6_secrets_that_go_through_the_service_stay_where_they_belong(stack: Stack, tell) -> None:
+def test_s6_secrets_that_go_through_the_service_stay_where_they_belong(stack: Stack, tell, settings) -> None:
+    # Those of the process that is signed in to.
+    settings.PASSWORD_HASHERS = global_settings.PASSWORD_HASHERS
     User.objects.create_superuser("root", "", PASSWORD)
     project = Project.objects.create(name="p")
     key, text = ApiKey.objects.issue(project, "k")
