@@ -16,6 +16,7 @@ Bytes are counted as the client sends them.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections import deque
 from typing import Protocol
 
 from streaming.rules.actions import AudioMark
@@ -24,6 +25,8 @@ from streaming.rules.opus import opus_seconds
 
 _SAMPLE_BYTES = {"linear16": 2, "linear32": 4, "mulaw": 1, "alaw": 1}
 _G729_BYTES_PER_SECOND = 1000
+# Bytes: of smaller pieces Python would need several times as much to hold them.
+_LEAST_PIECE = 1024
 _IN_CONTAINERS = (None, "ogg-opus")
 
 
@@ -97,7 +100,10 @@ def open_log(
 
 
 class PcmLog:
-    """Audio of a constant number of bytes per second."""
+    """Audio of a constant number of bytes per second.
+
+    It is held as it came: to put it together costs more, in time and memory, than all else of passing it on.
+    """
 
     passes_raw = True
     prelude = b""
@@ -105,7 +111,7 @@ class PcmLog:
 
     def __init__(self, rate: int, frame: int, origin: AudioMark) -> None:
         self.received = self._first = self._next = origin.byte  # the session's start is byte 0
-        self._held = bytearray()
+        self._held: deque[bytes] = deque()
         self._rate = rate
         self._frame = frame
 
@@ -123,10 +129,13 @@ class PcmLog:
 
     @property
     def size(self) -> int:
-        return len(self._held)
+        return self.received - self._first
 
     def append(self, data: bytes, now: float) -> None:
-        self._held += data
+        if self._held and len(self._held[-1]) < _LEAST_PIECE:
+            self._held[-1] += data
+        else:
+            self._held.append(data)
         self.received += len(data)
 
     def skip(self) -> None:
@@ -135,7 +144,7 @@ class PcmLog:
     def take(self, most: float) -> bytes:
         start = self._next
         self._next = min(start + max(self._whole(most), self._frame), self.received)
-        return bytes(self._held[start - self._first : self._next - self._first])
+        return self._bytes(start, self._next)
 
     def rewind(self, to: float) -> float:
         self._next = min(max(self._whole(to), self._first), self.received)
@@ -143,9 +152,12 @@ class PcmLog:
 
     def forget(self, before: float) -> None:
         first = min(self._whole(before), self._next)
-        if first > self._first:
-            del self._held[: first - self._first]
-            self._first = first
+        while self._first < first:
+            oldest = self._held.popleft()
+            gone = min(len(oldest), first - self._first)
+            if gone < len(oldest):
+                self._held.appendleft(oldest[gone:])
+            self._first += gone
 
     def mark(self, seconds: float) -> AudioMark:
         byte = max(0, min(self._whole(seconds), self.received))
@@ -153,7 +165,18 @@ class PcmLog:
 
     def between(self, start: float, end: float) -> tuple[float, bytes]:
         first = max(self._whole(start), self._first)
-        return first / self._rate, bytes(self._held[first - self._first : self._whole(end) - self._first])
+        return first / self._rate, self._bytes(first, self._whole(end))
+
+    def _bytes(self, start: int, end: int) -> bytes:
+        pieces = []
+        begins = self._first
+        for piece in self._held:
+            if begins >= end:
+                break
+            if begins + len(piece) > start:
+                pieces.append(piece[max(0, start - begins) : end - begins])
+            begins += len(piece)
+        return b"".join(pieces)
 
     def _whole(self, seconds: float) -> int:
         """The byte of a second, at the beginning of a frame."""

@@ -709,7 +709,7 @@ class Session:
         match self.state:
             case State.OPENING:
                 yield Refuse(503, "This server is about to stop. Connect again.")
-                yield from self._end(EndReason.MOVED)
+                yield from self._end(EndReason.DRAINED)
             case State.LIVE if self._identity is not None:
                 yield from self._status("moving")
                 yield from self._leave(MOVED, "Reconnect elsewhere now.", EndReason.MOVED)

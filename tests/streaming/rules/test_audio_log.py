@@ -1,4 +1,5 @@
 import random
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -97,6 +98,18 @@ def test_messages_may_be_cut_anywhere():
         log.take(chance.random() / 10)
     log.rewind(0.0)
     assert log.take(99.0) == sent
+
+
+def test_a_client_that_sends_single_bytes_costs_little_more_than_its_bytes():
+    log = pcm()
+    tracemalloc.start()
+    try:
+        for _ in range(50_000):
+            log.append(b"1", 0.0)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * log.size
 
 
 @given(st.floats(0, 2), st.floats(0, 2))

@@ -565,7 +565,8 @@ class TestDraining:
         relay.tell(events.Opened())
         asked = relay.tell(events.Draining(20.0))
         assert [refusal.status for refusal in of(actions.Refuse, asked)] == [503]
-        assert asked[-2:] == [actions.Disconnect(1), actions.End(EndReason.MOVED)]
+        # It has nothing to come back with: what it is told next is another session.
+        assert asked[-2:] == [actions.Disconnect(1), actions.End(EndReason.DRAINED)]
 
     def test_what_a_client_that_is_away_has_said_is_stored(self):
         relay = Relay("resumable=true").opened()
