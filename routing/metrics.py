@@ -9,7 +9,7 @@ from prometheus_client import Counter, Histogram
 CALLS = Counter(
     "transcribe_provider_calls",
     "Calls of a provider. outcome: ok, or why not; provider_rate_limited is a 429. operation: transcribe, "
-    "grant, models, or live, the handshake of a live connection.",
+    "grant, models (which probes ask for), or live, the handshake of a live connection.",
     ("region", "operation", "outcome"),
 )
 CALL_SECONDS = Histogram(

@@ -35,7 +35,7 @@ TOKEN = "the-token-of-prometheus"
 DASHBOARDS = sorted((DOCKER / "grafana" / "dashboards").glob("*.json"))
 # Nothing of these has happened in a service that is well.
 OF_TROUBLE = re.compile(
-    r"transcribe_live_reconnect|provider_rate_limited|transcribe_estimated_cost|transcribe_provider_slots|outcome!~|transcribe_jobs_failed"
+    r"transcribe_live_reconnect|provider_rate_limited|transcribe_estimated_cost|transcribe_provider_slots|outcome!~|transcribe_jobs_failed|ALERTS"
 )
 LISTEN = "/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000&interim_results=true"
 
@@ -53,8 +53,18 @@ def queries():
 def test_dashboards_ask_for_metrics_that_there_are():
     asked = {name for *_, query in queries() for name in re.findall(r"\btranscribe_\w+", query)}
 
-    assert {path.stem for path in DASHBOARDS} == {"batch", "live", "regions", "webhooks"}
+    assert {path.stem for path in DASHBOARDS} == {"batch", "live", "regions", "service", "webhooks"}
     assert asked <= names(), asked - names()
+
+
+def test_each_panel_says_what_it_shows_and_in_which_unit():
+    for path in DASHBOARDS:
+        for panel in json.loads(path.read_text())["panels"]:
+            assert panel["description"], (path.stem, panel["title"])
+            per_minute = all(target["expr"].startswith("60 *") for target in panel["targets"])
+            assert per_minute == (panel["fieldConfig"]["defaults"]["unit"] == "cpm"), panel["title"]
+            assert per_minute == panel["title"].endswith(", a minute"), panel["title"]
+            assert all(target["legendFormat"] for target in panel["targets"])
 
 
 def speak(url, authorization):
