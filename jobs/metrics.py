@@ -53,7 +53,8 @@ COST = Counter(
 RESCUES = Counter(
     "transcribe_sweeper_rescues",
     "What was moved on since nobody looked after it. what: stalled_job (its worker is gone), overdue_job "
-    "(past its deadline), lapsed_stream (its server is gone, or its client).",
+    "(past its deadline), lapsed_stream (its server is gone), abandoned_stream (its client did not come "
+    "back).",
     ("what",),
 )
 WEBHOOK_SECONDS = Histogram(
@@ -74,7 +75,7 @@ WEBHOOK_LAG_SECONDS = Histogram(
 )
 
 # What has not happened yet is 0 and not unknown, or its first time would be no rise.
-for _what in ("stalled_job", "overdue_job", "lapsed_stream"):
+for _what in ("stalled_job", "overdue_job", "lapsed_stream", "abandoned_stream"):
     RESCUES.labels(_what)
 for _outcome in ("delivered", "refused", "unanswered"):
     WEBHOOK_SECONDS.labels(_outcome)

@@ -18,7 +18,7 @@ from jobs import metrics
 from jobs.forgetting.deletion import delete_events, delete_jobs, delete_unused_recordings
 from jobs.models import Erasure, Project
 from streaming import holes, lifecycle, news, recorded
-from streaming.models import FinalResult, LiveSession, NotHeld
+from streaming.models import FinalResult, LiveSession, NotHeld, State
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +30,13 @@ ERASED_AT_A_TIME = 100
 def sweep(stopping: Callable[[], bool]) -> None:
     """Interrupt or end the sessions whose relay is gone or whose client stays away; fill holes; record."""
     for session in LiveSession.objects.lapsed().select_related("project")[:SWEPT_AT_A_TIME]:
+        # Its client has left, and not come back in time: nothing is wrong then.
+        what = "abandoned_stream" if session.state == State.INTERRUPTED else "lapsed_stream"
         try:
             lifecycle.lapse(session)
         except NotHeld:
             continue
-        metrics.RESCUES.labels("lapsed_stream").inc()
+        metrics.RESCUES.labels(what).inc()
         with bound_contextvars(session_id=str(session.pk)):
             logger.warning("Nobody looks after live session %s: it is %s now.", session.pk, session.state)
         if stopping():

@@ -14,6 +14,7 @@ from jobs.running.worker import Worker
 from streaming import aftercare, lifecycle
 from streaming.models import FinalResult, LiveSession, State
 from tests.conditions import wait_until
+from tests.counted import Rise
 from tests.streaming.factories import end, live, progress, results
 
 
@@ -28,12 +29,28 @@ def forgotten(project, days: int) -> LiveSession:
 def test_a_sweep_ends_what_nobody_looks_after_and_nothing_else(project):
     lost, attended = live(project), live(project)
     LiveSession.objects.filter(pk=lost.pk).update(lease_until=seconds_from_now(-1))
+    lapsed = Rise("transcribe_sweeper_rescues_total", what="lapsed_stream")
 
     aftercare.sweep(lambda: False)
 
     states = dict(LiveSession.objects.values_list("pk", "state"))
     assert states == {lost.pk: State.ENDED, attended.pk: State.LIVE}
+    assert lapsed.by == 1
     assert Event.objects.get().data["reason"] == "lost"
+
+
+def test_a_client_that_does_not_come_back_is_no_failure_of_ours(project):
+    session = live(project)
+    LiveSession.objects.filter(pk=session.pk).update(
+        state=State.INTERRUPTED, lease_until=seconds_from_now(-1)
+    )
+    of_ours = Rise("transcribe_sweeper_rescues_total", what="lapsed_stream")
+    of_theirs = Rise("transcribe_sweeper_rescues_total", what="abandoned_stream")
+
+    aftercare.sweep(lambda: False)
+
+    assert LiveSession.objects.get().is_ended
+    assert (of_ours.by, of_theirs.by) == (0, 1)
 
 
 @pytest.mark.django_db(transaction=True)

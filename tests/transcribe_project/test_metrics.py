@@ -156,8 +156,9 @@ def test_workers_are_told_by_what_they_serve():
 
     told = values(Fleet().collect())
 
-    assert told["transcribe_workers_alive"] == {(QUEUE,): 2, ("webhooks",): 1}
-    assert told["transcribe_worker_slots"] == {(QUEUE,): 20, ("webhooks",): 10}
+    unserved = {("isolation",): 0, ("batches",): 0}
+    assert told["transcribe_workers_alive"] == {(QUEUE,): 2, ("webhooks",): 1} | unserved
+    assert told["transcribe_worker_slots"] == {(QUEUE,): 20, ("webhooks",): 10} | unserved
 
 
 @pytest.mark.django_db

@@ -23,6 +23,7 @@ from jobs import quotas
 from jobs.models import Delivery, Priority, TranscriptionJob, WebhookEndpoint, WorkerProcess
 from jobs.models.endpoint import GIVEN_UP
 from jobs.models.state import ENDED, OPEN
+from jobs.queues import BATCH_QUEUE, ISOLATION_QUEUE, WEBHOOK_QUEUE
 from routing import health, limits
 from routing.choice import Capability
 from routing.coordination import State
@@ -57,7 +58,7 @@ GAUGES: dict[str, tuple[str, tuple[str, ...]]] = {
         "For how long the oldest of the queued jobs has been queued; 0 if there is none.",
         ("region", "queue", "priority"),
     ),
-    "transcribe_workers_alive": ("Workers heard of within the last 15 s.", ("queue",)),
+    "transcribe_workers_alive": ("Workers heard of within the last 15 s; 0 where none is.", ("queue",)),
     "transcribe_worker_slots": ("Jobs that these run at once.", ("queue",)),
     "transcribe_webhook_deliveries_pending": ("Deliveries to be attempted, now or later.", ()),
     "transcribe_webhook_oldest_due_seconds": (
@@ -186,7 +187,8 @@ def _region_of(queue: str) -> str:
 
 def _tell_workers(families: Families) -> None:
     workers = list(WorkerProcess.objects.alive())
-    queues = {region.queue for region in all_regions().values()}
+    queues = {ISOLATION_QUEUE, WEBHOOK_QUEUE, BATCH_QUEUE}
+    queues |= {region.queue for region in all_regions().values()}
     for queue in sorted(queues.union(*(worker.queues for worker in workers))):
         serving = [worker for worker in workers if queue in worker.queues]
         families["transcribe_workers_alive"].add_metric((queue,), len(serving))
