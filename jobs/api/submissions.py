@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import Any, ClassVar
 
 import orjson
 from django.conf import settings
@@ -78,15 +79,20 @@ class TagsField(serializers.ListField):
     """A list; in a form or a query the field repeated, or the JSON of a list."""
 
     child = serializers.CharField(max_length=TAG_LENGTH)
+    default_error_messages: ClassVar = {
+        "not_a_list": "This must be a list, in a form perhaps the JSON of a list."
+    }
 
-    def to_internal_value(self, data: Any) -> list[str]:
-        if isinstance(data, list) and len(data) == 1 and str(data[0]).startswith("["):
-            try:
-                data = orjson.loads(str(data[0]))
-            except orjson.JSONDecodeError:
-                raise serializers.ValidationError("This is not the JSON of a list.") from None
-        tags: list[str] = super().to_internal_value(data)
-        return tags
+    def get_value(self, dictionary: Any) -> Any:
+        given = super().get_value(dictionary)
+        if html.is_html_input(dictionary) and isinstance(given, list) and len(given) == 1:
+            [text] = map(str, given)
+            if text.startswith("["):
+                # What cannot be read is text still, and so no list.
+                with suppress(orjson.JSONDecodeError):
+                    return orjson.loads(text)
+                return text
+        return given
 
 
 class CallableURLField(serializers.CharField):

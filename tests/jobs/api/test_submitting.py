@@ -186,6 +186,17 @@ FIELDS = (
 )
 
 
+@pytest.mark.parametrize("tag", ["[vip] acme", "[1]", "["])
+def test_a_tag_in_json_is_what_it_says(api, tag):
+    assert post_json(api, {"url": URL, "tags": [tag]}).json()["tags"] == [tag]
+
+
+def test_what_is_not_the_json_of_a_list_is_refused_in_a_form(api):
+    error = error_of(api.post(JOBS, {"file": upload(), "mode": "async", "tags": "[vip] acme"}))
+
+    assert "JSON of a list" in error["details"]["tags"][0]
+
+
 def test_an_empty_value_in_a_form_is_as_if_not_given(api):
     response = api.post(JOBS, {**dict.fromkeys(FIELDS, ""), "file": upload(), "mode": "async"})
 
