@@ -101,12 +101,14 @@ def wait(job: TranscriptionJob, seconds: float, *, through_retries: bool) -> boo
     if future is not None:
         wait_for_futures([future], timeout=seconds)
     pause = threading.Event()
+    # With its recording, by which it is shown.
+    rows = TranscriptionJob.objects.select_related("recording")
     try:
-        job.refresh_from_db()
+        job.refresh_from_db(from_queryset=rows)
         while through_retries and not job.is_ended and monotonic() < deadline:
             connection.close()
             pause.wait(LOOK_SECONDS)
-            job.refresh_from_db()
+            job.refresh_from_db(from_queryset=rows)
     except (OperationalError, InterfaceError, TranscriptionJob.DoesNotExist) as error:
         with bound_contextvars(**job.log_ids):
             logger.warning("Job %s cannot be looked at: %s", job.pk, type(error).__name__)

@@ -195,7 +195,7 @@ class JobViewSet(ScopedViewSet):
         waited = job.status != Status.QUEUED
         if waited:
             sync.wait(job, order.waits, through_retries=order.mode == "sync")
-        response = self._accepted(_in_hand(job, recording), prefers, waited)
+        response = self._accepted(_in_hand(job), prefers, waited)
         if named:
             idempotency.remember(named, response)
         return response
@@ -375,13 +375,11 @@ class JobViewSet(ScopedViewSet):
         return response
 
 
-def _in_hand(job: TranscriptionJob, recording: Recording | None) -> TranscriptionJob:
+def _in_hand(job: TranscriptionJob) -> TranscriptionJob:
     """Make showing the job ask the database for nothing, which may be away or have lost it; and return it.
 
     What could not be read is null.
     """
     for name in job.get_deferred_fields():
         setattr(job, name, None)
-    # Forgotten when the row was read again.
-    job.recording = recording
     return job

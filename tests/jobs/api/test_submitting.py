@@ -1,5 +1,6 @@
 """POST /api/v1/jobs/: what is accepted in which form, and how it is answered."""
 
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,12 +10,14 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from jobs.api import parsers
+from jobs.audio import ingestion
 from jobs.forgetting.deletion import delete_job
 from jobs.models import Priority, Recording, Status, TranscriptionJob
 from jobs.running import sync
 from jobs.transcripts.options import DEFAULTS
 from tests.conditions import wait_until
 from tests.jobs.api.conftest import JOBS, error_of, run_queued, upload, wav
+from tests.routing.peer import Peer, answering
 
 URL = "https://example.com/a.wav"
 
@@ -244,6 +247,20 @@ def test_null_is_as_if_not_given(api):
     response = post_json(api, {"url": URL, **nothing})
 
     assert response.status_code == 202, response.json()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_recording_that_is_fetched_while_its_caller_waits_is_shown(api, provider, settings):
+    settings.FETCH_ALLOW_PRIVATE = True
+
+    with Peer(answering(200, wav())) as peer:
+        response = post_json(api, {"url": f"{peer.url}/call.wav", "mode": "sync"})
+    ingestion._client(True).close()
+    ingestion._client.cache_clear()
+
+    job = response.json()
+    assert (response.status_code, job["status"]) == (201, "completed"), job
+    assert job["recording"]["sha256"] == hashlib.sha256(wav()).hexdigest()
 
 
 @pytest.mark.django_db(transaction=True)
