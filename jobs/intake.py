@@ -115,7 +115,7 @@ class Order:
     @property
     def may_wait(self) -> bool:
         """Whether it may run while its caller waits."""
-        return self.mode != "async" and not self.respond_async
+        return self.mode == "sync" or (self.mode == "auto" and not self.respond_async)
 
     @property
     def is_limited(self) -> bool:

@@ -80,6 +80,16 @@ def test_who_insists_on_waiting_is_refused_while_the_only_region_is_left_alone(s
     assert not Recording.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("mode", "respond_async", "may_wait"),
+    [("auto", False, True), ("auto", True, False), ("sync", True, True), ("async", False, False)],
+)
+def test_who_insists_on_waiting_does_whatever_else_they_prefer(mode, respond_async, may_wait):
+    order = intake.Order(project=Project(), options={}, mode=mode, respond_async=respond_async)
+
+    assert order.may_wait == may_wait
+
+
 def test_without_room_at_the_provider_it_goes_to_the_queue_and_says_so(submit, provider, settings):
     settings.PROVIDER_MAX_RECORDINGS = 1
     others = limits.take(region_named("default"), Use.SYNC)
