@@ -61,10 +61,6 @@ class ProjectManager(models.Manager["Project"]):
         """Staff see all projects, others those that they are members of; nobody those that are deleted."""
         return self.existing() if user.is_staff else self.existing().filter(members=user)
 
-    def operated_by(self, user: User) -> models.QuerySet[Project]:
-        """Those whose operator the user is, as staff are of all."""
-        return self.allowing(user, Role.OPERATOR)
-
     def allowing(self, user: User, role: str) -> models.QuerySet[Project]:
         """Those in which `user` may do what members with `role` may (Project.allows)."""
         member = models.Q(membership__user=user, membership__role__in=_at_least(role))

@@ -12,7 +12,7 @@ from jobs.api.filters import AuditFilter
 from jobs.api.permissions import MANAGING
 from jobs.api.serializers import AuditEntrySerializer
 from jobs.api.views.scoped import PROJECT, ScopedViewSet
-from jobs.models import ApiKey, AuditEntry, Project
+from jobs.models import ApiKey, AuditEntry
 
 
 class AuditViewSet(ScopedViewSet):
@@ -22,14 +22,11 @@ class AuditViewSet(ScopedViewSet):
     filterset_class = AuditFilter
 
     def get_queryset(self) -> Any:
-        entries = self.in_projects(AuditEntry.objects.all())
-        if isinstance(self.request.auth, ApiKey):
-            return entries
         user: Any = self.request.user
-        if user.is_staff and not self.request.query_params.get("project"):
+        if not isinstance(self.request.auth, ApiKey) and user.is_staff and not self.project_named():
             # Sign-ins, too, which are no project's.
             return AuditEntry.objects.all()
-        return entries.filter(project__in=Project.objects.operated_by(user))
+        return self.in_projects(AuditEntry.objects.all())
 
     @extend_schema(responses=AuditEntrySerializer(many=True), parameters=[PROJECT])
     def list(self, request: Request) -> Response:

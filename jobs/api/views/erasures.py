@@ -94,7 +94,8 @@ class ErasureViewSet(ScopedViewSet):
         user: Any = self.request.user
         if not isinstance(self.request.auth, ApiKey) and user.is_staff:
             # Also of projects that are gone.
-            return Erasure.objects.all()
+            named = self.project_named()
+            return Erasure.objects.filter(project=named) if named else Erasure.objects.all()
         return self.in_projects(Erasure.objects.all())
 
     @extend_schema(responses=ErasureSerializer(many=True), parameters=[PROJECT])

@@ -20,7 +20,7 @@ from jobs.api.pagination import NewestFirst
 from jobs.api.parsers import check_length
 from jobs.api.permissions import Needs, may
 from jobs.api.schema import Schema
-from jobs.models import ApiKey, Project
+from jobs.models import ApiKey, Project, Role
 
 PROJECT = OpenApiParameter("project", OpenApiTypes.UUID, description="For sessions, which may have several.")
 Row = TypeVar("Row", bound=Model)
@@ -65,14 +65,21 @@ class ScopedViewSet(GenericViewSet[Any]):
         return found
 
     def projects(self) -> QuerySet[Project]:
-        """The key's; a person's, or the one of them that `?project=` names."""
+        """The key's; a person's, for a list those that it may have rows of; or that one which is named."""
         if isinstance(self.request.auth, ApiKey):
             mine = Project.objects.filter(pk=self.request.auth.project_id)
         else:
             user: Any = self.request.user
-            mine = Project.objects.visible_to(user)
+            # Whether they may look at one is asked once it is found; a page has none that they may not.
+            role = self.needs[self.action].role if self.action in self.lists else Role.READER
+            mine = Project.objects.allowing(user, role)
+        named = self.project_named()
+        return mine.filter(pk=named) if named else mine
+
+    def project_named(self) -> UUID | None:
+        """By `?project=`, if it is."""
         named = self.request.query_params.get("project")
-        return mine.filter(pk=_uuid(named)) if named else mine
+        return _uuid(named) if named else None
 
     def in_projects(self, rows: QuerySet[Row]) -> QuerySet[Row]:
         """Those of `rows`, which have a project, that the caller sees."""
@@ -86,8 +93,7 @@ class ScopedViewSet(GenericViewSet[Any]):
 
         NotFound for one that the caller does not see, PermissionDenied where they may not do this.
         """
-        if named is None and (in_query := self.request.query_params.get("project")):
-            named = _uuid(in_query)
+        named = named or self.project_named()
         if isinstance(self.request.auth, ApiKey):
             if named not in (None, self.request.auth.project_id):
                 raise NotFound("There is no such project.")

@@ -7,7 +7,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from django.utils import timezone
 
-from jobs.models import ApiKey, Membership, Project, Role
+from jobs.models import ApiKey, Erasure, Membership, Project, Role, Subject
 from tests.jobs.api.conftest import JOBS, add_job, client_for, error_of
 
 URL = {"url": "https://example.com/a.wav"}
@@ -147,6 +147,30 @@ def test_a_members_role_bounds_what_they_may_do(member, project, role, statuses)
 
     answered = tuple(response.status_code for response in (reading, submitting, deleting, managing))
     assert answered == statuses
+
+
+@pytest.mark.parametrize(("role", "seen"), [(Role.REVIEWER, 0), (Role.OPERATOR, 1)])
+@pytest.mark.parametrize("path", ["/api/v1/keys/", "/api/v1/erasures/"])
+def test_a_list_has_what_its_reader_may_look_at_one_by_one(member, project, path, role, seen):
+    ApiKey.objects.issue(project, "backend")
+    Erasure.objects.create(project=project, subject=Subject.TAG, value="ada")
+    client = member(role)
+
+    assert len(client.get(path).json()["results"]) == seen
+    assert len(client.get(path, {"project": str(project.pk)}).json()["results"]) == seen
+
+
+def test_staff_name_a_project_among_the_erasures_of_all_also_one_that_is_gone(
+    admin_client, project, other_project
+):
+    for erased in (project, other_project):
+        Erasure.objects.create(project=erased, subject=Subject.TAG, value="ada")
+    project.hide()
+
+    [report] = admin_client.get("/api/v1/erasures/", {"project": str(project.pk)}).json()["results"]
+
+    assert report["project"] == str(project.pk)
+    assert len(admin_client.get("/api/v1/erasures/").json()["results"]) == 2
 
 
 def test_a_member_sees_all_their_projects_or_the_one_they_name(member, project, other_project):
