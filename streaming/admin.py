@@ -69,6 +69,7 @@ class LiveSessionAdmin(PageAdmin):
     )
     list_display_links = ("begun",)
     list_filter = ("state", "reason", "created_at", "project")
+    list_tabs = "state"
     list_select_related = ("project",)
     sortable_by = ()
     when_empty = "There are no live sessions yet: open the live page, or connect a program to /v1/listen."

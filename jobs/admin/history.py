@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
 
 from django.contrib import messages
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.paginator import Page, Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -44,6 +46,15 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         return self.count == COUNTED_AT_MOST
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A filter that is on, or the search; `without` is the query of the list that lacks it."""
+
+    title: str
+    value: str
+    without: str
+
+
 class BoundedChangeList(ChangeList):
     """Django asks for the rows of a single page without a limit, for which the database reads all of them."""
 
@@ -52,14 +63,43 @@ class BoundedChangeList(ChangeList):
         if not self.multi_page:
             self.result_list = self.paginator.page(1).object_list
 
+    def tabs(self) -> list[Any]:
+        """The choices of the filter that stands above the list (SeenByStaff.list_tabs)."""
+        field = cast(SeenByStaff, self.model_admin).list_tabs
+        specs = [spec for spec in self.filter_specs if field and getattr(spec, "field_path", "") == field]
+        return [choice for spec in specs for choice in spec.choices(self)]
+
+    def applied(self) -> Iterator[Applied]:
+        """What the list is narrowed by, in words."""
+        if self.query:
+            yield Applied("search", self.query, self.get_query_string(remove=[SEARCH_VAR]))
+        others = self.get_filters_params()
+        for spec in self.filter_specs:
+            given = {name: others.pop(name) for name in spec.expected_parameters() if name in others}
+            if given:
+                chosen = [str(choice["display"]) for choice in spec.choices(self) if choice["selected"]]
+                yield self._applied(str(spec.title), given, chosen)
+        # What another page led to, and a filter that has nothing to choose from.
+        for name, values in others.items():
+            yield self._applied(name.partition("__")[0].replace("_", " "), {name: values})
+
+    def _applied(self, title: str, given: dict[str, list[str]], chosen: Sequence[str] = ()) -> Applied:
+        words = chosen or [value for values in given.values() for value in values]
+        return Applied(title, ", ".join(words), self.get_query_string(remove=list(given)))
+
 
 class SeenByStaff(ModelAdmin):
     """Every member of staff sees it. Who may change it is up to Django's permissions.
 
-    `when_empty` stands where the list would be: what has to happen for there to be something.
+    `when_empty` stands where the list would be: what has to happen for there to be something. `list_tabs` is
+    the field of `list_filter` whose choices stand above the list as well.
     """
 
     when_empty = ""
+    list_tabs = ""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return BoundedChangeList
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_active and request.user.is_staff)
@@ -84,9 +124,6 @@ class HistoryAdmin(SeenByStaff):
     list_per_page = 50
     # Pages are what there is: "Show all" would have to be told apart by who cannot see its colour well.
     list_max_show_all = 0
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return BoundedChangeList
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -95,6 +95,7 @@ class JobAdmin(PageAdmin):
         "created_at",
         "project",
     )
+    list_tabs = "status"
     list_fullwidth = True
     list_select_related = ("project", "recording")
     list_before_template = "admin/jobs/_unserved.html"

@@ -48,6 +48,7 @@ class DeliveryAdmin(HistoryAdmin):
     list_display_links = ("type",)
     when_empty = "No webhook was due yet: there is one when a job ends that has a callback or a subscriber."
     list_filter = ("status", "event__type", "event__project")
+    list_tabs = "status"
     list_select_related = ("event__job__recording", "endpoint")
     actions = ("replay_selected",)
     search_fields = ("url",)

@@ -47,6 +47,15 @@ def test_a_search_without_a_match_leads_back_to_all(staff_client):
     assert "There are no jobs yet" not in text
 
 
+def test_how_many_are_selected_is_no_more_certain_than_how_many_there_are(staff_client, monkeypatch):
+    monkeypatch.setattr("jobs.admin.history.COUNTED_AT_MOST", 51)
+    project = make_project()
+    for _ in range(52):
+        make_job(project=project)
+
+    assert "Select all 51 or more that match" in listed(staff_client, "transcriptionjob")
+
+
 def test_whoever_may_add_can_do_so_from_an_empty_list(root_client):
     assert reverse("admin:jobs_apikey_add") in listed(root_client, "apikey").partition("job-empty")[2]
 
