@@ -9,25 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, cast
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
-from django.db.models import QuerySet
+from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.shortcuts import render
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from jobs import lifecycle
-from jobs.admin.wording import title
+from jobs.admin.history import BoundedChangeList
+from jobs.admin.wording import length, title
 from jobs.audit import audited, record
 from jobs.batches.export import bundle
 from jobs.ids import first_id
 from jobs.models import Priority, Status, TranscriptionJob
 from jobs.models.audit import Action
 from jobs.models.state import ENDED, OPEN
+from jobs.prices import cost_of
 from jobs.refusal import Refusal
 from jobs.transcripts.exports import FORMATS
 from routing.regions import UnknownRegion
@@ -45,7 +49,10 @@ NAMED_AT_MOST = 5
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """`verb` asks for it, `done` tells of it; `rule` is why what is in no `possible` status is left."""
+    """`verb` asks for it, `done` tells of it; `rule` is why what is in no `possible` status is left.
+
+    `transcribes`: it costs what transcribing costs, and is not for what has no audio any more.
+    """
 
     verb: str
     done: str
@@ -53,6 +60,12 @@ class Move:
     possible: Collection[Status]
     action: Action
     rule: str
+    transcribes: bool = False
+
+    def of(self, jobs: QuerySet[TranscriptionJob]) -> QuerySet[TranscriptionJob]:
+        """Those that can be moved."""
+        possible = jobs.filter(status__in=self.possible)
+        return possible.filter(recording__audio_deleted_at=None) if self.transcribes else possible
 
 
 def _to(priority: Priority) -> Move:
@@ -74,6 +87,7 @@ MOVES = {
         ENDED,
         Action.JOB_REQUEUED,
         "only what has ended can be requeued",
+        transcribes=True,
     ),
     "cancel": Move(
         "Cancel",
@@ -85,6 +99,36 @@ MOVES = {
     ),
     **{f"prioritise_{priority.label}": _to(priority) for priority in Priority},
 }
+
+
+@dataclass(slots=True)
+class Again:
+    """What transcribing jobs once more comes to: of those without audio nothing."""
+
+    without_audio: int = 0
+    seconds: float = 0.0
+    cost: Decimal | None = None
+
+    @classmethod
+    def of(cls, jobs: QuerySet[TranscriptionJob]) -> Self:
+        """No further than so many are counted."""
+        again = cls()
+        some = TranscriptionJob.objects.filter(pk__in=jobs.order_by()[:COUNTED_AT_MOST].values("pk"))
+        kept = ExpressionWrapper(Q(recording__audio_deleted_at=None), BooleanField())
+        for row in some.annotate(kept=kept).measured("kept"):
+            if not row["kept"]:
+                again.without_audio += row["jobs"]
+                continue
+            again.seconds += row["seconds"] or 0.0
+            cost = cost_of(row["billed"] or 0.0, row["model"])
+            if cost is not None:
+                again.cost = (again.cost or Decimal()) + cost
+        return again
+
+    @property
+    def in_words(self) -> str:
+        about = f"{length(self.seconds)} of audio to be transcribed"
+        return about if self.cost is None else f"{about}, about {self.cost:,.2f} {settings.PRICE_CURRENCY}"
 
 
 @dataclass(slots=True)
@@ -125,19 +169,23 @@ def preview(
     admin: JobAdmin, request: HttpRequest, jobs: QuerySet[TranscriptionJob], name: str
 ) -> HttpResponse:
     """How many jobs match, and how many of them would be moved (or exported), to be confirmed."""
-    possible: Collection[str] = MOVES[name].possible if name in MOVES else (Status.COMPLETED,)
-    counts = [(status, _counted(jobs, status), status in possible) for status in Status]
+    move = MOVES.get(name)
+    possible: Collection[str] = move.possible if move else (Status.COMPLETED,)
+    counts = [(status, _counted(jobs.filter(status=status)), status in possible) for status in Status]
+    again = Again.of(jobs.filter(status__in=possible)) if move and move.transcribes else Again()
+    concerned = sum(count for _, count, is_possible in counts if is_possible) - again.without_audio
     context = {
         **admin.admin_site.each_context(request),
-        "title": f"{MOVES[name].verb if name in MOVES else 'Export'} all jobs that match",
+        "title": f"{move.verb if move else 'Export'} all jobs that match",
         "opts": TranscriptionJob._meta,
         "name": name,
         "query": request.GET.urlencode(),
+        "applied": _list(admin, request).applied(),
         "counts": [each for each in counts if each[1]],
-        "concerned": sum(count for _, count, is_possible in counts if is_possible),
-        "left": sum(count for _, count, is_possible in counts if not is_possible),
+        "concerned": concerned,
+        "again": again,
         "capped": COUNTED_AT_MOST,
-        "rule": MOVES[name].rule if name in MOVES else "only what is completed has a transcript",
+        "rule": move.rule if move else "only what is completed has a transcript",
         # What comes later was not counted.
         "until": first_id(timezone.now()),
     }
@@ -151,7 +199,7 @@ def step(admin: JobAdmin, request: HttpRequest, name: str) -> HttpResponse:
     if name not in MOVES:
         raise Http404
     move, after, until = MOVES[name], _id(request, "after"), _id(request, "until")
-    jobs = _matching(admin, request).filter(status__in=move.possible, pk__gt=after, pk__lt=until)
+    jobs = move.of(_matching(admin, request)).filter(pk__gt=after, pk__lt=until)
     some = list(jobs.select_related("project", "recording").order_by("pk")[:STEP])
     moved = move_each(admin, request, some, move)
     done = _number(request, "done") + moved.count
@@ -189,11 +237,15 @@ def export(admin: JobAdmin, request: HttpRequest) -> HttpResponseBase:
 
 
 def _matching(admin: JobAdmin, request: HttpRequest) -> Any:
-    return admin.get_changelist_instance(request).get_queryset(request)
+    return _list(admin, request).get_queryset(request)
 
 
-def _counted(jobs: QuerySet[TranscriptionJob], status: Status) -> int:
-    return jobs.filter(status=status).order_by()[:COUNTED_AT_MOST].count()
+def _list(admin: JobAdmin, request: HttpRequest) -> BoundedChangeList:
+    return cast(BoundedChangeList, admin.get_changelist_instance(request))
+
+
+def _counted(jobs: QuerySet[TranscriptionJob]) -> int:
+    return jobs.order_by()[:COUNTED_AT_MOST].count()
 
 
 def _id(request: HttpRequest, name: str) -> UUID:

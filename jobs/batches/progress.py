@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
-from django.db.models import Case, Count, F, FloatField, Sum, When
-from django.db.models.fields.json import KT
+from django.db.models import Count
 
 from jobs.models import Batch, BatchArchive, RefusedItem, Status, TranscriptionJob
 from jobs.models.state import ENDED
@@ -65,7 +63,7 @@ def tally_of(batch: Batch) -> Tally:
 def tallies_of(batches: Iterable[Batch]) -> dict[UUID, Tally]:
     """By the batch's id. Three queries for however many batches."""
     found = {batch.pk: Tally() for batch in batches}
-    for row in _groups(found):
+    for row in TranscriptionJob.objects.filter(batch__in=found).measured("batch", "status"):
         tally, status = found[row["batch"]], row["status"]
         tally.counts[status] += row["jobs"]
         seconds = row["seconds"] or 0.0
@@ -84,25 +82,3 @@ def tallies_of(batches: Iterable[Batch]) -> dict[UUID, Tally]:
     for batch_id, count in unopened.annotate(count=Count("id")):
         found[batch_id].unopened = count
     return found
-
-
-def _groups(batch_ids: Iterable[UUID]) -> Iterable[Mapping[str, Any]]:
-    each_channel = F("duration") * F("recording__channels")
-    return (
-        TranscriptionJob.objects.filter(batch__in=batch_ids)
-        .order_by()
-        .annotate(model=KT("options__model"))
-        .values("batch", "status", "model")
-        .annotate(
-            jobs=Count("id"),
-            known=Count("duration"),
-            seconds=Sum("duration"),
-            billed=Sum(
-                Case(
-                    When(options__multichannel=True, then=each_channel),
-                    default=F("duration"),
-                    output_field=FloatField(),
-                )
-            ),
-        )
-    )

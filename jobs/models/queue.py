@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import connections, models
-from django.db.models import Case, Count, ExpressionWrapper, F, Min, Q, When
+from django.db.models import Case, Count, ExpressionWrapper, F, FloatField, Min, Q, Sum, When
+from django.db.models.fields.json import KT
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
@@ -143,6 +145,22 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
     def reach(self, limit: int) -> bool:
         """Whether there are so many, without counting further."""
         return self[:limit].count() == limit
+
+    def measured(self, *by: str) -> Iterable[dict[str, Any]]:
+        """By these and `model`: how many `jobs`, of how many the duration is `known`, `seconds` of audio.
+
+        `billed` are those of all channels that are transcribed each by itself.
+        """
+        every_channel = When(options__multichannel=True, then=F("duration") * F("recording__channels"))
+        billed = Sum(Case(every_channel, default=F("duration"), output_field=FloatField()))
+        measures = {"known": Count("duration"), "seconds": Sum("duration"), "billed": billed}
+        rows: Iterable[dict[str, Any]] = (
+            self.order_by()
+            .annotate(model=KT("options__model"))
+            .values(*by, "model")
+            .annotate(jobs=Count("id"), **measures)
+        )
+        return rows
 
     def unfinished_in(self, batch_id: UUID) -> JobQuerySet:
         """The open jobs of a batch, by an index of theirs that asks for `finished_at`."""

@@ -3,15 +3,17 @@
 import io
 import re
 import zipfile
+from decimal import Decimal
 
 import pytest
 from django.urls import reverse
+from django.utils import timezone
 
 from jobs import lifecycle
 from jobs.admin import bulk
-from jobs.models import AuditEntry, Priority, Project, Status, TranscriptionJob
+from jobs.models import AuditEntry, Priority, Project, Recording, Status, TranscriptionJob
 from jobs.models.audit import Action
-from tests.jobs.rows import RESULT, fresh, make_job, make_project
+from tests.jobs.rows import RESULT, fresh, make_job, make_project, make_recording
 
 pytestmark = pytest.mark.django_db
 LIST = reverse("admin:jobs_transcriptionjob_changelist")
@@ -57,6 +59,37 @@ def test_nothing_is_done_before_it_is_confirmed_and_it_is_told_how_many_it_would
     assert "Requeue 3 jobs" in page
     assert "left as they are: only what has ended can be requeued" in page
     assert {fresh(job).status for job in failed} == {Status.FAILED}
+
+
+def test_what_it_will_cost_is_told_before_and_what_has_no_audio_any_more_is_left(
+    staff_client, project, settings
+):
+    settings.PRICES = {"default": Decimal("0.01")}
+    *kept, gone = (
+        make_job(Status.FAILED, project=project, recording=make_recording(project), duration=90)
+        for _ in range(3)
+    )
+    Recording.objects.filter(pk=gone.recording_id).update(audio_deleted_at=timezone.now())
+
+    page = ask(staff_client, "requeue_selected", gone)
+    ended = to_the_end(staff_client, page)
+
+    assert "Requeue 2 jobs" in page
+    assert "3:00 of audio to be transcribed, about 0.03 USD" in page
+    assert "their audio was deleted" in page
+    assert "2 jobs were requeued" in ended and "could not be" not in ended
+    assert [fresh(job).status for job in (*kept, gone)] == [Status.QUEUED, Status.QUEUED, Status.FAILED]
+
+
+def test_what_is_chosen_from_is_told_in_words(staff_client, project):
+    job = make_job(Status.FAILED, project=project, priority=Priority.HIGH)
+
+    # The filter of the only project there is has no choices.
+    query = f"status__exact=failed&project__id__exact={project.pk}&priority__exact={Priority.HIGH}"
+    page = ask(staff_client, "requeue_selected", job, query)
+
+    told = re.sub(r"<.*?>", "", page.partition('job-about">')[2].partition("</p>")[0])
+    assert told == f"Of the jobs with status Failed and priority high and project {project.pk}:"
 
 
 def test_all_that_match_are_moved_step_by_step_and_audited(staff_client, project, monkeypatch):

@@ -73,6 +73,51 @@ def test_the_rows_of_the_list_change_by_themselves(new_page):
     assert page.complaints == []
 
 
+def test_filters_open_by_keyboard_and_what_is_filtered_is_seen_when_they_are_shut(new_page):
+    make_job(Status.FAILED)
+    page = new_page()
+    page.open(f"{LIST}?status__exact=failed")
+    page.wait_for("!document.documentElement.hasAttribute('x-cloak')")
+
+    page.evaluate("document.querySelector('.job-filters').focus()")
+    for kind in ("rawKeyDown", "char", "keyUp"):
+        page.call("Input.dispatchKeyEvent", type=kind, key="Enter", text="\r", windowsVirtualKeyCode=13)
+    page.wait_for("document.activeElement.closest('#changelist-filter')")
+    for kind in ("rawKeyDown", "keyUp"):
+        page.call("Input.dispatchKeyEvent", type=kind, key="Escape", windowsVirtualKeyCode=27)
+    page.wait_for("document.activeElement.matches('.job-filters[aria-expanded=false]')")
+
+    assert page.evaluate("document.querySelector('.job-tab[aria-current]').textContent") == "Failed"
+    page.evaluate("document.querySelector('.job-applied a').click()")
+    page.wait_for("document.querySelector('.job-tab[aria-current]')?.textContent === 'All'")
+    assert page.complaints == []
+
+
+def test_everything_that_matches_can_be_stopped_and_gone_on_with(new_page, monkeypatch):
+    monkeypatch.setattr("jobs.admin.bulk.STEP", 1)
+    project = make_project()
+    jobs = [make_job(project=project) for _ in range(3)]
+    page = new_page()
+    page.open(LIST)
+    page.evaluate(
+        "document.querySelector('select[name=action]').value = 'cancel_selected';"
+        "document.querySelector('.action-select').click();"
+        "document.querySelector('input[name=select_across]').value = '1';"
+        "document.querySelector('#changelist-form').submit()"
+    )
+    page.wait_for("document.querySelector('#bulk button') && document.readyState === 'complete'")
+
+    # Stopped while the first step is on its way, whose answer has the link that stops.
+    page.evaluate("stopped = true; go(document.querySelector('#bulk form'))")
+    page.wait_for("document.querySelector('[data-stop]')?.textContent === 'Back to the list'")
+    moved = [fresh(job).status for job in jobs].count(Status.CANCELLED)
+    page.evaluate("document.querySelector('#bulk button').click()")
+    page.wait_for("document.querySelector('#bulk').textContent.includes('3 jobs were cancelled')")
+
+    assert moved == 1
+    assert page.complaints == []
+
+
 def test_everything_that_matches_is_moved_in_one_go(new_page, monkeypatch):
     monkeypatch.setattr("jobs.admin.bulk.STEP", 2)
     project = make_project()
