@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import django
+import httpx
 import pytest
 import redis
 from django.conf import settings
+from websockets.sync.client import connect
 
 from tests import emptying, environment, logged
+from tests.conditions import PATIENCE
 from tests.services import PostgresServer, RedisServer
 from tests.services.process import free_port
 
@@ -44,6 +47,10 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 # Here, since conftests below import models.
 django.setup()
 emptying.do_so_after_transactional_tests()
+# Clients wait for 5 s (HTTP) or 10 s (WebSockets) by themselves; an answer of a slow machine may take longer.
+for _until in ("connect", "read", "write", "pool"):
+    setattr(httpx._config.DEFAULT_TIMEOUT_CONFIG, _until, 20 * PATIENCE)
+connect.__kwdefaults__["open_timeout"] = 20 * PATIENCE
 # A hash that takes as long as in earnest is Django's to test.
 settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
@@ -121,9 +128,21 @@ def django_db_modify_db_settings(request: pytest.FixtureRequest) -> None:
     request.getfixturevalue("django_db_modify_db_settings_parallel_suffix")
 
 
+@pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """It goes with its server: whoever is still connected to it at the end fails no test."""
+    return True
+
+
 @pytest.fixture
-def database_url(transactional_db: None) -> str:
+def database_url(transactional_db: None, database_address: str) -> str:
     """The address of the test's database, for processes that the test starts."""
+    return database_address
+
+
+@pytest.fixture(scope="session")
+def database_address(django_db_setup: None) -> str:
+    """The same, for what outlives a test; a test that uses it asks for `database_url` as well."""
     database = settings.DATABASES["default"]
     if VENDOR == "sqlite":
         return f"sqlite:///{database['NAME']}"

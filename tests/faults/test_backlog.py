@@ -36,7 +36,11 @@ class Backlog:
 @pytest.mark.parametrize(
     "load",
     [
-        pytest.param(Backlog(400, 10, 5, share=0.5, claim_seconds=0.5, submit_seconds=2.0), id="small"),
+        pytest.param(
+            Backlog(400, 10, 5, share=0.5, claim_seconds=5.0, submit_seconds=5.0),
+            id="small",
+            marks=pytest.mark.postgresql,
+        ),
         pytest.param(
             Backlog(10_000, 50, 60, share=0.99, claim_seconds=0.05, submit_seconds=0.3), id="full", marks=FULL
         ),

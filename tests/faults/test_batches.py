@@ -36,7 +36,7 @@ def archive_of(members: int) -> bytes:
 @pytest.mark.parametrize(
     "load",
     [
-        pytest.param(Kills(60, 4), id="small", marks=pytest.mark.postgresql),
+        pytest.param(Kills(40, 2), id="small", marks=pytest.mark.postgresql),
         pytest.param(Kills(1000, 20), id="full", marks=FULL),
     ],
 )

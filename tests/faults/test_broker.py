@@ -6,6 +6,7 @@ import pytest
 import redis
 from celery import Celery
 
+from tests.conditions import PATIENCE
 from tests.faults.harness import (
     Stopwatch,
     Submitter,
@@ -19,8 +20,8 @@ from tests.jobs.rows import QUEUE
 
 FULL = [pytest.mark.full_load, pytest.mark.timeout(1800)]
 SMALL = pytest.mark.postgresql
-# What a submission may take while the broker is away; the small loads hold half of them to it, for the sake
-# of machines that do other things too.
+# What a submission may take while the broker is away. On machines that do other things too half of the small
+# loads' take ten times as long at most.
 QUICK_SECONDS = 0.5
 
 
@@ -63,13 +64,14 @@ class Outage:
     seconds: float
     rate: float
     share: float
+    slack: float
 
 
 @pytest.mark.parametrize(
     "load",
     [
-        pytest.param(Outage(kills=2, seconds=6, rate=5, share=0.5), id="small", marks=SMALL),
-        pytest.param(Outage(kills=10, seconds=600, rate=20, share=0.99), id="full", marks=FULL),
+        pytest.param(Outage(kills=2, seconds=6, rate=5, share=0.5, slack=10), id="small", marks=SMALL),
+        pytest.param(Outage(kills=10, seconds=600, rate=20, share=0.99, slack=1), id="full", marks=FULL),
     ],
 )
 def test_f4_jobs_are_accepted_and_done_while_the_broker_is_down(stack, broker, tell, load):
@@ -102,9 +104,9 @@ def test_f4_jobs_are_accepted_and_done_while_the_broker_is_down(stack, broker, t
         consuming_again_after=round(max(reconnected), 1),
     )
     assert not submitter.refused
-    assert percentile(submitter.seconds, load.share) < QUICK_SECONDS
+    assert percentile(submitter.seconds, load.share) < QUICK_SECONDS * load.slack
     assert done_meanwhile > 0
-    assert max(reconnected) <= 20
+    assert max(reconnected) <= 20 * PATIENCE
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,14 @@ class Freeze:
     seconds: float
     rate: float
     share: float
+    slack: float
 
 
 @pytest.mark.parametrize(
     "load",
     [
-        pytest.param(Freeze(seconds=5, rate=5, share=0.5), id="small", marks=SMALL),
-        pytest.param(Freeze(seconds=120, rate=5, share=0.99), id="full", marks=FULL),
+        pytest.param(Freeze(seconds=5, rate=5, share=0.5, slack=10), id="small", marks=SMALL),
+        pytest.param(Freeze(seconds=120, rate=5, share=0.99, slack=1), id="full", marks=FULL),
     ],
 )
 def test_f5_a_broker_that_is_frozen_holds_up_neither_a_request_nor_a_job(stack, broker, tell, load):
@@ -144,7 +147,7 @@ def test_f5_a_broker_that_is_frozen_holds_up_neither_a_request_nor_a_job(stack, 
         consuming_again_after=round(reconnected, 1),
     )
     assert not submitter.refused
-    assert percentile(submitter.seconds, load.share) < QUICK_SECONDS
+    assert percentile(submitter.seconds, load.share) < QUICK_SECONDS * load.slack
     assert done_meanwhile > 0
 
 

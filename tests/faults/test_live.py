@@ -20,7 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 from jobs.models import ApiKey, Project
 from sandbox.engines.tones import said, spoken_words, text_of
 from streaming.models import LiveSession
-from tests.conditions import wait_until
+from tests.conditions import PATIENCE, wait_until
 from tests.faults.harness import Stopwatch
 from tests.streaming.speaker import OPTIONS, Crowd, Speaker
 
@@ -185,7 +185,7 @@ def test_l4_a_rolling_restart_moves_who_can_be_moved_and_hears_the_others_out(
     assert {code for speaker in speakers for code in speaker.closes} == {4000, 1000}
     assert messages[-1]["type"] == "Metadata"
     assert other.close_code == 1000
-    assert max(took) < 30
+    assert max(took) < 20 + 10 * PATIENCE
     tell("L4 restart", sessions=sessions, moved=moved, longest_drain=round(max(took), 1), **found)
 
 
@@ -224,7 +224,10 @@ def vanishing(url: str, key: str, clients: int) -> Iterator[None]:
 
 @pytest.mark.parametrize(
     ("clients", "words", "latest_ms"),
-    [pytest.param(4, WORDS, 5000, id="small", marks=SMALL), pytest.param(40, 60, 50, id="full", marks=FULL)],
+    [
+        pytest.param(4, WORDS, 15_000, id="small", marks=SMALL),
+        pytest.param(40, 60, 50, id="full", marks=FULL),
+    ],
 )
 def test_l3_clients_that_flood_or_talk_nonsense_take_no_memory_and_nobodys_time(
     stack, provider, key, tell, clients, words, latest_ms

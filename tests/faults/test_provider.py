@@ -9,6 +9,7 @@ from django.db.models import F
 
 from jobs.models import Attempt, AttemptOutcome, Status, TranscriptionJob
 from tests.certificates import make_certificate
+from tests.conditions import PATIENCE
 from tests.faults.harness import Stopwatch, ended_jobs, open_jobs, outcomes, promises_kept, queue_jobs
 from tests.routing.peer import Peer
 from tests.sandbox.sounds import wav
@@ -82,8 +83,8 @@ def test_f12_a_failing_provider_holds_no_thread_and_every_job_ends_with_the_righ
     assert sum(applied.values()) > jobs / 10
     assert set(failed.values_list("error_code", flat=True)) <= set(FAULTS.values())
     assert set(failed.values_list("attempts", flat=True)) <= {2}
-    assert slowest <= DEADLINE_SECONDS + 8
-    assert freed_in <= 10
+    assert slowest <= DEADLINE_SECONDS + 8 * PATIENCE
+    assert freed_in <= 10 * PATIENCE
 
 
 def failed_jobs():
@@ -128,7 +129,7 @@ def test_f12_an_answer_that_tls_cuts_short_is_not_taken_for_the_whole(stack, pro
     assert cut_short.count() == cutting.cuts
     assert set(cut_short.values_list("error_code", "counted")) <= {(code, True) for code in CUT_SHORT}
     assert set(failed.values_list("attempts", flat=True)) <= {2}
-    assert slowest <= DEADLINE_SECONDS + 8
+    assert slowest <= DEADLINE_SECONDS + 8 * PATIENCE
 
 
 def a_proper_answer(provider):
@@ -185,7 +186,7 @@ class RateLimit:
 @pytest.mark.parametrize(
     "load",
     [
-        pytest.param(RateLimit(60, 10, 0.5), id="small", marks=pytest.mark.postgresql),
+        pytest.param(RateLimit(60, 5, 0.5), id="small", marks=pytest.mark.postgresql),
         pytest.param(RateLimit(500, 300, 1), id="full", marks=FULL),
     ],
 )

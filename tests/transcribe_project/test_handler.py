@@ -33,7 +33,8 @@ class Later(Held):
 
     async def settle(self, in_thread):
         begun.set()
-        await in_thread(lambda: held.wait(10))
+        # Not for ever: what its client has left is not to be set first.
+        await in_thread(lambda: held.wait(2))
         self.status_code = 201
 
 
@@ -108,7 +109,7 @@ def test_a_thread_whose_client_left_is_not_given_away_while_it_is_busy():
         leaving = asyncio.create_task(ask(handler, "/hold", leave=leave))
         await asyncio.to_thread(begun.wait, 10)
         leave.set()
-        other = await asyncio.wait_for(ask(handler, "/note"), 5)
+        other = await asyncio.wait_for(ask(handler, "/note"), 30)
         held.set()
         await leaving
         return other

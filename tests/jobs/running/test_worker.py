@@ -88,8 +88,8 @@ def test_what_waits_for_a_provider_that_probes_find_failing_loses_no_attempt(wor
 
 
 def test_one_wake_up_fills_all_slots_and_no_more(worker, queue_jobs, provider):
-    provider.set_faults("latency=0.2")
-    queue_jobs(12)
+    provider.set_faults("latency=1")
+    queue_jobs(6)
 
     worker(concurrency=4).run_available(QUEUE)
 
