@@ -38,7 +38,7 @@ class Crashes:
 @pytest.mark.parametrize(
     "load",
     [
-        pytest.param(Crashes(6, 2), id="small", marks=pytest.mark.postgresql),
+        pytest.param(Crashes(4, 2), id="small", marks=pytest.mark.postgresql),
         pytest.param(Crashes(100, 4), id="full", marks=FULL),
     ],
 )

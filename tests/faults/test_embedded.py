@@ -9,7 +9,7 @@ from functools import partial
 import psutil
 import pytest
 
-from tests.conditions import wait_until
+from tests.conditions import PATIENCE, wait_until
 from tests.faults.embedded import GRACE_SECONDS, Runstack
 from tests.services.process import free_port
 
@@ -69,8 +69,8 @@ def test_f17_every_end_of_the_embedded_service_loses_and_doubles_nothing(runstac
         longest_stop=round(max(stops), 1),
         resumed_in=round(max(resumed), 1),
     )
-    assert max(stops) <= GRACE_SECONDS + 2
-    assert max(resumed) <= 10
+    assert max(stops) <= (GRACE_SECONDS + 2) * PATIENCE
+    assert max(resumed) <= 10 * PATIENCE
 
 
 def all_ended(processes):
@@ -89,26 +89,24 @@ def test_f17_a_call_that_outlasts_the_grace_does_not_hold_the_end(runstack, prov
         "F17 in a call", database="embedded", jobs=runstack.accepted, grace=GRACE_SECONDS, stop=round(took, 1)
     )
     assert code == 0
-    assert took <= GRACE_SECONDS + 2
+    assert took <= (GRACE_SECONDS + 2) * PATIENCE
     held = "SELECT count(*) FROM jobs_transcriptionjob WHERE status <> 'queued' OR crashes > 0"
     assert runstack.count(held) == 0
 
 
-def test_f17_a_second_instance_leaves_the_first_alone(runstack, provider, tmp_path):
-    second = Runstack(provider.url, str(tmp_path), free_port())
+def test_f17_a_second_instance_says_why_in_a_sentence_and_leaves_the_first_alone(
+    runstack, provider, tmp_path, tmp_path_factory
+):
+    same_data = Runstack(provider.url, str(tmp_path), free_port())
+    same_port = Runstack(provider.url, str(tmp_path_factory.mktemp("other")), runstack.port)
 
-    refused = subprocess.run(second.command(), capture_output=True, text=True, timeout=60, check=False)
+    for second, why in (
+        (same_data, "in use by another runstack"),
+        (same_port, f"Port {runstack.port} cannot be used"),
+    ):
+        refused = subprocess.run(second.command(), capture_output=True, text=True, timeout=120, check=False)
 
-    assert refused.returncode != 0
-    assert "in use by another runstack" in refused.stderr
+        assert refused.returncode != 0
+        assert why in refused.stderr
+        assert "Traceback" not in refused.stderr
     assert runstack.answers()
-
-
-def test_f17_a_port_in_use_is_said_in_a_sentence(runstack, provider, tmp_path_factory):
-    elsewhere = Runstack(provider.url, str(tmp_path_factory.mktemp("other")), runstack.port)
-
-    refused = subprocess.run(elsewhere.command(), capture_output=True, text=True, timeout=60, check=False)
-
-    assert refused.returncode != 0
-    assert f"Port {runstack.port} cannot be used" in refused.stderr
-    assert "Traceback" not in refused.stderr

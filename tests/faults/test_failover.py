@@ -18,6 +18,7 @@ def authorization(transactional_db):
     return {"authorization": f"Token {key}"}
 
 
+@pytest.mark.postgresql
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_a_server_that_is_gone_costs_no_request_and_no_live_session(stack, authorization, how):
     listen = "/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000"

@@ -15,7 +15,11 @@ from tests.faults.harness import Program
 from tests.jobs.rows import make_project
 from tests.routing.peer import Peer, answering
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("private_receivers")]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.postgresql,
+    pytest.mark.usefixtures("private_receivers"),
+]
 
 
 @pytest.fixture

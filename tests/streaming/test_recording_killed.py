@@ -60,6 +60,7 @@ async def first_part_kept() -> int:
     return (await in_database(AudioPart.objects.get)).size
 
 
+@pytest.mark.postgresql
 async def test_what_was_kept_before_a_kill_is_transcribed(servers, key):
     speaker = Speaker(lambda: address(servers[0]), key, AUDIO, record="true")
     speaking = asyncio.create_task(speaker.speak())

@@ -23,7 +23,8 @@ from deepgram.listen.v1.types import (
 from sandbox.engines.tones import said, spoken_words, text_of
 
 # The SDK imports names that websockets has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# What SDKs send and take is the same on both databases.
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.postgresql]
 
 TEXT = text_of(8)
 SAID = " ".join(word.bare for word in spoken_words(TEXT))

@@ -24,6 +24,8 @@ RAW = {"Content-Type": "audio/wav"}
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
 FORM_BEGINS = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
 JOBS = "/api/v1/jobs/"
+# What becomes of bytes is the same on both databases.
+pytestmark = pytest.mark.postgresql
 
 
 @pytest.fixture
@@ -32,14 +34,21 @@ def key(transactional_db):
     return text
 
 
-@pytest.fixture
-def web(key, database_url, tmp_path):
-    environment = {"DATA_DIR": str(tmp_path), "MAX_UPLOAD_BYTES": str(64 * MEGABYTE)}
+@pytest.fixture(scope="module")
+def running_web(database_address, tmp_path_factory):
+    environment = {"DATA_DIR": str(tmp_path_factory.mktemp("data")), "MAX_UPLOAD_BYTES": str(64 * MEGABYTE)}
     with (
         SandboxProcess() as sandbox,
-        WebProcess(environment | {"DATABASE_URL": database_url, "DEEPGRAM_BASE_URL": sandbox.url}) as web,
+        WebProcess(environment | {"DATABASE_URL": database_address, "DEEPGRAM_BASE_URL": sandbox.url}) as web,
     ):
         yield web
+
+
+@pytest.fixture
+def web(key, database_url, running_web):
+    if running_web.process is None:
+        running_web.start()
+    return running_web
 
 
 @contextmanager

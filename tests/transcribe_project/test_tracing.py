@@ -55,6 +55,7 @@ def told(span: Span) -> dict[str, str]:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.postgresql
 def test_a_trace_goes_from_the_caller_through_queue_and_provider_to_the_webhook(database_url, redis_url):
     _, key = ApiKey.objects.issue(make_project(), "k")
     authorization = {"authorization": f"Token {key}"}

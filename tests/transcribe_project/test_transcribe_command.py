@@ -64,6 +64,7 @@ def test_a_failing_provider_is_asked_again(run, recording):
     assert TranscriptionJob.objects.get().attempts == 3
 
 
+@pytest.mark.postgresql
 def test_options_are_passed_on_and_json_is_json(run, recording):
     done = run(recording, "--format", "json", "--option", "language=de", "--option", "utterances=true")
 
@@ -71,6 +72,7 @@ def test_options_are_passed_on_and_json_is_json(run, recording):
     assert TranscriptionJob.objects.get().options["language"] == "de"
 
 
+@pytest.mark.postgresql
 def test_what_cannot_be_transcribed_is_told_and_the_rest_goes_on(run, recording, tmp_path):
     (tmp_path / "letter.txt").write_text("Dear Sir")
 
@@ -82,6 +84,7 @@ def test_what_cannot_be_transcribed_is_told_and_the_rest_goes_on(run, recording,
     assert "absent.wav: No such file" in done.stderr.replace("\n", "")
 
 
+@pytest.mark.postgresql
 def test_names_that_look_like_markup_are_printed_as_they_are(run, tmp_path):
     letter = tmp_path / "[red]a[bold][" / "].txt"
     letter.parent.mkdir()
@@ -93,6 +96,7 @@ def test_names_that_look_like_markup_are_printed_as_they_are(run, tmp_path):
     assert f"{letter}: " in done.stderr
 
 
+@pytest.mark.postgresql
 def test_an_unknown_option_is_named(run, recording):
     done = run(recording, "--option", "langauge=de")
 

@@ -38,10 +38,15 @@ def post_many(web, text, path="/api/v1/jobs/", **request):
         return list(pool.map(lambda _: client.post(path, **request).status_code, range(SUBMITS)))
 
 
-@pytest.fixture
-def web(database_url):
-    with WebProcess({"DATABASE_URL": database_url}) as process:
+@pytest.fixture(scope="module")
+def running_web(database_address):
+    with WebProcess({"DATABASE_URL": database_address}) as process:
         yield process
+
+
+@pytest.fixture
+def web(database_url, running_web):
+    return running_web
 
 
 # Requests a minute

@@ -243,7 +243,7 @@ def test_a_recording_that_is_made_while_its_session_is_deleted_goes_too(project,
 
 @pytest.mark.django_db(transaction=True)
 def test_one_that_is_killed_leaves_each_job_whole_or_gone_and_is_gone_on_with(project, media, database_url):
-    old, number = make_project("Old"), 150
+    old, number = make_project("Old"), 100
     for _ in range(number):
         make_job(Status.COMPLETED, project=old, recording=make_recording(old))
     jobs = [transcribed(project, tags=["ada"]) for _ in range(number)]

@@ -21,7 +21,8 @@ from tests.jobs.api.conftest import wav
 from tests.sandbox.receiver import Receiver
 
 # The SDK imports names that websockets has deprecated.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# What SDKs send and take is the same on both databases.
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.postgresql]
 
 RECORDING = wav(4)
 OPTIONS: dict[str, Any] = {"model": "nova-3", "smart_format": True, "utterances": True, "tag": ["a", "b"]}
