@@ -368,7 +368,9 @@ class _KeepBytes(httpx.BaseTransport):
         self._max_answer_bytes = max_answer_bytes
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        exchange = _exchange.get()
+        exchange, url = _exchange.get(), request.url
+        told = {"http.request.method": request.method, "server.address": url.host, "server.port": url.port}
+        tracing.tell(**told)
         request.stream = _Sending(cast(httpx.SyncByteStream, request.stream), exchange)
         response = self._network.handle_request(request)
         exchange.answered_at = time.monotonic()

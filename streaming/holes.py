@@ -12,6 +12,7 @@ import io
 import logging
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from uuid import UUID
 
 from django.core.files.base import ContentFile
@@ -37,7 +38,7 @@ from routing.provider import (
 )
 from routing.regions import Region
 from routing.transport import Call
-from streaming import news
+from streaming import metrics, news
 from streaming.as_recording import NOT_RECORDED, header_for, recording_options
 from streaming.database import in_database
 from streaming.models import FinalResult, Happening, Hole, LiveSession, TimelineEntry
@@ -182,6 +183,7 @@ def _give_up(hole: Hole, error: Exception) -> None:
     with transaction.atomic():
         if not known.exists():
             TimelineEntry.objects.create(session=hole.session, type=Happening.GAP, details=told)
+            transaction.on_commit(partial(metrics.GAP_SECONDS.inc, hole.end - hole.start))
         _end(hole)
 
 

@@ -53,7 +53,11 @@ DROPPED_INTERIMS = Counter(
     "transcribe_live_interims_dropped",
     "Interim results that a client was not sent, since it did not read those before.",
 )
-GAP_SECONDS = Counter("transcribe_live_gap_seconds", "Audio of which there will be no transcript.")
+GAP_SECONDS = Counter(
+    "transcribe_live_gap_seconds",
+    "Audio that was declared lost. What was kept of it is asked for again after the session's end, while it "
+    "is one of transcribe_live_holes_open.",
+)
 BUFFER_BYTES = Gauge(
     "transcribe_live_buffer_bytes",
     "What live sessions of this process hold. buffer: audio (to be sent again), results (for the client).",

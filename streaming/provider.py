@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from typing import cast
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.connection import broadcast
@@ -21,6 +21,7 @@ from websockets.protocol import Event
 from websockets.proxy import get_proxy
 from websockets.uri import parse_uri
 
+from routing import tracing
 from routing.metrics import CALLS
 from routing.provider import code_of
 from routing.regions import Region
@@ -77,6 +78,7 @@ class Socket(ClientConnection):
 
 async def opened(region: Region, query: list[tuple[str, str]]) -> Socket:
     """A live socket of the region's provider; NotOpened."""
+    tracing.tell(**{"server.address": urlsplit(region.live_url).hostname})
     try:
         socket = await _connected(region, query)
     except NotOpened as error:

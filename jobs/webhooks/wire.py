@@ -87,6 +87,7 @@ def _post(delivery: Delivery) -> Outcome:
         return Outcome(delivery, log, None)
     try:
         method, body, extra = _message(delivery)
+        tracing.tell(**{"http.request.method": method})
         headers = {**signed_headers(delivery.event, body, delivery.signing), **extra}
         # Ids alone: who called us with a trace of its own finds the webhook in it.
         if traceparent := tracing.traceparent():

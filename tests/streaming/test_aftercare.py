@@ -15,7 +15,7 @@ from streaming import aftercare, lifecycle
 from streaming.models import FinalResult, LiveSession, State
 from tests.conditions import wait_until
 from tests.counted import Rise
-from tests.streaming.factories import end, live, progress, results
+from tests.streaming.factories import end, interrupt, live, progress, results
 
 
 def forgotten(project, days: int) -> LiveSession:
@@ -40,10 +40,9 @@ def test_a_sweep_ends_what_nobody_looks_after_and_nothing_else(project):
 
 
 def test_a_client_that_does_not_come_back_is_no_failure_of_ours(project):
-    session = live(project)
-    LiveSession.objects.filter(pk=session.pk).update(
-        state=State.INTERRUPTED, lease_until=seconds_from_now(-1)
-    )
+    session = live(project, resumable=True)
+    interrupt(session)
+    LiveSession.objects.filter(pk=session.pk).update(lease_until=seconds_from_now(-1))
     of_ours = Rise("transcribe_sweeper_rescues_total", what="lapsed_stream")
     of_theirs = Rise("transcribe_sweeper_rescues_total", what="abandoned_stream")
 

@@ -9,6 +9,7 @@ from sandbox.engines.tones import said, spoken_words
 from streaming import aftercare, holes, lifecycle
 from streaming.database import in_database
 from streaming.models import Happening, Hole, LiveSession
+from tests.counted import Rise
 from tests.sandbox_process import SandboxProcess
 from tests.streaming.factories import end, live, progress, results
 from transcribe_project.storage_url import storage_at
@@ -156,7 +157,10 @@ def test_a_provider_that_is_away_is_asked_again_later(project, provider):
 
 
 @pytest.mark.parametrize("case", ["refused", "too often", "packets", "lost"])
-def test_a_hole_that_cannot_be_filled_is_a_declared_gap(project, provider, case, tmp_path):
+def test_a_hole_that_cannot_be_filled_is_a_declared_gap(
+    project, provider, case, tmp_path, django_capture_on_commit_callbacks
+):
+    lost = Rise("transcribe_live_gap_seconds_total")
     session, hole = with_hole(project, **({"encoding": "opus"} if case == "packets" else {}))
     if case == "refused":
         provider.set_faults("status=400")
@@ -166,10 +170,12 @@ def test_a_hole_that_cannot_be_filled_is_a_declared_gap(project, provider, case,
     elif case == "lost":
         (tmp_path / "media" / hole.stored_name).unlink()
 
-    aftercare.sweep(lambda: False)
+    with django_capture_on_commit_callbacks(execute=True):
+        aftercare.sweep(lambda: False)
 
     gap = session.timeline.get(type=Happening.GAP)
     assert gap.details == {"start": START, "end": END}
+    assert lost.by == pytest.approx(END - START)
     assert Hole.objects.get().settled_at is not None
 
 

@@ -4,6 +4,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from streaming import lifecycle
 from streaming.metrics import OfSession
 from streaming.models import LiveSession
 from tests.conditions import wait_until
@@ -40,6 +41,17 @@ def test_a_session_is_counted_with_the_latency_of_its_results(live, upstream, cr
     assert (interims.by, finals.by) == (23, 2)
     assert audio.by == pytest.approx(2.5)
     wait_until(lambda: ended.by == 1)
+
+
+def test_a_client_that_comes_back_is_counted_as_that(project, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks(execute=True):
+        _, token = lifecycle.open_session(project, options={"model": "nova-3"}, tags=[], resumable=True)
+    started, resumed = (Rise(f"transcribe_live_sessions_{what}_total") for what in ("started", "resumed"))
+
+    with django_capture_on_commit_callbacks(execute=True):
+        lifecycle.resume(token, 0)
+
+    assert (started.by, resumed.by) == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,14 @@ def test_a_trace_goes_from_the_caller_through_queue_and_provider_to_the_webhook(
     assert calls[0].status.code == Status.STATUS_CODE_ERROR
     assert told(calls[0])["error.type"] == "provider_error"
     assert told(calls[1])["transcribe.request_id"] == job.history.get(outcome="completed").request_id
+    of_call = {
+        "http.request.method": "POST",
+        "server.address": "127.0.0.1",
+        "server.port": provider.url.rpartition(":")[2],
+    }
+    assert of_call.items() <= told(calls[1]).items()
     webhook = recording["webhook.attempt"][0]
+    assert told(webhook)["http.request.method"] == "POST"
     assert webhook.parent_span_id == submitted.span_id
     assert receiver.requests[0].headers["traceparent"] == f"00-{TRACE}-{webhook.span_id.hex()}-01"
 
@@ -121,6 +128,7 @@ def test_a_trace_goes_from_the_caller_through_queue_and_provider_to_the_webhook(
     }
     assert live["live.session"][0].parent_span_id == live["live.open"][0].span_id
     assert {each.parent_span_id for each in live["live.connection"]} == {live["live.session"][0].span_id}
+    assert told(live["live.connection"][0])["server.address"] == "127.0.0.1"
     ended = told(live["live.session"][0])
     assert (ended["transcribe.session_id"], ended["transcribe.reason"]) == (str(session.pk), "finished")
     assert ended["transcribe.reconnects"] == "1"
