@@ -43,8 +43,6 @@ class Command(BaseCommand):
                 break
             time.sleep(min(LOOK_SECONDS, max(0.1, options["wait"] - waited)))
         self.stdout.write(str(seen))
-        if not has_results and not has_connections:
-            raise CommandError("Too little has happened to tell.", returncode=UNKNOWN)
         faults = []
         if has_results and seen.latency > options["max_latency_ms"] / 1000:
             faults.append(f"results take longer than {options['max_latency_ms']:g} ms")
@@ -52,6 +50,10 @@ class Command(BaseCommand):
             faults.append(f"more than {options['max_failures']:g} % of connections fail")
         if faults:
             raise CommandError(f"The release does not hold: {' and '.join(faults)}.", returncode=FAILS)
+        # Connections without results are what a release looks like that answers nobody.
+        if not has_results or not has_connections:
+            few = " and ".join(["live connections"] * (not has_connections) + ["results"] * (not has_results))
+            raise CommandError(f"Too little has happened to tell: too few {few}.", returncode=UNKNOWN)
         self.stdout.write("The release holds.")
 
     def _seen(self, prometheus: str, since: float) -> Seen:
