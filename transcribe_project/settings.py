@@ -4,7 +4,6 @@ With nothing set the project is *embedded*: SQLite, an in-process broker and the
 all below DATA_DIR. DATABASE_URL, REDIS_URL and DEEPGRAM_API_KEY make the same code production.
 """
 
-import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -41,8 +40,7 @@ REDIS_CLUSTER_URL = env.redis_nodes("REDIS_CLUSTER_URL")
 EMBEDDED = not REDIS_URL
 
 INSTALLED_APPS = [
-    # Serves for runserver alone: a tenth of each process's start, and 14 MB, that nothing else needs.
-    *(["daphne"] if "runserver" in sys.argv else []),
+    "daphne",
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
