@@ -72,6 +72,11 @@ class Breaker:
             self._store.returned(self._name)
             self._believe(Admission(False), 0.0)
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether it is closed and no call has failed of late: nobody is told of a timely success."""
+        return self._told.admitted and not self._told.is_troubled
+
     def succeeded(self, began_at: float, at_most: float | None = None) -> None:
         """A call that began then has succeeded. One from before the breaker opened proves nothing.
 
@@ -79,7 +84,7 @@ class Breaker:
         """
         if at_most is not None:
             self._pace.took(self._clock() - began_at, at_most)
-        if self._told.admitted and not self._told.is_troubled:
+        if self.is_calm:
             return
         if self._store.succeeded(self._name, self._clock() - began_at):
             came_back(self._store, self._region, self._kind)

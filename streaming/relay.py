@@ -131,7 +131,8 @@ class Relay:
         try:
             async with asyncio.TaskGroup() as self._tasks:
                 self._spawn(self._client.read())
-                self._spawn(self._keep_audio())
+                if self._tape is not None:
+                    self._spawn(self._keep_audio())
                 writing = self._tasks.create_task(self._client.write())
                 self.happened(events.Opened())
                 self._switchboard.join(self)
@@ -344,7 +345,10 @@ class Relay:
         self._upstream = socket
         self._counted.connected(region.name, self._loop.time())
         try:
-            await asyncio.to_thread(self._whereabouts.connected, place)
+            if self._whereabouts.is_as_expected(place):
+                self._whereabouts.connected(place)
+            else:
+                await asyncio.to_thread(self._whereabouts.connected, place)
             self._note_connected(region, provider.request_id(socket), connection)
             self.happened(events.ProviderConnected(connection, provider.request_id(socket)))
             await socket.tell(lambda text: self.happened(events.ProviderMessage(connection, text)))
@@ -381,7 +385,7 @@ class Relay:
         self._remember(Happening.INTERRUPTED)
 
     async def _keep_audio(self) -> None:
-        while self._tape is not None:
+        while True:
             await asyncio.sleep(PART_SECONDS)
             await self._keep_tape()
 

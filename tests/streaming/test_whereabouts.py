@@ -1,5 +1,7 @@
 """Which region a live session is connected to next."""
 
+from dataclasses import replace
+
 import pytest
 
 from routing import health
@@ -7,7 +9,7 @@ from routing.breaker import breaker_of
 from routing.choice import Health, Provider
 from routing.health import Report
 from routing.regions import all_regions
-from streaming.whereabouts import NoPlace, Whereabouts
+from streaming.whereabouts import SLOW_SECONDS, NoPlace, Whereabouts
 
 pytestmark = pytest.mark.django_db
 
@@ -91,6 +93,16 @@ def test_who_leaves_before_it_is_known_what_comes_of_it_leaves_the_probe_to_the_
     session.next(0).give_back()
 
     assert breaker_of("a", live=True).admits()
+
+
+def test_connecting_is_as_expected_unless_it_took_long_or_calls_have_failed_of_late(are, session):
+    place = session.next(0)
+    late = replace(place, began_at=place.began_at - SLOW_SECONDS)
+
+    assert session.is_as_expected(place)
+    assert not session.is_as_expected(late)
+    session.lost(place, 1006)
+    assert not session.is_as_expected(place)
 
 
 def test_a_region_that_others_found_dead_is_left_at_once(are, session):
