@@ -1,12 +1,11 @@
 """Large files, a part at a time: begun, received, and made a recording like any other.
 
-An upload lives for 24 hours after it was last used; then `expire` removes it, and its recording too if no job
-has that.
+An upload lives for 24 hours after it was last used; then the purge removes it (`expire`), and its recording
+too if no job has that.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 
 from django.conf import settings
@@ -22,10 +21,6 @@ from jobs.database_clock import seconds_from_now
 from jobs.forgetting.deletion import delete_if_unused
 from jobs.models import ApiKey, Project, Recording, Upload
 from jobs.models.upload import KEPT_FOR
-
-EXPIRED_AT_A_TIME = 100
-
-logger = logging.getLogger(__name__)
 
 
 def begin(
@@ -154,13 +149,9 @@ def discard(upload: Upload, still: Q | None = None) -> None:
             delete_if_unused(recording)
 
 
-def expire() -> None:
-    """Remove what nobody has used for 24 hours."""
-    for upload in Upload.objects.expired()[:EXPIRED_AT_A_TIME]:
-        try:
-            discard(upload, still=Q(pk__in=Upload.objects.expired()))
-        except OSError as error:
-            logger.warning("Upload %s cannot be removed yet: %s", upload.pk, error)
+def expire(upload: Upload) -> None:
+    """Remove it if nobody has used it for 24 hours. OSError."""
+    discard(upload, still=Q(pk__in=Upload.objects.expired()))
 
 
 def _use(upload: Upload) -> None:

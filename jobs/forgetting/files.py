@@ -3,7 +3,7 @@
 A file can neither be removed in a transaction, which may be rolled back, nor safely after it, when the
 process may be killed or the storage away and nothing names the file any more. So its name is written down in
 the transaction (jobs.models.Removal), and crossed out once the file is gone: right after the commit, or else
-by the next purge.
+by the next purge, as what the sweeper forgets always is.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ RESERVED_FOR_SECONDS = 24 * 3600.0
 MOST_REFUSED = 3
 
 _erasure: ContextVar[UUID | None] = ContextVar("erasure", default=None)
+_left: ContextVar[bool] = ContextVar("left", default=False)
 
 
 @contextmanager
@@ -42,11 +43,21 @@ def removed_for(erasure: UUID) -> Iterator[None]:
         _erasure.reset(token)
 
 
+@contextmanager
+def left_to_the_purge() -> Iterator[None]:
+    """What is to be removed within is only written down: whoever does this cannot wait for storage."""
+    token = _left.set(True)
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
 def remove(names: Iterable[str]) -> None:
     """Remove these files once the transaction is committed. What is not there is no error."""
     erasure = _erasure.get()
     removals = Removal.objects.bulk_create(Removal(name=name, erasure=erasure) for name in names)
-    if removals:
+    if removals and not _left.get():
         transaction.on_commit(partial(_remove_now, removals))
 
 

@@ -8,7 +8,8 @@
 - What was asked to be erased of projects that stay is (jobs.forgetting.erasure).
 - Entries of the audit log, and of the admin's own, go after a year.
 - Recordings that no job came of, since the database failed in between, go after a day.
-- Files that could not be removed when their rows were (jobs.forgetting.files).
+- Uploads that nobody has used for a day (jobs.audio.uploads).
+- Files that were not or could not be removed when their rows were (jobs.forgetting.files).
 
 What is still needed by an open job, or still to be delivered, waits until it is not. One process at a time
 does it, once an hour and when asked, in bounded transactions; files go before the rows that name them, within
@@ -32,6 +33,7 @@ from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from jobs.audio import uploads
 from jobs.audit import record
 from jobs.companions import companions
 from jobs.forgetting import erasure
@@ -86,6 +88,7 @@ def purging() -> Iterator[Counter[str]]:
     asked = Erasure.objects.filter(finished_at=None).exclude(subject=Subject.PROJECT).order_by("pk")
     yield from _each(asked, erasure.erase_part)
     yield from _each(Project.objects.forgetting(), _purge)
+    yield from _each(Upload.objects.expired(), _expire)
     while files := remove_due():
         yield Counter(files=files)
     while unattached := _delete_unattached():
@@ -119,6 +122,11 @@ def _purge(project: Project) -> Iterator[Counter[str]]:
     finally:
         if deleted:
             record(Action.DATA_PURGED, about=project, counts=dict(deleted))
+
+
+def _expire(upload: Upload) -> Iterator[Counter[str]]:
+    uploads.expire(upload)
+    yield Counter(uploads=1)
 
 
 def _repeated(step: Callable[[Project], int]) -> Callable[[Project], Iterator[int]]:

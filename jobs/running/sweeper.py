@@ -1,6 +1,7 @@
 """What becomes of jobs that nobody looks after.
 
-Every worker sweeps. Each move is fenced, so they may overlap.
+Every worker sweeps. Each move is fenced, so they may overlap. Storage is not asked: one that hangs would
+keep a worker from all of this, and from reporting that it is here.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from django.db.models.functions import Now
 from structlog.contextvars import bound_contextvars
 
 from jobs import lifecycle, metrics, usage
-from jobs.audio import uploads
 from jobs.audio.received import remove_abandoned
+from jobs.forgetting.files import left_to_the_purge
 from jobs.models import IdempotencyKey, InvalidTransition, Status, TranscriptionJob, WorkerProcess
 from jobs.models.worker import FORGOTTEN_AFTER
 from jobs.running.failover import leave_regions
@@ -32,14 +33,14 @@ def sweep() -> None:
     And leave regions that cannot do their work, and remove the files that processes of this host were
     receiving when they were killed.
     """
-    _each("stalled_job", TranscriptionJob.objects.stalled(), lifecycle.lose_lease)
-    _each("overdue_job", TranscriptionJob.objects.overdue(), lifecycle.pass_deadline)
+    with left_to_the_purge():
+        _each("stalled_job", TranscriptionJob.objects.stalled(), lifecycle.lose_lease)
+        _each("overdue_job", TranscriptionJob.objects.overdue(), lifecycle.pass_deadline)
     leave_regions()
     IdempotencyKey.objects.expired().delete()
     WorkerProcess.objects.filter(seen_at__lt=Now() - FORGOTTEN_AFTER).delete()
     endpoints.forget()
     remove_abandoned()
-    uploads.expire()
     usage.merge_when_due()
 
 

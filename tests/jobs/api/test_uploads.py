@@ -11,8 +11,8 @@ from django.utils import timezone
 from jobs.audio import uploads
 from jobs.forgetting import erasure
 from jobs.forgetting.deletion import delete_job
+from jobs.forgetting.retention import purging
 from jobs.models import ApiKey, Recording, Role, Scope, TranscriptionJob, Upload
-from jobs.running import sweeper
 from tests.jobs.api.conftest import JOBS, client_for, error_of, wav
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -276,7 +276,7 @@ def test_what_nobody_uses_for_a_day_is_removed(api, media, received):
     Upload.objects.update(expires_at=ago(1))
     assert api.get(address).status_code == 404
 
-    sweeper.sweep()
+    list(purging())
 
     assert (kept(media), Upload.objects.count(), Recording.objects.count()) == ([], 0, 0)
 
@@ -289,7 +289,7 @@ def test_an_upload_that_is_used_lives_on_and_a_recording_that_a_job_has_stays(ap
     submit(api, address)
     Upload.objects.update(expires_at=ago(1))
 
-    sweeper.sweep()
+    list(purging())
 
     assert (len(kept(media)), Upload.objects.count(), Recording.objects.count()) == (1, 0, 1)
     assert submit(api, address).status_code == 404
@@ -395,7 +395,7 @@ def test_on_s3_an_upload_that_is_given_up_or_expires_leaves_nothing(api, s3):
 
     api.delete(given_up)
     Upload.objects.update(expires_at=ago(1))
-    sweeper.sweep()
+    list(purging())
 
     assert (s3.unfinished(), s3.objects(), Upload.objects.count()) == ([], set(), 0)
 

@@ -16,6 +16,7 @@ from django.utils import timezone
 
 from jobs import lifecycle
 from jobs.audio import ingestion
+from jobs.forgetting import files
 from jobs.forgetting.deletion import delete_job
 from jobs.models import Recording, Status, TranscriptionJob
 from jobs.running import execution, sweeper
@@ -325,6 +326,7 @@ def test_what_was_stored_by_one_who_was_killed_before_it_was_the_jobs_is_removed
     else:
         TranscriptionJob.objects.filter(pk=job.pk).update(lease_until=ago(1))
         sweeper.sweep()
+        files.remove_due()
 
     assert kept(media) == []
 

@@ -5,9 +5,20 @@ import subprocess
 import sys
 
 import pytest
+from django.core.files.storage import storages
 from django.utils import timezone
 
-from jobs.models import Attempt, Event, Status, TranscriptionJob, WorkerProcess
+from jobs.forgetting.retention import purging
+from jobs.models import (
+    Attempt,
+    Event,
+    Recording,
+    Removal,
+    Status,
+    TranscriptionJob,
+    Upload,
+    WorkerProcess,
+)
 from jobs.running import sweeper
 from jobs.running.leases import process_name
 from tests.jobs.rows import ago, build_job, fresh, make_job, make_project
@@ -64,6 +75,28 @@ def test_what_runs_has_ended_or_has_no_deadline_goes_on(status, deadline_at):
     sweeper.sweep()
 
     assert fresh(job).status == status
+
+
+@pytest.mark.django_db(transaction=True)
+def test_storage_that_hangs_holds_no_sweep_up(monkeypatch):
+    project = make_project()
+    gone = make_job(Status.RUNNING, project=project, url="https://example.com/a.wav", lease_until=ago(1))
+    late = make_job(Status.WAITING, project=project, started_at=ago(60), deadline_at=ago(1))
+    Upload.objects.create(project=project, size=1, expires_at=ago(1))
+    asked: list[str] = []
+    monkeypatch.setattr(storages["default"], "delete", asked.append)
+
+    sweeper.sweep()
+
+    assert not asked
+    assert (fresh(gone).status, fresh(late).status) == (Status.QUEUED, Status.FAILED)
+    left = {Recording.stored_name(gone.lease_token), late.answer_name}
+    assert set(Removal.objects.values_list("name", flat=True)) == left
+
+    list(purging())
+
+    assert not Removal.objects.exists()
+    assert not Upload.objects.exists()
 
 
 def test_workers_that_have_long_been_silent_are_forgotten():
