@@ -20,9 +20,10 @@ from jobs.audio.received import ReceivedFile
 from jobs.batches import archives
 from jobs.batches.completion import seal
 from jobs.forgetting import files
+from jobs.forgetting.deletion import delete_if_unused
 from jobs.ids import uuid7
 from jobs.intake import INSERTED_AT_A_TIME, AlreadyAccepted, Order, Remote
-from jobs.models import Batch, BatchArchive, IdempotencyKey, Priority, RefusedItem
+from jobs.models import Batch, BatchArchive, IdempotencyKey, KeyReused, Priority, Recording, RefusedItem
 from jobs.queues import BATCH_QUEUE
 from jobs.refusal import NotAccepted, Refusal
 from jobs.running.wakeups import wake
@@ -95,22 +96,42 @@ def make_of_urls(
 def make_of_files(
     batch: Batch, uploads: Iterable[ReceivedFile], *, sealed: bool, named: IdempotencyKey | None = None
 ) -> None:
-    """Save the batch with a job for each file. NotAccepted, and no batch, if no region may take them."""
+    """Save the batch with a job for each file, and those of which none is made; or nothing at all.
+
+    NotAccepted if no region may take them.
+    """
     order = order_of(batch)
     intake.first_place_for(order)
-    _begin(batch, named)
+    # First, since it takes its time: of whoever is killed in it there is no batch, which a repeat would be
+    # answered with, and the purge deletes recordings without a job.
+    found = [(upload.name or "file", _kept(batch, upload)) for upload in uploads]
     try:
-        for upload in uploads:
-            try:
-                intake.submit(order, recording=keep(batch.project, upload))
-            except (ProbeError, NotAccepted) as refusal:
-                refuse(batch, upload.name or "file", refusal)
-            except OSError as error:
-                refuse(batch, upload.name or "file", not_stored(error))
-    finally:
-        # Also if the database fails in between, so that what was taken by then comes to an end.
-        if sealed:
-            seal(batch)
+        with transaction.atomic():
+            _begin(batch, named)
+            for name, kept in found:
+                try:
+                    if isinstance(kept, Refusal):
+                        raise kept
+                    intake.submit(order, recording=kept)
+                except (ProbeError, NotAccepted) as refusal:
+                    refuse(batch, name, refusal)
+            if sealed:
+                seal(batch)
+    except (AlreadyAccepted, KeyReused):
+        for _, kept in found:
+            if isinstance(kept, Recording):
+                delete_if_unused(kept)
+        raise
+
+
+def _kept(batch: Batch, upload: ReceivedFile) -> Recording | ProbeError | NotAccepted:
+    """The file as a recording, or why it is none."""
+    try:
+        return keep(batch.project, upload)
+    except (ProbeError, NotAccepted) as refusal:
+        return refusal
+    except OSError as error:
+        return not_stored(error)
 
 
 def make_of_archive(

@@ -14,7 +14,17 @@ from django.urls import reverse
 from jobs.audio.keeping import keep
 from jobs.batches import making
 from jobs.batches.work import do_all
-from jobs.models import ApiKey, AuditEntry, Batch, BatchArchive, Priority, Role, Status, TranscriptionJob
+from jobs.models import (
+    ApiKey,
+    AuditEntry,
+    Batch,
+    BatchArchive,
+    Priority,
+    Recording,
+    Role,
+    Status,
+    TranscriptionJob,
+)
 from tests.jobs.api.conftest import JOBS, add_job, client_for, error_of, run_queued, upload, wav
 
 BATCHES = "/api/v1/batches/"
@@ -194,14 +204,42 @@ def test_a_file_that_cannot_be_stored_refuses_itself_alone(api, fails_at_b):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_batch_whose_making_is_cut_off_ends_all_the_same(api, fails_at_b):
+def test_a_batch_whose_making_is_cut_off_is_none_and_is_made_when_it_is_sent_again(
+    api, fails_at_b, monkeypatch
+):
+    def send():
+        files = {"files": [upload("a.wav"), upload("b.wav")]}
+        return api.post(BATCHES, files, headers={"Idempotency-Key": "march"})
+
     fails_at_b(OperationalError("The database went away."))
+    assert send().status_code == 503
+    assert not Batch.objects.exists()
+    monkeypatch.undo()
 
-    response = api.post(BATCHES, {"files": [upload("a.wav"), upload("b.wav")]})
+    batch = send().json()
 
-    assert response.status_code == 503
-    assert Batch.objects.get().sealed_at
-    assert TranscriptionJob.objects.count() == 1
+    assert (batch["counts"]["queued"], batch["refused"]) == (2, 0)
+    assert batch["sealed_at"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_a_batch_of_files_that_is_sent_twice_at_once_one_is_made_and_kept(api, monkeypatch):
+    sent_again = []
+
+    def send():
+        files = {"files": [upload("a.wav")]}
+        return api.post(BATCHES, files, headers={"Idempotency-Key": "march"}).json()
+
+    def keep_late(project, file):
+        if not sent_again:
+            sent_again.append(None)
+            sent_again.append(send())
+        return keep(project, file)
+
+    monkeypatch.setattr(making, "keep", keep_late)
+
+    assert send()["id"] == sent_again[1]["id"]
+    assert (Batch.objects.count(), TranscriptionJob.objects.count(), Recording.objects.count()) == (1, 1, 1)
 
 
 @pytest.mark.django_db(transaction=True)
