@@ -72,6 +72,16 @@ class TooManyOpenJobs(NotAccepted):
         self.limit = limit
 
 
+class TooManyForKey(NotAccepted):
+    """More at once than the key may ever have."""
+
+    def __init__(self, jobs: int, limit: int) -> None:
+        super().__init__(
+            "too_many_for_key",
+            f"These are {jobs} jobs, and the key may have {limit} that have not ended. Submit fewer at once.",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Remote:
     """One of many URLs, with what is its own."""
@@ -157,12 +167,14 @@ def first_place_for(order: Order) -> Place:
 
 
 def check_room(key: ApiKey | None, jobs: int = 1) -> None:
-    """TooManyOpenJobs if the key may not have so many open jobs more."""
+    """TooManyOpenJobs if the key may not have so many open jobs more now, TooManyForKey if it never may."""
     limit = None if key is None else key.open_jobs_limit
     if limit is None:
         return
+    if jobs > max(limit, 1):
+        raise TooManyForKey(jobs, limit)
     mine = TranscriptionJob.objects.open().filter(key=key)
-    if jobs > limit or mine.reach(limit - jobs + 1):
+    if mine.reach(limit - jobs + 1):
         raise TooManyOpenJobs(limit)
 
 
@@ -191,8 +203,9 @@ def submit(order: Order, *, recording: Recording | None = None, url: str = "") -
 
     NotAccepted or UnknownRegion if no region may take it, NoRegionAble if it has to run sync and none can,
     TooManyOpenJobs if its key has as many as it may, QuotaExceeded if it is too long for what is left of the
-    project's quota, BatchSealed if its batch takes no more; AlreadyAccepted, or KeyReused, if its idempotency
-    key was used meanwhile. The recording is deleted then, if it is not another job's.
+    project's quota, LongerThanQuota if it is for all of it, BatchSealed if its batch takes no more;
+    AlreadyAccepted, or KeyReused, if its idempotency key was used meanwhile. The recording is deleted then,
+    if it is not another job's.
     """
     with tracing.span("job.submit"):
         return _submitted(order, recording, url)

@@ -177,8 +177,9 @@ def cancel(job: TranscriptionJob) -> None:
 def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> None:
     """Run an ended job once more, with other options if given; earlier transcripts stay as versions.
 
-    AudioDeleted if its audio is not kept any more. QuotaExceeded if it was transcribed, and for doing that
-    again there is too little left of the project's quota; what came to nothing is not counted twice.
+    AudioDeleted if its audio is not kept any more. QuotaExceeded or LongerThanQuota if it was transcribed,
+    and for doing that again there is too little of the project's quota; what came to nothing is not counted
+    twice.
     NotAccepted if no region may take it any more, UnknownRegion if the one that it is pinned to is gone.
     """
     region = place(job.project, Capability.ASYNC, pinned=job.region if job.pinned else "").region

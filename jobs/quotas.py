@@ -47,6 +47,17 @@ class QuotaExceeded(NotAccepted):
         self.retry_after = seconds_left_today()
 
 
+class LongerThanQuota(NotAccepted):
+    """It fits into no day, however long it waits."""
+
+    def __init__(self, seconds: float, allowed: float) -> None:
+        super().__init__(
+            "longer_than_quota",
+            f"It has {seconds / 60:.1f} min of audio, and the project's quota is {allowed / 60:g} min a day. "
+            "Split it, or ask for a larger quota.",
+        )
+
+
 def seconds_left_today() -> int:
     now = timezone.now()
     midnight = datetime.combine(now.date() + timedelta(days=1), datetime.min.time(), now.tzinfo)
@@ -75,12 +86,18 @@ def check(project: Project) -> None:
 
 
 def charge(project: Project, seconds: float | None) -> None:
-    """Count what is to be accepted, of unknown length if None. QuotaExceeded if it is too much for today."""
+    """Count what is to be accepted, of unknown length if None.
+
+    QuotaExceeded if it is too much for today, LongerThanQuota if it is for any day.
+    """
     if project.daily_minutes is None:
         return
-    if seconds is None:
+    allowed = 60.0 * project.daily_minutes
+    if seconds is None or not allowed:
         check(project)
-    elif not DailyUsage.objects.add(project.pk, seconds, 60.0 * project.daily_minutes):
+    elif seconds > allowed:
+        raise LongerThanQuota(seconds, allowed)
+    elif not DailyUsage.objects.add(project.pk, seconds, allowed):
         raise QuotaExceeded(today(project) or Quota(0.0, 0.0))
 
 

@@ -32,7 +32,7 @@ from jobs.batches.completion import finish_if_done
 from jobs.forgetting.deletion import delete_if_unused, remove_archive
 from jobs.intake import Order, TooManyOpenJobs
 from jobs.models import ArchiveLost, BatchArchive, Recording
-from jobs.quotas import QuotaExceeded
+from jobs.quotas import LongerThanQuota, QuotaExceeded
 from jobs.refusal import NotAccepted, Refusal
 from routing.regions import UnknownRegion
 
@@ -143,8 +143,11 @@ def _take(archive: BatchArchive, entry: Entry, order: Order) -> None:
         with transaction.atomic():
             archive.pass_to(entry.number + 1, settings.LEASE_SECONDS)
             if recording:
-                intake.submit(order, recording=recording)
-            elif refusal:
+                try:
+                    intake.submit(order, recording=recording)
+                except LongerThanQuota as error:
+                    refusal = error
+            if refusal:
                 making.refuse(archive.batch, entry.name, refusal)
     except ArchiveLost:
         if recording and not BatchArchive.objects.unopened().filter(pk=archive.pk).exists():

@@ -24,7 +24,7 @@ from django.core.files.base import ContentFile
 from django.core.files.storage import FileSystemStorage, Storage
 from django.db import transaction
 
-from jobs import intake
+from jobs import intake, quotas
 from jobs.audio.keeping import keep
 from jobs.audio.probe import ProbeError
 from jobs.audio.received import READ_BYTES, ReceivedFile
@@ -37,7 +37,7 @@ from jobs.transcripts.exports import FORMATS
 logger = logging.getLogger(__name__)
 
 # What may be otherwise at the next look.
-PASSING = frozenset({"probe_unavailable", "too_many_open_jobs"})
+PASSING = frozenset({"probe_unavailable", "too_many_open_jobs", "quota_exceeded"})
 DONE, REFUSED = "done", "refused"
 
 
@@ -128,6 +128,8 @@ class Watch:
         if recording is None:
             # Asked before anything is stored.
             intake.first_place_for(self._order)
+            intake.check_room(self._order.key)
+            quotas.check(self._order.project)
             recording = self._keep(found, recording_id)
         with transaction.atomic():
             # Whoever else looks here waits, and then finds the job.

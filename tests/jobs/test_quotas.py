@@ -58,6 +58,14 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(client, project):
     assert (used(project), Recording.objects.count(), TranscriptionJob.objects.count()) == (70, 1, 1)
 
 
+def test_what_is_longer_than_the_quota_is_not_told_to_wait(client, project):
+    refused = submit(client, 121)
+
+    assert (refused.status_code, error_of(refused)["code"]) == (400, "longer_than_quota")
+    assert "2.0 min of audio, and the project's quota is 2 min a day" in error_of(refused)["message"]
+    assert (used(project), Recording.objects.count()) == (0, 0)
+
+
 def test_with_nothing_left_it_is_refused_before_a_file_is_received(client, project):
     submit(client, 120)
 
@@ -144,7 +152,8 @@ def test_what_was_transcribed_counts_again_when_it_is_requeued(project, status, 
 
 
 def test_a_requeue_that_does_not_fit_leaves_the_job_as_it_was(project):
-    job = make_job(Status.COMPLETED, project=project, duration=121.0)
+    quotas.charge(project, 1)
+    job = make_job(Status.COMPLETED, project=project, duration=120.0)
 
     with pytest.raises(QuotaExceeded):
         lifecycle.requeue(job)

@@ -158,7 +158,7 @@ def test_urls_beyond_the_open_jobs_of_a_key_make_no_batch(project):
 
     response = post_json(client_for(key), {"urls": [URL] * 4})
 
-    assert (response.status_code, error_of(response)["code"]) == (429, "too_many_open_jobs")
+    assert (response.status_code, error_of(response)["code"]) == (400, "too_many_for_key")
     assert not Batch.objects.exists()
 
 

@@ -106,6 +106,18 @@ def test_each_file_of_an_archive_is_a_job_or_is_refused(kind):
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_recording_longer_than_the_quota_is_refused_and_holds_up_no_other():
+    project = Project.objects.create(name="limited", daily_minutes=1)
+    batch = send(zipped(*of("long.wav", content=wav(61.0)), *of("a.wav")), project=project)
+
+    open_all()
+
+    assert names(batch) == ["a.wav"]
+    assert refused(batch) == {"long.wav": "longer_than_quota"}
+    assert Recording.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
 def test_with_the_quota_used_up_an_archive_waits_and_goes_on_where_it_was():
     project = Project.objects.create(name="limited", daily_minutes=1)
     batch = send(zipped(*of("a.wav", "b.wav", content=wav(40.0))), project=project)

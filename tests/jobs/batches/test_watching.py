@@ -9,13 +9,14 @@ import pytest
 from django.core.files.storage import FileSystemStorage, storages
 from django.core.management import CommandError, call_command
 
+from jobs import quotas
 from jobs.audio.keeping import keep
 from jobs.audio.received import ReceivedFile
 from jobs.batches import watching
 from jobs.batches.watching import Watch
 from jobs.ids import uuid7
 from jobs.intake import Order
-from jobs.models import ApiKey, Batch, Recording, Status, TranscriptionJob
+from jobs.models import ApiKey, Batch, DailyUsage, Recording, Status, TranscriptionJob
 from jobs.transcripts.options import DEFAULTS
 from tests.conditions import wait_until
 from tests.environment import ROOT
@@ -120,6 +121,20 @@ def test_what_is_no_audio_is_put_aside_with_the_reason(watch, folder):
     assert files(folder) == ["refused/letter.wav", "refused/letter.wav.txt"]
     assert "unsupported_media" in (folder / "refused/letter.wav.txt").read_text()
     assert "letter.wav: refused" in one.said[0]
+
+
+def test_with_the_quota_used_up_files_stay_until_there_is_more(watch, folder, project):
+    project.daily_minutes = 1
+    project.save()
+    quotas.charge(project, 60)
+    put(folder, "a.wav")
+    one = watch()
+    assert [one.look(), one.look()] == [1, 1]
+    assert (files(folder), Recording.objects.count()) == (["a.wav"], 0)
+
+    DailyUsage.objects.update(seconds=0)
+
+    assert (one.look(), names()) == (0, ["a.wav"])
 
 
 def test_a_file_larger_than_uploads_may_be_is_put_aside(watch, folder, settings):
