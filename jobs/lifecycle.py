@@ -238,6 +238,8 @@ def _came_to_nothing(job: TranscriptionJob) -> None:
 
 
 def _ended(job: TranscriptionJob) -> None:
+    # They may have been changed since it was claimed; its row is held now.
+    job.refresh_from_db(fields=("metadata", "tags"))
     events.job_ended(job)
     usage.job_ended(job)
     transaction.on_commit(partial(metrics.job_ended, job))

@@ -16,6 +16,7 @@ from jobs.models import (
     Status,
     Transcript,
     TranscriptionJob,
+    UsageLine,
 )
 from tests.jobs.rows import QUEUE, RESULT, WORKER, ago, fresh, make_job, row
 
@@ -65,6 +66,19 @@ def test_the_end_of_a_run_is_one_event_with_one_delivery(move, status, event, to
     assert (announced.data["metadata"], announced.data["tags"]) == ({"order": 1}, ["a"])
     assert (announced.data["transcript_url"] is not None) == (told == "completed")
     assert Delivery.objects.get().url == "https://example.com/hook"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("move", ["complete", "fail"])
+def test_metadata_and_tags_are_told_as_they_were_last_changed(move):
+    job = make_job(Status.RUNNING, metadata={"order": 1}, tags=["old"])
+    lifecycle.change(fresh(job), metadata={"order": 2}, tags=["new"])
+
+    MOVES[move](job)
+
+    told = Event.objects.get().data
+    assert (told["metadata"], told["tags"]) == ({"order": 2}, ["new"])
+    assert set(UsageLine.objects.values_list("tag", flat=True)) == {"", "new"}
 
 
 @pytest.mark.django_db
