@@ -184,8 +184,12 @@ def requeue(job: TranscriptionJob, options: Mapping[str, Any] | None = None) -> 
     """
     region = place(job.project, Capability.ASYNC, pinned=job.region if job.pinned else "").region
     with transaction.atomic():
-        # The job before its recording, as whoever deletes it (jobs.forgetting.deletion).
-        list(TranscriptionJob.objects.select_for_update(no_key=True).filter(pk=job.pk).values_list("pk"))
+        # The job before its recording, as whoever deletes it (jobs.forgetting.deletion). Its run stays as
+        # it was seen, so that of two requeues one is refused.
+        job.refresh_from_db(
+            fields=("status", "recording", "duration"),
+            from_queryset=TranscriptionJob.objects.select_for_update(no_key=True),
+        )
         # Locked: the purge looks for open jobs first (jobs.forgetting.retention).
         if job.recording_id is not None:
             recording = Recording.objects.select_for_update(no_key=True).get(pk=job.recording_id)

@@ -7,11 +7,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from jobs import intake, lifecycle, quotas
-from jobs.models import ApiKey, DailyUsage, Project, Recording, Status, TranscriptionJob
+from jobs.models import ApiKey, DailyUsage, InvalidTransition, Project, Recording, Status, TranscriptionJob
 from jobs.models import usage as usage_module
 from jobs.quotas import Quota, QuotaExceeded
 from tests.jobs.api.conftest import JOBS, client_for, error_of, upload
-from tests.jobs.rows import claim, make_job, make_project, make_recording
+from tests.jobs.rows import RESULT, claim, fresh, make_job, make_project, make_recording
 from tests.jobs.test_claim import in_threads
 
 URL = "https://example.com/a.wav"
@@ -149,6 +149,26 @@ def test_what_was_transcribed_counts_again_when_it_is_requeued(project, status, 
     lifecycle.requeue(job)
 
     assert used(project) == counted
+
+
+def test_what_was_transcribed_a_moment_before_it_is_requeued_counts_too(project):
+    job = make_job(Status.RUNNING, project=project)
+    seen = fresh(job)
+    lifecycle.complete(job, RESULT)
+
+    lifecycle.requeue(seen)
+
+    assert used(project) == RESULT.duration
+
+
+def test_of_two_requeues_of_a_run_one_is_refused(project):
+    job = make_job(Status.FAILED, project=project)
+    seen = fresh(job)
+    lifecycle.requeue(job)
+    TranscriptionJob.objects.update(status=Status.FAILED)
+
+    with pytest.raises(InvalidTransition):
+        lifecycle.requeue(seen)
 
 
 def test_a_requeue_that_does_not_fit_leaves_the_job_as_it_was(project):
