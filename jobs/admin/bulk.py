@@ -157,6 +157,8 @@ def move_each(admin: JobAdmin, request: HttpRequest, jobs: Iterable[Transcriptio
                 move.apply(job)
         except Refusal as error:
             moved.refused.append((job, error.message.rstrip(".")))
+        except TranscriptionJob.DoesNotExist:
+            moved.refused.append((job, "it was deleted meanwhile"))
         except UnknownRegion:
             moved.refused.append((job, f"its region {job.region} is gone: upload it again"))
         else:

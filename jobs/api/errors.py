@@ -12,7 +12,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from django.core.exceptions import DisallowedHost, PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import (
+    DisallowedHost,
+    ObjectDoesNotExist,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.template.loader import render_to_string
@@ -92,7 +98,8 @@ def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response:
             return answer(error.status_code, "not_authenticated", how, headers=_headers(error))
         case exceptions.APIException():
             return answer(error.status_code, _code(error), str(error.detail), headers=_headers(error))
-        case Http404():
+        case Http404() | ObjectDoesNotExist():
+            # The latter: it was deleted since it was looked up.
             return answer(404, "not_found", NOT_FOUND)
         case PermissionDenied():
             return answer(403, "permission_denied", PERMISSION_DENIED)

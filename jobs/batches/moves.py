@@ -100,5 +100,5 @@ def _try(move: Callable[[TranscriptionJob], object], job: TranscriptionJob) -> N
             move(job)
         except (AudioDeleted, NotAccepted, UnknownRegion) as error:
             logger.warning("Job %s of batch %s cannot be requeued: %s", job.pk, job.batch_id, error)
-        except InvalidTransition:
-            logger.info("Job %s of batch %s moved by itself meanwhile.", job.pk, job.batch_id)
+        except (InvalidTransition, TranscriptionJob.DoesNotExist):
+            logger.info("Job %s of batch %s moved by itself or was deleted meanwhile.", job.pk, job.batch_id)

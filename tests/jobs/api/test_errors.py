@@ -11,6 +11,7 @@ from rest_framework.exceptions import Throttled
 
 from jobs.api.errors import exception_handler
 from jobs.audio.probe import ProbeError
+from jobs.models import TranscriptionJob
 from tests.jobs.api.conftest import JOBS, error_of
 
 
@@ -112,6 +113,12 @@ def test_without_the_database_clients_are_asked_to_come_back(error):
     assert (response.status_code, response.data["error"]["code"]) == (503, "service_unavailable")
     assert int(response["Retry-After"]) > 0
     assert "gone" not in response.data["error"]["message"]
+
+
+def test_what_was_deleted_in_that_moment_is_not_found():
+    response = exception_handler(TranscriptionJob.DoesNotExist(), {})
+
+    assert (response.status_code, response.data["error"]["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("secret"), DatabaseError("secret")])

@@ -315,6 +315,24 @@ def test_what_is_more_than_a_request_should_move_is_moved_by_a_worker(move, monk
 
 
 @pytest.mark.django_db
+def test_a_job_that_is_deleted_meanwhile_holds_up_no_cancellation(monkeypatch):
+    batch = make_batch()
+    first, gone, last = (add(batch, Status.QUEUED) for _ in range(3))
+    cancel = lifecycle.cancel
+
+    def cancel_while_another_deletes(job):
+        delete_job(gone)
+        cancel(job)
+
+    monkeypatch.setattr(lifecycle, "cancel", cancel_while_another_deletes)
+
+    moves.cancel(batch)
+
+    assert [fresh(job).status for job in (first, last)] == ["cancelled", "cancelled"]
+    assert is_finished(batch)
+
+
+@pytest.mark.django_db
 def test_a_job_whose_region_is_gone_holds_up_no_requeue():
     batch = make_batch()
     gone = add(batch, Status.FAILED, region="gone", pinned=True)
