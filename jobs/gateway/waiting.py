@@ -14,7 +14,7 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from asgiref.sync import sync_to_async
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 
 from jobs.gateway import answers
 from jobs.gateway.held import Held, InThread
@@ -53,8 +53,12 @@ class Lookout:
             waited_for = set(self._waited_for)
             try:
                 still_open = await sync_to_async(_open_among, thread_sensitive=False)(waited_for)
-            except DatabaseError as error:
-                logger.warning("Jobs that are waited for cannot be looked at: %s", error)
+            except Exception as error:
+                # Whatever it is: nobody else looks, and all who wait would wait in vain.
+                unforeseen = not isinstance(error, DatabaseError | InterfaceError)
+                logger.warning(
+                    "Jobs that are waited for cannot be looked at: %s", error, exc_info=unforeseen
+                )
                 await asyncio.sleep(REST_SECONDS)
                 continue
             for job_id in waited_for - still_open:

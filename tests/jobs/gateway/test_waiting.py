@@ -4,7 +4,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
-from django.db import OperationalError, connection
+from django.db import InterfaceError, OperationalError, connection
 
 from jobs.gateway import waiting
 from jobs.models import TranscriptionJob
@@ -44,16 +44,17 @@ def test_who_waits_costs_no_thread(gateway, key, settings):
     assert threads <= 3
 
 
-def test_a_database_that_is_gone_for_a_while_ends_no_wait(gateway, key, settings, worker, monkeypatch):
-
+def test_whatever_goes_wrong_for_a_while_ends_no_wait(gateway, key, settings, worker, monkeypatch):
     settings.ASYNC_MIN_SECONDS = 0.5
+    monkeypatch.setattr(waiting, "REST_SECONDS", 0.01)
+    errors = [OperationalError("gone"), InterfaceError("closed"), RuntimeError("unforeseen")]
     looks = []
     look = waiting._open_among
 
     def failing(ids):
         looks.append(ids)
-        if len(looks) == 1:
-            raise OperationalError("gone")
+        if errors:
+            raise errors.pop(0)
         return look(ids)
 
     monkeypatch.setattr(waiting, "_open_among", failing)
@@ -67,4 +68,4 @@ def test_a_database_that_is_gone_for_a_while_ends_no_wait(gateway, key, settings
     )
 
     assert response.status_code == 200
-    assert len(looks) > 1
+    assert len(looks) > 3
