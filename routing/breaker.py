@@ -89,7 +89,7 @@ class Breaker:
         if self._store.succeeded(self._name, self._clock() - began_at):
             came_back(self._store, self._region, self._kind)
         if not self._told.admitted:
-            self._believed_until = 0.0
+            self._believe(Admission(False), 0.0)
 
     def failed(self, began_at: float) -> None:
         """A call that began then has failed, in a way that says nothing about what was asked."""

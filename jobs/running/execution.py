@@ -140,6 +140,9 @@ def _attempt(job: TranscriptionJob, call: Call, answered: Callable[[], None]) ->
         logger.exception("An attempt of job %s failed on our side.", job.pk)
         internal = f"The attempt failed on our side ({type(error).__name__}); the log says more."
         return _after(ProviderUnavailable("internal_error", internal), job, region)
+    finally:
+        # What a call came to, the breaker has been told; if none was made, the next job may make it.
+        breaker_of(region.name).returned()
     return partial(
         lifecycle.complete, result=heard.result, report=heard.report, answer_name=heard.answer_name
     )
@@ -166,6 +169,8 @@ def _write(outcome: Outcome, job: TranscriptionJob, call: Call) -> None:
 
 def _ask(job: TranscriptionJob, region: Region, call: Call, answered: Callable[[], None]) -> Heard:
     if job.recording_id is None:
+        # Others may call meanwhile: whoever has the audio may take longer than a breaker waits.
+        breaker_of(region.name).returned()
         _ingest(job, call)
     provider = provider_for(region.endpoint)
     with ExitStack() as opened:

@@ -378,6 +378,23 @@ def test_a_region_that_refuses_everybody_is_left_alone(claimed, leases, provider
     assert TranscriptionJob.objects.filter(status=Status.QUEUED).count() == 1
 
 
+@pytest.mark.parametrize("why", ["audio that is gone", "a server that is gone"])
+def test_a_job_that_makes_no_call_leaves_a_half_open_breakers_to_the_next(claimed, leases, provider, why):
+    job = claimed()
+    if why == "audio that is gone":
+        job.recording.delete_audio()
+    else:
+        job.recording, job.url = None, "http://127.0.0.1:1/a.wav"
+    breaker = breaker_of("default")
+    breaker.open(0)
+    assert [breaker.admits(), breaker.admits()] == [True, False]
+
+    execute(job, leases)
+
+    assert provider.requests()["total"] == 0
+    assert breaker.admits()
+
+
 def test_an_answer_closes_the_breaker_again(claimed, leases, provider):
     job = claimed()
     breaker = breaker_of("default")
