@@ -165,7 +165,7 @@ def test_of_two_requeues_of_a_run_one_is_refused(project):
     job = make_job(Status.FAILED, project=project)
     seen = fresh(job)
     lifecycle.requeue(job)
-    TranscriptionJob.objects.update(status=Status.FAILED)
+    lifecycle.cancel(fresh(job))
 
     with pytest.raises(InvalidTransition):
         lifecycle.requeue(seen)
