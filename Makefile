@@ -1,8 +1,8 @@
 # PORT and DATA_DIR, in the environment or on the command line (make run PORT=9000), reach the programs.
 
 PYTHON ?= python3
-# Most tests wait for processes of their own: more at once than there are cores.
-PYTEST_ARGS ?= -n 3 --dist worksteal
+# Most tests wait for processes of their own: twice as many at once as there are cores in CI.
+PYTEST_ARGS ?= -n 4 --dist worksteal
 
 bin := .venv/bin
 pip := $(bin)/pip --disable-pip-version-check

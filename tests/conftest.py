@@ -41,7 +41,7 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     if VENDOR not in OTHER_VENDOR:
         raise pytest.UsageError(f"TEST_DATABASE is postgresql or sqlite, not {VENDOR}")
     data_dir = tempfile.mkdtemp(prefix="transcribe-tests-")
-    postgres = PostgresServer(port=free_port())
+    postgres = PostgresServer(port=free_port(), max_connections=300)
     urls = {"postgresql": postgres.database_url("transcribe"), "sqlite": f"sqlite:///{data_dir}/db.sqlite3"}
     environment.prepare(urls[VENDOR], data_dir)
 # Here, since conftests below import models.

@@ -10,8 +10,10 @@ from urllib.parse import urlencode
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.conditions import PATIENCE
 from tests.sandbox_process import SandboxProcess
 
+SECONDS = 10 * PATIENCE
 LINEAR16 = {"model": "nova-3", "encoding": "linear16", "sample_rate": 16_000}
 CLOSE_STREAM = {"type": "CloseStream"}
 FINALIZE = {"type": "Finalize"}
@@ -46,7 +48,7 @@ class LiveClient:
 
     async def closed(self) -> tuple[int | None, str | None]:
         """Code and reason, once the server has closed; 1006 when it did so without a word."""
-        await asyncio.wait_for(self._reading, 10)
+        await asyncio.wait_for(self._reading, SECONDS)
         return self.socket.close_code, self.socket.close_reason
 
     async def next(self, kind: str) -> dict[str, Any]:
@@ -58,7 +60,7 @@ class LiveClient:
     async def news(self) -> None:
         """Returns with the next message."""
         self._news.clear()
-        await asyncio.wait_for(self._news.wait(), 10)
+        await asyncio.wait_for(self._news.wait(), SECONDS)
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [message for message in self.messages if message["type"] == kind]

@@ -64,7 +64,7 @@ async def test_frames_in_any_pieces_are_read(sandbox: SandboxProcess, frames: li
         writer.write(data[place : place + size])
         await writer.drain()
         place += size
-    answer = await asyncio.wait_for(reader.readuntil(b'"type":"Metadata"'), 10)
+    answer = await asyncio.wait_for(reader.readuntil(b'"type":"Metadata"'), 60)
     writer.close()
     await writer.wait_closed()
 

@@ -51,7 +51,7 @@ async def test_client_that_hangs_up_in_mid_upload_is_gone() -> None:
 async def test_draining_ends_in_bounded_time() -> None:
     endless = request({"type": "http.request", "body": b"some", "more_body": True})
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await endless.drain(seconds=0.01)
 
 
