@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -90,7 +91,10 @@ class EndpointAdmin(SigningAdmin):
 
     def get_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> Any:
         asked_for = ("project", "url", "description", "event_types")
-        return (*asked_for, *self.readonly_fields) if obj else asked_for
+        if obj is None:
+            return asked_for
+        of_failing = () if obj.failing_since else ("failing_since", "failures")
+        return (*asked_for, *(name for name in self.readonly_fields if name not in of_failing))
 
     def get_readonly_fields(self, request: HttpRequest, obj: WebhookEndpoint | None = None) -> Any:
         return (*self.readonly_fields, "project") if obj else ()
@@ -133,7 +137,7 @@ class EndpointAdmin(SigningAdmin):
         return format_html('<a class="job-link" href="{}?endpoint={}">Deliveries</a>', log, endpoint.pk)
 
     def get_urls(self) -> list[URLPattern]:
-        own = {"replay": self._replay, "test": self._test}
+        own = {"replay": self._replay, "test": self._test, "switch": self._switch_one}
         return [
             path(f"<uuid:pk>/{name}/", self.admin_site.admin_view(view), name=f"jobs_webhookendpoint_{name}")
             for name, view in own.items()
@@ -172,6 +176,13 @@ class EndpointAdmin(SigningAdmin):
             return HttpResponseNotAllowed(["POST"])
         endpoint = self._changeable(request, pk)
         self._send_test(request, endpoint)
+        return self._page_of(endpoint)
+
+    def _switch_one(self, request: HttpRequest, pk: UUID) -> HttpResponse:
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        endpoint = self._changeable(request, pk)
+        self._switch(request, [endpoint], enabled=bool(request.POST.get("enable")))
         return self._page_of(endpoint)
 
     def _changeable(self, request: HttpRequest, pk: UUID) -> WebhookEndpoint:
@@ -228,7 +239,7 @@ class EndpointAdmin(SigningAdmin):
     def disable_selected(self, request: HttpRequest, chosen: QuerySet[WebhookEndpoint]) -> None:
         self._switch(request, chosen, enabled=False)
 
-    def _switch(self, request: HttpRequest, chosen: QuerySet[WebhookEndpoint], *, enabled: bool) -> None:
+    def _switch(self, request: HttpRequest, chosen: Iterable[WebhookEndpoint], *, enabled: bool) -> None:
         done = "enabled" if enabled else "disabled"
         switched = [endpoint for endpoint in chosen if endpoint.is_enabled != enabled]
         for endpoint in switched:

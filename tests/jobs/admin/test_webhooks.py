@@ -115,6 +115,27 @@ def test_the_list_tells_how_each_does(staff_client, project, endpoint):
     assert "d.example.com" not in listed
 
 
+def test_one_is_disabled_and_enabled_from_its_page(root_client, staff_client, endpoint):
+    switch = reverse("admin:jobs_webhookendpoint_switch", args=(endpoint.pk,))
+    assert staff_client.post(switch).status_code == 403
+
+    states = []
+    for asked in ({}, {}, {"enable": "1"}):
+        root_client.post(switch, asked)
+        endpoint.refresh_from_db()
+        states.append(endpoint.is_enabled)
+
+    assert states == [False, False, True]
+    assert AuditEntry.objects.filter(object_id=str(endpoint.pk), details__changed=["enabled"]).count() == 2
+
+
+def test_the_page_of_one_tells_of_failures_only_while_there_are_any(staff_client, project, endpoint):
+    failing = WebhookEndpoint.objects.create(project=project, url=URL, failing_since=ago(60), failures=7)
+
+    assert "Failing since" in staff_client.get(page(failing)).content.decode()
+    assert "Failing since" not in staff_client.get(page(endpoint)).content.decode()
+
+
 def test_endpoints_are_disabled_and_enabled(root_client, endpoint):
     act(root_client, LIST, "disable_selected", endpoint)
     endpoint.refresh_from_db()
