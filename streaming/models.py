@@ -74,7 +74,8 @@ class LiveSessionQuerySet(models.QuerySet["LiveSession"]):
 
     def to_record(self) -> LiveSessionQuerySet:
         """Those that have ended and whose audio, as far as it was kept, is to become a recording."""
-        return self.filter(record=True, recorded_at=None, state=State.ENDED)
+        # Of a project that is deleted nothing goes to anybody any more.
+        return self.filter(record=True, recorded_at=None, state=State.ENDED, project__deleted_at=None)
 
     def renew(self, lease_seconds: float) -> int:
         """Say that their relays are alive; how many are attended."""
@@ -448,7 +449,8 @@ class HoleQuerySet(models.QuerySet["Hole"]):
 
     def due(self) -> HoleQuerySet:
         """Those that nobody fills while their session is live any more, and that may be tried now."""
-        return self.unsettled().filter(run_at__lte=Now(), session__state=State.ENDED)
+        kept = self.filter(session__state=State.ENDED, session__project__deleted_at=None)
+        return kept.unsettled().filter(run_at__lte=Now())
 
 
 class Hole(models.Model):

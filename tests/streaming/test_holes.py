@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from jobs.forgetting import erasure
 from routing.regions import all_regions
 from sandbox.engines.tones import said, spoken_words
 from streaming import aftercare, holes, lifecycle
@@ -154,6 +155,15 @@ def test_a_provider_that_is_away_is_asked_again_later(project, provider):
     hole.put_off(0)
     aftercare.sweep(lambda: False)
     assert "Gogi jiju." in texts(session)
+
+
+def test_the_holes_of_a_deleted_project_are_sent_nowhere(project, provider):
+    with_hole(project, ended=False)
+    erasure.begin(project)
+
+    aftercare.sweep(lambda: False)
+
+    assert provider.requests()["total"] == 0
 
 
 @pytest.mark.parametrize("case", ["refused", "too often", "packets", "lost"])

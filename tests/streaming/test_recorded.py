@@ -245,6 +245,17 @@ def test_parts_go_with_their_session_and_with_their_project(project, left_over):
     assert left_over() == []
 
 
+def test_the_audio_of_a_deleted_project_is_sent_nowhere(project):
+    session = recording(project)
+    kept(session, 0, bytes(3200))
+    erasure.begin(project)
+
+    aftercare.sweep(lambda: False)  # makes the chore known
+    aftercare.sweep(lambda: False)
+
+    assert not Recording.objects.exists()
+
+
 def test_a_session_is_deleted_with_its_recording_and_job(project):
     session = recording(project)
     kept(session, 0, bytes(3200))
