@@ -94,6 +94,8 @@ def declare(session: LiveSession, start: float, end: float, heard_from: float, a
     # The row first: what is stored without one would be removed by nobody.
     hole.save(force_insert=True)
     storages["default"].save(hole.stored_name, ContentFile(audio))
+    if not Hole.objects.filter(pk=hole.pk).exists():
+        remove([hole.stored_name])
     return hole
 
 

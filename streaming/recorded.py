@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from structlog.contextvars import bound_contextvars
 
@@ -79,13 +79,18 @@ def keep(part: AudioPart, data: bytes) -> None:
     if not LiveSession.objects.filter(pk=part.session_id, recorded_at=None).exists():
         return
     # The row first: what is stored without one would be removed by nobody.
-    AudioPart.objects.bulk_create(
-        [part],
-        update_conflicts=True,
-        unique_fields=["session", "epoch", "offset"],
-        update_fields=["size"],
-    )
+    try:
+        AudioPart.objects.bulk_create(
+            [part],
+            update_conflicts=True,
+            unique_fields=["session", "epoch", "offset"],
+            update_fields=["size"],
+        )
+    except IntegrityError:
+        return  # its session has just been deleted
     storages["default"].save(part.stored_name, ContentFile(data))
+    if not AudioPart.objects.filter(session=part.session_id, epoch=part.epoch, offset=part.offset).exists():
+        remove([part.stored_name])
 
 
 def discard(sessions: Collection[UUID]) -> None:

@@ -1,6 +1,8 @@
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from django.core.files.storage import FileSystemStorage
 
 from jobs.models import ApiKey, Project
 from routing.regions import all_regions
@@ -50,6 +52,22 @@ def sandbox(running_sandbox, settings) -> Iterator[SandboxProcess]:
     all_regions.cache_clear()
     yield running_sandbox
     all_regions.cache_clear()
+
+
+@pytest.fixture
+def late(monkeypatch) -> Callable[[Callable[[], object]], None]:
+    """Has something happen while a file is on its way into storage."""
+
+    def while_storing(happens: Callable[[], object]) -> None:
+        save = FileSystemStorage.save
+
+        def saved(*arguments: Any, **named: Any) -> str:
+            happens()
+            return save(*arguments, **named)
+
+        monkeypatch.setattr(FileSystemStorage, "save", saved)
+
+    return while_storing
 
 
 @pytest.fixture

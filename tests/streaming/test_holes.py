@@ -205,6 +205,16 @@ def test_the_audio_of_a_hole_is_removed_when_it_is_settled_and_with_its_session(
 
 
 @pytest.mark.django_db(transaction=True)
+def test_of_a_hole_that_is_deleted_while_its_audio_is_stored_nothing_stays(project, provider, tmp_path, late):
+    session = live(project, options=OPTIONS)
+    late(lambda: aftercare.delete(session))
+
+    holes.declare(session, START, END, 0.0, AUDIO)
+
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.django_db(transaction=True)
 async def test_a_relay_has_its_holes_filled_while_the_session_is_live(project, provider, monkeypatch):
     monkeypatch.setattr(holes, "LIVE_PAUSES", (0.0, 0.0))
     provider.set_faults({"fault": "status=503", "first": 1})

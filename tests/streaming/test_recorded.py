@@ -256,6 +256,32 @@ def test_the_audio_of_a_deleted_project_is_sent_nowhere(project):
     assert not Recording.objects.exists()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_of_a_part_whose_session_is_deleted_while_it_is_stored_nothing_stays(project, left_over, late):
+    session = recording(project)
+    late(lambda: aftercare.delete(session))
+
+    kept(session, 0, bytes(3200))
+
+    assert left_over() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_part_whose_session_is_deleted_before_its_row_is_there_is_dropped(project, left_over, monkeypatch):
+    session = recording(project)
+    insert = recorded.AudioPart.objects.bulk_create
+
+    def insert_late(*arguments, **named):
+        aftercare.delete(session)
+        return insert(*arguments, **named)
+
+    monkeypatch.setattr(recorded.AudioPart.objects, "bulk_create", insert_late)
+
+    kept(session, 0, bytes(3200))
+
+    assert left_over() == []
+
+
 def test_a_session_is_deleted_with_its_recording_and_job(project):
     session = recording(project)
     kept(session, 0, bytes(3200))
