@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from structlog.contextvars import bound_contextvars
 
@@ -18,7 +18,7 @@ from jobs import metrics
 from jobs.forgetting.deletion import delete_events, delete_jobs, delete_unused_recordings
 from jobs.models import Erasure, Project
 from streaming import holes, lifecycle, news, recorded
-from streaming.models import FinalResult, LiveSession, NotHeld, State
+from streaming.models import FinalResult, Hole, LiveSession, NotHeld, State
 
 logger = logging.getLogger(__name__)
 
@@ -46,22 +46,27 @@ def sweep(stopping: Callable[[], bool]) -> None:
 
 
 def forget(project: Project) -> Counter[str]:
-    """Results go `transcript_days` after their session ended; its row stays. Its audio is jobs' to delete."""
+    """Results, and holes never filled, go `transcript_days` after their session ended; its row stays.
+
+    Its recording is jobs' to delete.
+    """
     if project.keeps_transcript_days is None:
         return Counter()
     past = _past(project, project.keeps_transcript_days)
-    ids = list(past.order_by().values_list("pk", flat=True)[:FORGOTTEN_AT_A_TIME])
+    ids = list(FinalResult.objects.filter(past).order_by().values_list("pk", flat=True)[:FORGOTTEN_AT_A_TIME])
     FinalResult.objects.filter(pk__in=ids).delete()
-    return Counter(results=len(ids)) if ids else Counter()
+    left = Hole.objects.unsettled().filter(past).order_by()
+    sessions = list(left.values_list("session", flat=True)[:FORGOTTEN_AT_A_TIME])
+    holes.discard(sessions)
+    return +Counter(results=len(ids), holes=len(sessions))
 
 
 def would_forget(project: Project, days: int) -> int:
-    return _past(project, days).count()
+    return FinalResult.objects.filter(_past(project, days)).count()
 
 
-def _past(project: Project, days: int) -> QuerySet[FinalResult]:
-    ended_before = Now() - timedelta(days=days)
-    return FinalResult.objects.filter(session__project=project, session__ended_at__lt=ended_before)
+def _past(project: Project, days: int) -> Q:
+    return Q(session__project=project, session__ended_at__lt=Now() - timedelta(days=days))
 
 
 def end_all(project: Project) -> None:

@@ -125,7 +125,7 @@ def transcribe(hole: Hole) -> list[str]:
         except MalformedAnswer as error:
             raise ProviderUnavailable(error.code, error.message) from None
         hole.results = [_message(hole, heard, len(channels)) for heard in channels if heard["words"]]
-        hole.save(update_fields=["results"])
+        Hole.objects.unsettled().filter(pk=hole.pk).update(results=hole.results)
     return list(hole.results)
 
 
@@ -233,7 +233,7 @@ def _spoken(final: FinalResult) -> list[Spoken]:
 
 def _end(hole: Hole) -> None:
     with transaction.atomic():
-        Hole.objects.filter(pk=hole.pk).update(settled_at=timezone.now())
+        Hole.objects.filter(pk=hole.pk).update(settled_at=timezone.now(), results=None)
         remove([hole.stored_name])
 
 

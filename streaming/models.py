@@ -457,7 +457,7 @@ class Hole(models.Model):
     """A stretch of a session's audio that was left out live, to be transcribed by the batch path.
 
     Its audio is stored until it is settled: its results are among the session's, or it is given up.
-    `results` are messages of type Results, as the batch path heard the whole of that audio.
+    `results` are messages of type Results, as the batch path heard the whole of that audio; until then too.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

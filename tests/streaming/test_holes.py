@@ -1,8 +1,10 @@
 """Holes that a live connection left, filled by the batch path of a real sandbox."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from jobs.forgetting import erasure
 from routing.regions import all_regions
@@ -155,6 +157,30 @@ def test_a_provider_that_is_away_is_asked_again_later(project, provider):
     hole.put_off(0)
     aftercare.sweep(lambda: False)
     assert "Gogi jiju." in texts(session)
+
+
+def test_what_fills_a_hole_is_kept_in_the_results_alone(project, provider):
+    _, hole = with_hole(project)
+    holes.transcribe(hole)
+
+    aftercare.sweep(lambda: False)
+    assert Hole.objects.get().results is None
+
+    # Whoever has asked at the same time comes too late.
+    hole.results = None
+    holes.transcribe(hole)
+    assert Hole.objects.get().results is None
+
+
+def test_what_was_never_filled_goes_with_the_results(project, provider):
+    with_hole(project)
+    LiveSession.objects.update(ended_at=timezone.now() - timedelta(days=31))
+    project.transcript_days = 30
+
+    while aftercare.forget(project):
+        pass
+
+    assert not Hole.objects.exists()
 
 
 def test_the_holes_of_a_deleted_project_are_sent_nowhere(project, provider):
