@@ -41,6 +41,8 @@ class Server(uvicorn.Server):
             access_log=False,
             # Audio does not shrink, and results are small: it would only cost.
             ws_per_message_deflate=False,
+            # Bytes: of usual audio a minute. What is longer is closed with 1009.
+            ws_max_size=2 << 20,
             server_header=False,
             forwarded_allow_ips=settings.TRUSTED_PROXIES,
             timeout_graceful_shutdown=5,

@@ -28,6 +28,7 @@ _G729_BYTES_PER_SECOND = 1000
 # Bytes: of smaller pieces Python would need several times as much to hold them.
 _LEAST_PIECE = 1024
 _IN_CONTAINERS = (None, "ogg-opus")
+_UNIT = 256  # bytes that each unit takes beside its own
 
 
 class AudioLog(Protocol):
@@ -255,7 +256,7 @@ class UnitLog:
         self.received += len(data)
         for unit in self._reader.feed(data, now):
             self._units.append(unit)
-            self._held += len(unit.data)
+            self._held += len(unit.data) + _UNIT
             self._came = max(self._came, unit.end)
 
     def skip(self) -> None:
@@ -284,7 +285,7 @@ class UnitLog:
         count = min(bisect_right(self._units, before, key=lambda unit: unit.end), self._next)
         if count:
             self._opening = self._opened(self._units[:count])
-            self._held -= sum(len(unit.data) for unit in self._units[:count])
+            self._held -= sum(len(unit.data) + _UNIT for unit in self._units[:count])
             del self._units[:count]
             self._next -= count
 

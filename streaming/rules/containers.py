@@ -20,6 +20,7 @@ _MOST_HEADER = 256 * 1024  # bytes; with no audio in them this is no stream
 _MOST_ELEMENT = 1024 * 1024
 _RECOGNISED_BY = 12  # bytes
 _WAV_PIECE = 0.1  # seconds
+_LEAST_RATE = 500  # bytes per second of WAV: nothing that is spoken takes less
 _OPUS_RATE = 48_000  # of granule positions, whatever the input's
 _FRAME = 0.02  # seconds: of a WebM block that does not tell
 
@@ -151,7 +152,7 @@ class _Wav:
             if not name.isalnum() and not name.endswith(b" "):
                 raise _NotAStream
             if name == b"data":
-                if not self._rate:
+                if self._rate < _LEAST_RATE:
                     raise _NotAStream
                 self.prelude = bytes(unread[: at + 8])
                 del unread[: at + 8]
@@ -245,6 +246,8 @@ class _WebM:
                 yield self._block(raw, body if kind == _SIMPLE_BLOCK else _child(body, _BLOCK))
             else:
                 self._head += raw
+                if len(self._head) > _MOST_ELEMENT:
+                    raise _NotAStream
                 if kind == _TIMECODE:
                     self._cluster = int.from_bytes(body, "big")
                     self._opening = (

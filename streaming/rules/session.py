@@ -73,7 +73,7 @@ from streaming.rules.events import (
     Superseded,
     Ticked,
 )
-from streaming.rules.extension import ENDED, MOVED, REPLACED, RESTARTING, TOO_SLOW
+from streaming.rules.extension import ENDED, MOVED, REPLACED, RESTARTING, TOO_SLOW, UNACCEPTABLE
 from streaming.rules.feed import CLOSE_STREAM, Control, Feed
 from streaming.rules.holes import Holes
 from streaming.rules.merge import MOST_REPLAY
@@ -99,7 +99,7 @@ KEEP_ALIVE = '{"type":"KeepAlive"}'
 FINALIZE = '{"type":"Finalize"}'
 
 # Deepgram closes with these when the audio or the request is at fault: another connection would end likewise.
-_FATAL_CODES = frozenset({1002, 1003, 1007, 1008})
+_FATAL_CODES = frozenset({1002, 1003, 1007, UNACCEPTABLE})
 _RETRYABLE_STATUSES = frozenset({408, 429})
 
 _FIRST_TRIES = 3  # of the provider's handshake, while the client waits for the answer to its own
@@ -110,12 +110,14 @@ _MOST_CLOSING = 30.0
 _FILLING = 30.0  # for what is transcribed late, once all else is done
 _BLOCKED = 10.0  # for a client that does not read
 _LAST_WORDS = 5.0  # of the time that a server has to stop in
+_KEPT = MOST_REPLAY + 1.0  # seconds of audio before what is not final yet
 _SOON = 0.005
 _MOST_CHANNELS = 20
 _CONFIGURED = ("ConfigureSuccess", "ConfigureFailure")
 _EDGE = 0.1  # seconds: what a connection hears at its very beginning may be the rest of a word
 _AFTER_MARK = 0.03  # seconds: so that the last word is not cut off, and no other begun
 _BEFORE = 1.0  # seconds before a hole, so that whoever fills it hears its first word whole
+_MOST_RATE = 4_000_000  # bytes per second: 20 channels of linear32 at 48 kHz
 _OVERLAP = 1.5  # seconds before now, at which a jump goes on, so that who fills the hole hears what it cut
 
 
@@ -257,8 +259,10 @@ class Session:
             case ClientAudio(data) if self._flows and data:
                 before = self._log.end
                 self._log.append(data, now)
-                if not self._inflow.is_ahead(self._came, now) and self._feed.passes(
-                    self._log.end - before, now
+                if (
+                    not self._inflow.is_ahead(self._came, now)
+                    and not self._is_no_audio
+                    and self._feed.passes(self._log.end - before, now)
                 ):
                     return [SendAudio(data)]
                 actions = list(self._audio_came(now))
@@ -321,6 +325,9 @@ class Session:
         yield from self._audio_came(now)
 
     def _audio_came(self, now: float) -> Iterator[Action]:
+        if self._is_no_audio:
+            yield from self._leave(UNACCEPTABLE, "More bytes than audio has.", EndReason.BAD_AUDIO)
+            return
         if self._link is Link.IDLE:
             yield from self._connect(0.0)
         yield from self._pump(now)
@@ -520,7 +527,7 @@ class Session:
         if self._is_attached:
             yield Deliver(text, None if late else end, is_final=True)
         if not late:
-            self._log.forget(self._mark - MOST_REPLAY - 1.0)
+            self._log.forget(self._mark - _KEPT)
             yield from self._fit_holes()
 
     def _interim(self, channel: Channel, text: str, end: float, now: float) -> Iterator[Action]:
@@ -777,6 +784,14 @@ class Session:
     def _came(self) -> float:
         """Seconds of audio that came to this relay."""
         return self._log.end - self._origin.seconds
+
+    @property
+    def _is_no_audio(self) -> bool:
+        """Whether it takes bytes but no time: nobody is told to wait, and nothing is ever left out of it."""
+        held = self._log.size
+        if held <= self._limits.most_held:
+            return False
+        return held > _MOST_RATE * (self._log.end - self._mark + _KEPT)
 
     @property
     def _mark(self) -> float:

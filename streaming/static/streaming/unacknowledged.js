@@ -1,6 +1,9 @@
 // Audio that may have to be sent again: what is not acknowledged, and no more than `most` bytes of it.
 "use strict";
 
+// Bytes in one message: servers take no more than 2 MiB.
+const MOST_SILENCE = 1 << 20;
+
 export class Unacknowledged {
   #most;
   #chunks = [];
@@ -30,8 +33,8 @@ export class Unacknowledged {
 
   /** Everything from a byte on, in pieces; silence for what is not kept any more. */
   *from(byte) {
-    if (byte < this.start) {
-      yield new Uint8Array(this.start - byte);
+    for (let from = byte; from < this.start; from += MOST_SILENCE) {
+      yield new Uint8Array(Math.min(MOST_SILENCE, this.start - from));
     }
     let at = this.end;
     let first = this.#chunks.length;

@@ -39,6 +39,13 @@ def test_raw_audio_is_timed_by_its_bytes(encoding, rate, channels, size):
     assert log.is_exact
 
 
+def test_what_is_held_of_many_small_packets_is_what_they_take():
+    log = open_log("opus", 48_000, 1, origin=BEGINNING)
+    for _ in range(1000):
+        log.append(b"\0", 0.0)
+    assert log.size > 100_000
+
+
 def test_what_came_is_taken_once_and_in_order():
     log = pcm()
     log.append(frames(0.0, 1.0), 0.0)

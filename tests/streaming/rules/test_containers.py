@@ -2,6 +2,7 @@
 
 import io
 import random
+import struct
 
 import av
 import numpy as np
@@ -116,6 +117,23 @@ def test_what_is_not_known_passes_as_it_came(begin):
     log.append(begin, 10.0)
     assert log.is_exact is False
     assert log.take(1.0) == begin
+
+
+def test_a_wav_file_that_takes_a_second_for_each_byte_is_none():
+    kind = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 1, 1, 1, 8)
+    log = open_log(None, None, 1, origin=AudioMark(0, 0.0))
+    log.append(b"RIFF\0\0\0\0WAVE" + kind + b"data\0\0\0\0" + bytes(100), 0.0)
+    assert log.is_exact is False
+
+
+def test_a_webm_stream_that_has_no_blocks_is_held_no_more():
+    stream = contained(speech(), *CONTAINERS["webm"])
+    cluster = b"\x1f\x43\xb6\x75"
+    log = fed(stream[: stream.index(cluster)] + cluster + b"\x01" + 7 * b"\xff")
+    void = b"\xec" + (0x10000000 | 500_000).to_bytes(4, "big") + bytes(500_000)
+    for _ in range(3):
+        log.append(void, 0.0)
+    assert log.is_exact is False
 
 
 @pytest.mark.parametrize("at", [20, 60, 3000, 6001])

@@ -386,6 +386,16 @@ class TestBehind:
         ends = [0.0, *(hole.end for hole in holes)]
         assert [hole.start for hole in holes] == ends[:-1]
 
+    def test_audio_that_takes_bytes_but_no_time_is_ended(self):
+        """Of such a packet of opus, nothing can be paced or left out for being late."""
+        relay = Relay("encoding=opus").opened()
+        packet, asked = b"\3\0" + bytes(60_000), []
+        while relay.session.state is State.LIVE:
+            asked = relay.tell(events.ClientAudio(packet))
+            assert relay.session.held_bytes < 20_000_000
+        assert of(actions.CloseClient, asked)[0].code == 1008
+        assert asked[-1] == actions.End(EndReason.BAD_AUDIO)
+
     @pytest.mark.parametrize("spoken", [tenths / 10 for tenths in range(80, 100)])
     def test_a_connection_that_begins_after_a_hole_is_not_asked_to_finalize_at_its_beginning(self, spoken):
         """Nothing is heard twice there, whatever the last digit of its first second."""
