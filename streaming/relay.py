@@ -38,7 +38,7 @@ from streaming.rules import actions, events
 from streaming.rules.actions import Action, AudioMark
 from streaming.rules.events import Event
 from streaming.rules.extension import ENDED, RESTARTING
-from streaming.rules.session import Session
+from streaming.rules.session import MOST_TEXT, Session
 from streaming.switchboard import switchboard
 from streaming.whereabouts import NoPlace, Place, Whereabouts
 
@@ -226,10 +226,14 @@ class Relay:
             self.happened(events.FinalsStored(progress.last_seq))
 
     def _from_client(self, event: Event) -> None:
-        if type(event) is events.ClientText and event.text.startswith(REPORT):
+        if (
+            type(event) is events.ClientText
+            and event.text.startswith(REPORT)
+            and len(event.text) <= MOST_TEXT
+        ):
             self._seen_by_client = reported(event.text) or self._seen_by_client
-            return
-        self.happened(event)
+        else:
+            self.happened(event)
 
     def _perform(self, action: Action, now: float) -> None:
         match action:

@@ -8,7 +8,7 @@ from streaming.rules.messages import parse, write
 
 # Close codes of ours; and those of RFC 6455, 7.4.1, and IANA's registry.
 ENDED, MOVED, TOO_SLOW, REPLACED = 1000, 4000, 4008, 4009
-UNACCEPTABLE, RESTARTING = 1008, 1012
+UNACCEPTABLE, TOO_BIG, RESTARTING = 1008, 1009, 1012
 
 
 def session(session_id: str, token: str, *, audio_offset: int, seq: int, exact_replay: bool | None) -> str:

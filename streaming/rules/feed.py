@@ -11,6 +11,7 @@ from streaming.rules.pacing import PIECE, Pace
 
 CLOSE_STREAM = '{"type":"CloseStream"}'
 
+_MOST_CONTROLS = 100
 _CLOSE_ENOUGH = 1e-3  # seconds: less than any frame that is sent alone
 
 
@@ -39,6 +40,11 @@ class Feed:
     @property
     def has_controls(self) -> bool:
         return bool(self._controls)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many controls wait for their places as may."""
+        return len(self._controls) >= _MOST_CONTROLS
 
     def passes(self, seconds: float, now: float) -> bool:
         """Whether the last message may go on as it came, nothing waiting before it; then it is sent."""

@@ -73,7 +73,15 @@ from streaming.rules.events import (
     Superseded,
     Ticked,
 )
-from streaming.rules.extension import ENDED, MOVED, REPLACED, RESTARTING, TOO_SLOW, UNACCEPTABLE
+from streaming.rules.extension import (
+    ENDED,
+    MOVED,
+    REPLACED,
+    RESTARTING,
+    TOO_BIG,
+    TOO_SLOW,
+    UNACCEPTABLE,
+)
 from streaming.rules.feed import CLOSE_STREAM, Control, Feed
 from streaming.rules.holes import Holes
 from streaming.rules.merge import MOST_REPLAY
@@ -97,6 +105,8 @@ Uniform = Callable[[float, float], float]
 
 KEEP_ALIVE = '{"type":"KeepAlive"}'
 FINALIZE = '{"type":"Finalize"}'
+MOST_TEXT = 64 * 1024
+"""Characters of a client's message, which is not parsed if it has more."""
 
 # Deepgram closes with these when the audio or the request is at fault: another connection would end likewise.
 _FATAL_CODES = frozenset({1002, 1003, 1007, UNACCEPTABLE})
@@ -346,6 +356,9 @@ class Session:
     def _control(self, text: str, now: float) -> Iterator[Action]:
         if self.state is not State.LIVE:
             return
+        if len(text) > MOST_TEXT:
+            yield from self._leave(TOO_BIG, "A text message may have 64 kB.", EndReason.REFUSED)
+            return
         asked = Control(self._log.end, text)
         match recognise_client(text):
             case ClientWord.KEEP_ALIVE:
@@ -360,6 +373,9 @@ class Session:
             case ClientWord.OTHER:
                 pass  # for the provider to refuse
         if self._link is Link.CONNECTED:
+            if self._feed.is_full:
+                yield from self._leave(UNACCEPTABLE, "Too many text messages.", EndReason.REFUSED)
+                return
             self._feed.add(asked)
             yield from self._pump(now)
 

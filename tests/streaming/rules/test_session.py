@@ -386,15 +386,31 @@ class TestBehind:
         ends = [0.0, *(hole.end for hole in holes)]
         assert [hole.start for hole in holes] == ends[:-1]
 
+    def test_a_text_message_that_is_too_long_ends_it(self):
+        relay = Relay().opened()
+        long = json.dumps({"type": "Configure", "keyterms": ["word"] * 10_000})
+        asked = relay.tell(events.ClientText(long))
+        assert [type(action) for action in asked[:-1]] == [actions.CloseClient, actions.Disconnect]
+        assert asked[0].code == 1009
+        assert relay.session.state is State.ENDED
+
+    def test_text_messages_that_wait_for_their_place_in_the_audio_are_bounded(self):
+        relay = Relay().opened()
+        relay.tell(events.ClientAudio(SECOND * 4))
+        finalize = events.ClientText('{"type":"Finalize"}')
+        closes = [of(actions.CloseClient, relay.tell(finalize)) for _ in range(101)]
+        assert not any(closes[:100])
+        assert closes[100][0].code == 1008
+
     def test_audio_that_takes_bytes_but_no_time_is_ended(self):
         """Of such a packet of opus, nothing can be paced or left out for being late."""
         relay = Relay("encoding=opus").opened()
         packet, asked = b"\3\0" + bytes(60_000), []
-        while relay.session.state is State.LIVE:
-            asked = relay.tell(events.ClientAudio(packet))
-            assert relay.session.held_bytes < 20_000_000
-        assert of(actions.CloseClient, asked)[0].code == 1008
+        for _ in range(400):
+            asked += relay.tell(events.ClientAudio(packet))
+        assert [action.code for action in of(actions.CloseClient, asked)] == [1008]
         assert asked[-1] == actions.End(EndReason.BAD_AUDIO)
+        assert relay.session.held_bytes < 20_000_000
 
     @pytest.mark.parametrize("spoken", [tenths / 10 for tenths in range(80, 100)])
     def test_a_connection_that_begins_after_a_hole_is_not_asked_to_finalize_at_its_beginning(self, spoken):
