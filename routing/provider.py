@@ -81,6 +81,7 @@ __all__ = [
     "ProviderRejected",
     "ProviderUnavailable",
     "code_of",
+    "fit_to_tell",
     "provider_for",
 ]
 
@@ -470,11 +471,16 @@ def _refusal(exchange: _Exchange, api_key: str) -> ProviderError:
     return error
 
 
+def fit_to_tell(message: str, api_key: str) -> str:
+    """A provider's words, fit to be stored and shown: bounded, without NUL, and without our key."""
+    return message.replace("\0", "").replace(api_key or "\0", "[key]")[:MAX_MESSAGE]
+
+
 def _refused(exchange: _Exchange, api_key: str) -> ProviderError:
     status = exchange.status
     details = _json_object(exchange.body)
     request_id = exchange.request_id or _text(details, "request_id")
-    message = _message(exchange, details).replace(api_key, "[key]")[:MAX_MESSAGE]
+    message = fit_to_tell(_message(exchange, details), api_key)
     code = code_of(status)
     if status in _REFUSED_BY_STATUS:
         return ProviderRefusedCredentials(code, message, request_id=request_id, status=status)

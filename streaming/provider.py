@@ -23,7 +23,7 @@ from websockets.uri import parse_uri
 
 from routing import tracing
 from routing.metrics import CALLS
-from routing.provider import code_of
+from routing.provider import MAX_REQUEST_ID, code_of, fit_to_tell
 from routing.regions import Region
 
 OPEN_SECONDS = 5.0
@@ -104,7 +104,7 @@ async def _connected(region: Region, query: list[tuple[str, str]]) -> Socket:
             create_connection=Socket,
         )
     except InvalidStatus as error:
-        raise _refused(error) from None
+        raise _refused(error, region.api_key) from None
     except (OSError, WebSocketException, TimeoutError) as error:
         raise NotOpened(None, type(error).__name__) from None
     return cast(Socket, socket)
@@ -118,7 +118,7 @@ def _proxy(url: str) -> str | None:
 
 def request_id(socket: ClientConnection) -> str:
     """The provider's `dg-request-id`; empty if it gave none."""
-    return socket.response.headers.get("dg-request-id", "") if socket.response else ""
+    return socket.response.headers.get("dg-request-id", "")[:MAX_REQUEST_ID] if socket.response else ""
 
 
 def send(socket: ClientConnection, data: bytes | str) -> None:
@@ -130,13 +130,15 @@ def send(socket: ClientConnection, data: bytes | str) -> None:
         broadcast((socket,), data)
 
 
-def _refused(error: InvalidStatus) -> NotOpened:
+def _refused(error: InvalidStatus, api_key: str) -> NotOpened:
     response = error.response
     try:
         said = json.loads(response.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         said = None
     said = said if isinstance(said, dict) else {}
     message = said.get("err_msg") or said.get("message") or response.headers.get("dg-error", "")
     after = response.headers.get("retry-after", "")
-    return NotOpened(response.status_code, str(message), float(after) if after.isdigit() else None)
+    return NotOpened(
+        response.status_code, fit_to_tell(str(message), api_key), float(after) if after.isdigit() else None
+    )

@@ -103,6 +103,8 @@ class Terms:
 def read(query: Iterable[tuple[str, str]]) -> Terms:
     """Read a query's pairs, decoded; raise BadParameter for what no live session can do."""
     pairs = [(name.strip(), value) for name, value in query]
+    if any("\0" in part for pair in pairs for part in pair):
+        raise BadParameter("", "The query has NUL (%00) in it, which nothing may.")
     given = dict(pairs)  # the last of each wins, as it does at Deepgram
     for name in ("callback", "callback_method"):
         if name in given:

@@ -1,6 +1,8 @@
 """The provider's socket tells what it is told, in its order, however it is framed."""
 
+import json
 from dataclasses import replace
+from http import HTTPStatus
 
 import pytest
 
@@ -37,6 +39,21 @@ async def test_messages_in_one_piece_and_in_fragments_keep_their_order(region):
     told, code = await told_by(script, region)
     assert told == ["before anybody listens", "one", "two", "three", "four", "five", "six"]
     assert code == 1000
+
+
+async def test_what_it_says_of_a_refusal_is_fit_to_be_kept(region):
+    def refuse(socket, request):
+        key = request.headers["Authorization"].removeprefix("Token ")
+        response = socket.respond(HTTPStatus.BAD_REQUEST, json.dumps({"err_msg": f"No \0{key}" + 9999 * "."}))
+        response.headers["Retry-After"] = "Fri, 01 Jan 2100 00:00:00 GMT"
+        return response
+
+    with Loopback(answer=refuse) as loopback, pytest.raises(provider.NotOpened) as refused:
+        live_url = loopback.url.replace("http", "ws", 1)
+        await provider.opened(replace(region, live_url=live_url, api_key="a-secret"), [])
+
+    assert refused.value.message.startswith("No [key]...")
+    assert len(refused.value.message) == 1000
 
 
 async def test_text_that_is_none_ends_the_connection(region):

@@ -24,6 +24,12 @@ def test_what_the_project_decides_is_not_forwarded(policy):
     assert read([(policy, "false")]).forwarded == ()
 
 
+@pytest.mark.parametrize("pair", [("model", "a\0"), ("tag", "\0"), ("a\0", "")])
+def test_nul_is_refused_which_no_database_keeps(pair):
+    with pytest.raises(BadParameter):
+        read([pair])
+
+
 @pytest.mark.parametrize("name", ["callback", "callback_method"])
 def test_a_callback_is_refused_by_name(name):
     with pytest.raises(BadParameter) as refused:
