@@ -22,6 +22,7 @@ from websockets.proxy import get_proxy
 from websockets.uri import parse_uri
 
 from routing import tracing
+from routing.backoff import parse_retry_after
 from routing.metrics import CALLS
 from routing.provider import MAX_REQUEST_ID, code_of, fit_to_tell
 from routing.regions import Region
@@ -138,7 +139,5 @@ def _refused(error: InvalidStatus, api_key: str) -> NotOpened:
         said = None
     said = said if isinstance(said, dict) else {}
     message = said.get("err_msg") or said.get("message") or response.headers.get("dg-error", "")
-    after = response.headers.get("retry-after", "")
-    return NotOpened(
-        response.status_code, fit_to_tell(str(message), api_key), float(after) if after.isdigit() else None
-    )
+    after = parse_retry_after(response.headers.get("retry-after"))
+    return NotOpened(response.status_code, fit_to_tell(str(message), api_key), after)

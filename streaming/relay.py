@@ -341,7 +341,7 @@ class Relay:
                 "Region %s refused live session %s: %s", region.name, self.session_id, error.status
             )
             await asyncio.to_thread(self._whereabouts.refused, place, error.status, error.retry_after)
-            self.happened(events.ProviderRefused(connection, error.status, error.message, error.retry_after))
+            self.happened(events.ProviderRefused(connection, error.status, error.message))
             return
         # For the lines of this connection: it is told of by a task of its own.
         bind_contextvars(provider_request_id=provider.request_id(socket))

@@ -56,13 +56,12 @@ class ProviderConnected:
 class ProviderRefused:
     """The handshake failed. `status` is None when there was no HTTP answer: no route, reset, timeout.
 
-    `message` is the provider's own; `retry_after` seconds, as it asked.
+    `message` is the provider's own.
     """
 
     connection: int
     status: int | None
     message: str = ""
-    retry_after: float | None = None
 
 
 @dataclass(slots=True)

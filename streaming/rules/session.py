@@ -457,7 +457,8 @@ class Session:
                 yield from self._end(EndReason.REFUSED if is_final else EndReason.UNAVAILABLE)
                 return
         # Whoever was served once is not turned away: the audio is kept, and filled in late if need be.
-        yield from self._connect(max(next(self._delays), refusal.retry_after or 0.0))
+        # A provider that asks for more time is left alone by whoever chooses the region: another may be free.
+        yield from self._connect(next(self._delays))
 
     def _lost(self, closed: ProviderClosed, now: float) -> Iterator[Action]:
         self._link = Link.IDLE

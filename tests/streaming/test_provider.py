@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 import pytest
 
+from routing.backoff import MAX_RETRY_AFTER
 from streaming import provider
 from tests.streaming.loopback import Loopback
 
@@ -54,6 +55,7 @@ async def test_what_it_says_of_a_refusal_is_fit_to_be_kept(region):
 
     assert refused.value.message.startswith("No [key]...")
     assert len(refused.value.message) == 1000
+    assert refused.value.retry_after == MAX_RETRY_AFTER
 
 
 async def test_text_that_is_none_ends_the_connection(region):
