@@ -264,6 +264,10 @@ class Relay:
                 self._client.refuse(self._refused)
             case actions.Connect(connection, after, failures):
                 self._listening = self._spawn(self._listen(connection, after, failures))
+            case actions.Disconnect(hangs=True) if self._upstream is not None:
+                # Whoever listens to it finds it broken, and tells of that.
+                self._upstream.transport.abort()
+                self._upstream = None
             case actions.Disconnect():
                 self._upstream = None
                 if self._listening is not None:

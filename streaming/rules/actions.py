@@ -65,9 +65,13 @@ class Connect:
 
 @dataclass(slots=True)
 class Disconnect:
-    """Close the provider's socket without waiting for it; of its events none counts any more."""
+    """Close the provider's socket without waiting for it; of its events none counts any more.
+
+    `hangs`: since it says nothing, which is to be held against it as if it had broken.
+    """
 
     connection: int
+    hangs: bool = False
 
 
 @dataclass(slots=True)

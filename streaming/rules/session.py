@@ -461,6 +461,8 @@ class Session:
         yield from self._connect(next(self._delays))
 
     def _lost(self, closed: ProviderClosed, now: float) -> Iterator[Action]:
+        if self._link is not Link.CONNECTED:
+            return  # given up before
         self._link = Link.IDLE
         self._flows = False
         if closed.code in _FATAL_CODES:
@@ -695,7 +697,7 @@ class Session:
             if self._silence.is_too_long(now, self._log.cursor, is_asked_to_end=is_asked_to_end):
                 self._silence.forgive()
                 self._failures += 1
-                yield Disconnect(self._connection)
+                yield Disconnect(self._connection, hangs=True)
                 yield from self._reconnect(now)
         if now >= self._away_until and self.state is State.AWAY:
             yield from self._close(EndReason.CLIENT_GONE, now)

@@ -15,6 +15,7 @@ from websockets.sync.client import connect
 from jobs import quotas
 from jobs.models import ApiKey, Project
 from routing import limits
+from routing.breaker import Breaker
 from routing.limits import Kind
 from routing.regions import all_regions, region_named
 from streaming import lifecycle
@@ -314,6 +315,29 @@ def test_a_client_that_does_not_read_is_closed_and_told_why(live, upstream, cred
     assert closed.value.rcvd.code == 4008
     wait_until(lambda: LiveSession.objects.get().is_ended)
     assert LiveSession.objects.get().reason == "too_slow"
+
+
+def test_a_provider_that_hangs_is_told_of_as_one_that_breaks(live, upstream, credentials, monkeypatch):
+    async def silent(socket):
+        if len(provider.requests) > 1:
+            await recogniser(socket)
+        async for _ in socket:
+            pass
+
+    provider = upstream(silent)
+    monkeypatch.setattr("streaming.rules.silence._WITH_INTERIMS", 0.5)
+    failed = []
+    monkeypatch.setattr(Breaker, "failed", lambda breaker, began_at: failed.append(began_at))
+
+    with connect(live.url + QUERY, **credentials) as socket:
+        for _ in range(10):
+            socket.send(TENTH)
+        json.loads(socket.recv(timeout=60))
+        close_stream(socket)
+
+    lost = LiveSession.objects.get().timeline.get(type=Happening.CONNECTION_LOST)
+    assert lost.details == {"code": 1006, "connection": 1}
+    assert len(failed) == 1
 
 
 def test_what_a_client_has_seen_of_latency_is_kept_and_not_passed_on(live, upstream, credentials):

@@ -310,7 +310,7 @@ class TestAfterALostConnection:
     def test_a_silent_socket_is_given_up_while_audio_flows(self):
         relay = Relay().opened()
         assert of(actions.Disconnect, relay.speak(7.9)) == []
-        assert of(actions.Disconnect, relay.speak(2.0)) == [actions.Disconnect(1)]
+        assert of(actions.Disconnect, relay.speak(2.0)) == [actions.Disconnect(1, hangs=True)]
 
     def test_a_quiet_socket_is_kept_while_no_audio_flows(self):
         relay = Relay().opened()
