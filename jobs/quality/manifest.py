@@ -62,16 +62,17 @@ def read(path: Path) -> Manifest:
     content = path.read_bytes()
     wrong: list[str] = []
     entries: list[Entry] = []
-    seen: dict[str, str] = {}
+    seen: dict[Path | str, str] = {}
     for place, item in _items(content):
         try:
             entry = _entry(place, item, path.parent)
-            if entry.source in seen:
-                raise ValueError(f"{entry.source} is on {seen[entry.source]} already")
+            audio = entry.path.resolve() if entry.path else entry.source
+            if audio in seen:
+                raise ValueError(f"{entry.source} is on {seen[audio]} already")
         except ValueError as error:
             wrong.append(f"{place}: {error}")
         else:
-            seen[entry.source] = place
+            seen[audio] = place
             entries.append(entry)
     if wrong or not entries:
         raise ManifestError(wrong or ["The manifest names no recordings."])

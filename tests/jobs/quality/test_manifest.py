@@ -60,7 +60,7 @@ def test_all_that_is_wrong_is_told_with_its_line(write):
             "{",
             "[]",
             lines({"text": "x"}, {"file": "a.wav", "url": "http://x/", "text": "x"}, {"file": "a.wav"}),
-            lines({"file": "gone.wav", "text": "x"}, {"file": "a.wav", "text": "x"}),
+            lines({"file": "gone.wav", "text": "x"}, {"file": "calls/../a.wav", "text": "x"}),
             lines({"file": "calls/b.wav", "text": "x", "offset": 3.5}),
             lines({"file": "calls/b.wav", "text": "x", "tags": "phone"}),
             lines({"file": "calls/b.wav", "text": "x", "language": 1}),
@@ -75,7 +75,7 @@ def test_all_that_is_wrong_is_told_with_its_line(write):
     wrong = raised.value.wrong
     assert [line.partition(":")[0] for line in wrong] == [f"line {number}" for number in range(2, 16)]
     assert wrong[5].endswith("gone.wav")
-    assert wrong[6] == "line 8: a.wav is on line 1 already"
+    assert wrong[6] == "line 8: calls/../a.wav is on line 1 already"
 
 
 @pytest.mark.parametrize("content", ["", "\n", "[]", "[1,", "[1]", b"\xff\xfe"])
