@@ -13,7 +13,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Max, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Greatest, Now
 from django.utils import timezone
 
 from jobs.database_clock import seconds_from_now
@@ -78,8 +78,13 @@ class LiveSessionQuerySet(models.QuerySet["LiveSession"]):
         return self.filter(record=True, recorded_at=None, state=State.ENDED, project__deleted_at=None)
 
     def renew(self, lease_seconds: float) -> int:
-        """Say that their relays are alive; how many are attended."""
-        return self.attended().update(lease_until=seconds_from_now(lease_seconds))
+        """Say that their relays are alive; how many are open.
+
+        A relay whose client stays away ends the session itself, once it has the last that was said: which may
+        take longer than its client has to come back.
+        """
+        later = Greatest("lease_until", seconds_from_now(lease_seconds))
+        return self.open().update(lease_until=later)
 
     def interrupt(self) -> int:
         """Their clients are away, and may come back for RESUME_SECONDS; how many are interrupted now."""
@@ -132,8 +137,8 @@ class LiveSession(models.Model):
         connecting, live -> interrupted (the client is away) -> connecting (it resumes) | ended
         connecting, live -> connecting (it resumes before its absence is noticed)
 
-    A relay holds it by its `epoch`, which each resume raises: what an older relay writes finds no row. While
-    it is attended its process renews `lease_until`; interrupted, that is when the client comes too late.
+    A relay holds it by its `epoch`, which each resume raises: what an older relay writes finds no row. Its
+    process renews `lease_until`; interrupted and held by nobody, that is when the client comes too late.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)

@@ -14,7 +14,15 @@ from jobs.forgetting import erasure
 from jobs.models import ApiKey, Delivery, Event, EventType, UsageLine, WebhookEndpoint
 from streaming import aftercare, lifecycle
 from streaming.lifecycle import Moment, NotResumable, TooManySessions
-from streaming.models import EndReason, FinalResult, Happening, LiveSession, NotHeld, State
+from streaming.models import (
+    RESUME_SECONDS,
+    EndReason,
+    FinalResult,
+    Happening,
+    LiveSession,
+    NotHeld,
+    State,
+)
 from streaming.rules import actions
 from tests.streaming.factories import connect, end, interrupt, live, progress, results
 
@@ -304,17 +312,27 @@ def test_a_session_that_somebody_looks_after_again_does_not_lapse(project, meanw
     assert stored(session).state == before
 
 
+def test_a_client_that_is_away_has_its_time_however_short_its_relays_lease_is(project):
+    session, _ = resumable(project)
+    interrupt(session)
+
+    LiveSession.objects.renew(1)
+
+    assert LiveSession.objects.filter(lease_until__gt=seconds_from_now(RESUME_SECONDS - 60)).exists()
+
+
 def test_a_process_renews_the_sessions_that_it_holds_and_no_others(project):
-    mine, interrupted, ended = live(project), resumable(project)[0], live(project)
-    interrupt(interrupted)
+    """Those whose client stays away as well: they end by the relay that still has something to store."""
+    mine, away, ended = live(project), resumable(project)[0], live(project)
+    interrupt(away)
     end(ended)
     others = live(project)
     LiveSession.objects.filter(pk=others.pk).update(relay="another:1:1")
     LiveSession.objects.exclude(pk=ended.pk).update(lease_until=Now())
 
-    assert LiveSession.objects.filter(relay=mine.relay).renew(60) == 1
+    assert LiveSession.objects.filter(relay=mine.relay).renew(60) == 2
 
-    assert set(LiveSession.objects.lapsed()) == {interrupted, others}
+    assert set(LiveSession.objects.lapsed()) == {others}
 
 
 def test_a_key_has_no_more_sessions_open_than_it_may(project):
