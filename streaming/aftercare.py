@@ -6,10 +6,12 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from structlog.contextvars import bound_contextvars
@@ -26,9 +28,24 @@ SWEPT_AT_A_TIME = 500
 FORGOTTEN_AT_A_TIME = 2000
 ERASED_AT_A_TIME = 100
 
+# monotonic(): while the database is away nobody can renew a lease, and relays need a moment once it is back.
+_leases_count_from = 0.0
+
 
 def sweep(stopping: Callable[[], bool]) -> None:
     """Interrupt or end the sessions whose relay is gone or whose client stays away; fill holes; record."""
+    global _leases_count_from
+    try:
+        if monotonic() >= _leases_count_from:
+            _lapse(stopping)
+        holes.fill_those_left(stopping)
+        recorded.make_recordings(stopping)
+    except (OperationalError, InterfaceError):
+        _leases_count_from = monotonic() + settings.HEARTBEAT_SECONDS
+        raise
+
+
+def _lapse(stopping: Callable[[], bool]) -> None:
     for session in LiveSession.objects.lapsed().select_related("project")[:SWEPT_AT_A_TIME]:
         # Its client has left, and not come back in time: nothing is wrong then.
         what = "abandoned_stream" if session.state == State.INTERRUPTED else "lapsed_stream"
@@ -41,8 +58,6 @@ def sweep(stopping: Callable[[], bool]) -> None:
             logger.warning("Nobody looks after live session %s: it is %s now.", session.pk, session.state)
         if stopping():
             return
-    holes.fill_those_left(stopping)
-    recorded.make_recordings(stopping)
 
 
 def forget(project: Project) -> Counter[str]:

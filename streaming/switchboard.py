@@ -159,12 +159,16 @@ class Switchboard:
                 left.set_result(come.session_id not in lost)
 
     async def _keep_renewing(self) -> None:
+        wait = settings.HEARTBEAT_SECONDS
         while True:
-            await asyncio.sleep(settings.HEARTBEAT_SECONDS)
+            await asyncio.sleep(wait)
+            wait = settings.HEARTBEAT_SECONDS
             try:
                 await in_database(_renew, list(self._attending))
             except (OperationalError, InterfaceError) as error:
                 logger.warning("Live sessions' leases cannot be renewed: %s", type(error).__name__)
+                # Leases may have run out by the time the database is back.
+                wait = TRY_AGAIN_SECONDS
 
 
 _of: WeakKeyDictionary[asyncio.AbstractEventLoop, Switchboard] = WeakKeyDictionary()

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.core.management import call_command
+from django.db import OperationalError
 from django.utils import timezone
 
 from jobs.database_clock import seconds_from_now
@@ -12,7 +13,7 @@ from jobs.models import AuditEntry, Event
 from jobs.models.audit import Action
 from jobs.running.worker import Worker
 from streaming import aftercare, lifecycle
-from streaming.models import FinalResult, LiveSession, State
+from streaming.models import FinalResult, Hole, LiveSession, State
 from tests.conditions import wait_until
 from tests.counted import Rise
 from tests.streaming.factories import end, interrupt, live, progress, results
@@ -50,6 +51,32 @@ def test_a_client_that_does_not_come_back_is_no_failure_of_ours(project):
 
     assert LiveSession.objects.get().is_ended
     assert (of_ours.by, of_theirs.by) == (0, 1)
+
+
+def test_sessions_whose_leases_ran_out_while_the_database_was_away_are_left_to_their_relays_at_first(
+    project, settings, monkeypatch
+):
+    session = live(project)
+    LiveSession.objects.update(lease_until=seconds_from_now(-10))
+
+    sweep_without_database(monkeypatch)
+    aftercare.sweep(lambda: False)
+    assert not LiveSession.objects.get().is_ended
+
+    settings.HEARTBEAT_SECONDS = 0.0
+    sweep_without_database(monkeypatch)
+    aftercare.sweep(lambda: False)
+    assert LiveSession.objects.get(pk=session.pk).is_ended
+
+
+def sweep_without_database(monkeypatch) -> None:
+    def away():
+        raise OperationalError("the connection is lost")
+
+    with monkeypatch.context() as patch, pytest.raises(OperationalError):
+        patch.setattr(LiveSession.objects, "lapsed", away)
+        patch.setattr(Hole.objects, "due", away)
+        aftercare.sweep(lambda: False)
 
 
 @pytest.mark.django_db(transaction=True)
