@@ -32,8 +32,8 @@ class ListenConsumer(AsyncConsumer):  # type: ignore[misc]  # channels is not ty
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await receive()
         try:
-            switchboard().check_room()
-            opening = await in_database(opened, scope)
+            with switchboard().room():
+                opening = await in_database(opened, scope)
         except Refused as refused:
             await _refuse(scope, send, refused)
         except (OperationalError, InterfaceError) as error:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -52,14 +52,26 @@ class Switchboard:
         self._somebody_leaves = asyncio.Event()
         self._everybody_left = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._is_draining = False
+        self._arriving = 0
+        self._draining: Draining | None = None
 
-    def check_room(self) -> None:
-        """Raises Refused: 503 when this process is to stop, 429 when it has as many sessions as it may."""
-        if self._is_draining:
+    @contextmanager
+    def room(self) -> Iterator[None]:
+        """Hold a place for who is asked in for, and who is to join without waiting for anything after that.
+
+        Raises Refused: 503 when this process is to stop, 429 when it has as many sessions as it may.
+        """
+        if self._draining:
             raise unavailable(RETRY_SECONDS)
-        if settings.LIVE_SESSIONS and len(self.relays) >= settings.LIVE_SESSIONS:
+        if settings.LIVE_SESSIONS and len(self.relays) + self._arriving >= settings.LIVE_SESSIONS:
             raise too_many_requests(RETRY_SECONDS)
+        self._arriving += 1
+        self._everybody_left.clear()
+        try:
+            yield
+        finally:
+            self._arriving -= 1
+            self._note_if_empty()
 
     def join(self, relay: Relay) -> None:
         """Of two relays here that have the same session, the one that had it first is over at once."""
@@ -72,17 +84,24 @@ class Switchboard:
         if not self._tasks:
             loop = asyncio.get_running_loop()
             self._tasks = [loop.create_task(self._keep_writing()), loop.create_task(self._keep_renewing())]
+        if self._draining:
+            # It was asked in before: it goes elsewhere, or is refused, at once.
+            relay.happened(self._draining)
 
     def leave(self, relay: Relay) -> None:
         self.relays.discard(relay)
         self._news.discard(relay)
         if self._attending.get(relay.session_id) is relay:
             del self._attending[relay.session_id]
+        self._note_if_empty()
         if not self.relays:
-            self._everybody_left.set()
             for task in self._tasks:
                 task.cancel()
             self._tasks = []
+
+    def _note_if_empty(self) -> None:
+        if not self.relays and not self._arriving:
+            self._everybody_left.set()
 
     def has_news(self, relay: Relay) -> None:
         """There is something to be stored."""
@@ -105,12 +124,12 @@ class Switchboard:
 
     async def drain(self, within: float) -> None:
         """Accept nobody, have those who can go elsewhere, and wait for the others so many seconds."""
-        self._is_draining = True
+        self._draining = Draining(within)
         for relay in list(self.relays):
-            relay.happened(Draining(within))
+            relay.happened(self._draining)
         try:
             async with asyncio.timeout(within + SLACK_SECONDS):
-                while self.relays:
+                while self.relays or self._arriving:
                     await self._everybody_left.wait()
         except TimeoutError:
             logger.warning("%d live sessions are cut off.", len(self.relays))
