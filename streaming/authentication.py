@@ -63,6 +63,11 @@ def authenticate(scope: Any, project: str | None = None) -> Caller:
     return Caller(_project_of(user, project), user=user)
 
 
+def offered_scheme(scope: Any) -> str | None:
+    """The subprotocol to echo where no key is asked for: browsers that offer some and get none give up."""
+    return next((each for each in scope.get("subprotocols") or [] if each.lower() in SCHEMES), None)
+
+
 def _key(scheme: str, credential: str) -> ApiKey:
     key = ApiKey.objects.authenticate(credential) if scheme == "token" else grants.key_behind(credential)
     if key is None:

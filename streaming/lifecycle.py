@@ -148,6 +148,7 @@ def open_session(
     user: User | None = None,
     resumable: bool = False,
     record: bool = False,
+    interim_throttle: float = 0.0,
     limit: int | None = None,
 ) -> tuple[LiveSession, str | None]:
     """A session that this process serves, and the token that resumes it if it is to be resumable.
@@ -161,6 +162,7 @@ def open_session(
         options=options,
         tags=tags,
         record=record,
+        interim_throttle=interim_throttle,
         relay=process_name(),
         policy=project.policy,
         traceparent=tracing.traceparent(),

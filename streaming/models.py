@@ -158,6 +158,9 @@ class LiveSession(models.Model):
     tags = models.JSONField(default=list)
     resumable = models.BooleanField(default=False)
     record = models.BooleanField(default=False, help_text="The audio is kept, and transcribed once more.")
+    interim_throttle = models.FloatField(
+        default=0.0, db_default=0.0, help_text="Seconds between interim results of a channel, at the least."
+    )
 
     # Who holds it
     state = models.CharField(max_length=11, choices=State, default=State.CONNECTING)

@@ -6,7 +6,7 @@ Synchronous, in one go, since all of it asks the database.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -19,7 +19,7 @@ from routing.choice import Capability, Work
 from routing.health import choose_region
 from streaming import lifecycle
 from streaming.as_recording import can_be_recorded
-from streaming.authentication import authenticate, check_origin
+from streaming.authentication import authenticate, check_origin, offered_scheme
 from streaming.models import LiveSession
 from streaming.refusals import Refused, bad_request, refusal_of, too_many_requests, unavailable
 from streaming.rules.actions import AudioMark
@@ -80,6 +80,7 @@ def _begun(scope: Any, terms: Terms, query: list[tuple[str, str]]) -> Opening:
             user=caller.user,
             resumable=terms.resumable,
             record=terms.record,
+            interim_throttle=terms.interim_throttle,
             limit=settings.KEY_LIVE_SESSIONS or None,
         )
     except lifecycle.TooManySessions:
@@ -101,6 +102,7 @@ def _resumed(scope: Any, asked: Terms) -> Opening:
         raise Refused(404 if error.code == "unknown_token" else 410, error.code.upper(), str(error)) from None
     row = resumed.session
     terms = read([*_pairs(row.options), ("resume", token), ("last_seq", str(asked.last_seq))])
+    terms = replace(terms, interim_throttle=row.interim_throttle)
     point = ResumePoint(
         seq=max(row.last_seq, asked.last_seq),
         tail=tuple(resumed.tail),
@@ -110,7 +112,7 @@ def _resumed(scope: Any, asked: Terms) -> Opening:
         prelude=bytes(row.prelude),
     )
     identity = Identity(str(row.pk), token)
-    return Opening(row, terms, row.project.residency, None, identity, point, resumed.missed)
+    return Opening(row, terms, row.project.residency, offered_scheme(scope), identity, point, resumed.missed)
 
 
 def _pairs(options: dict[str, str | list[str]]) -> Iterator[tuple[str, str]]:

@@ -70,6 +70,7 @@ export class LiveTranscription extends EventTarget {
 
   #socket = null;
   #token = null;
+  #isAsking = false; // for a grant, of which the network may come back meanwhile
   #isOpen = false; // The server has told where to go on from.
   #sent = 0; // bytes of the session that this socket was given
   #handed = 0; // bytes that this socket was given
@@ -219,11 +220,17 @@ export class LiveTranscription extends EventTarget {
   async #connect() {
     const protocols = [];
     if (this.#grant && !this.#token) {
+      if (this.#isAsking) {
+        return;
+      }
+      this.#isAsking = true;
       try {
         protocols.push("bearer", await this.#grant());
       } catch (error) {
         this.#end("no_grant", `There was no permission to begin: ${error.message}`);
         return;
+      } finally {
+        this.#isAsking = false;
       }
     }
     if (this.state === "disconnected") {

@@ -266,6 +266,21 @@ def test_a_server_that_is_not_there_is_given_up_after_a_few_attempts(module):
     assert outcome["code"] == "unreachable"
 
 
+def test_while_a_grant_is_asked_for_the_network_may_come_back(module):
+    asked = module.evaluate(
+        """(async () => {
+            const { LiveTranscription } = await import("/static/streaming/live.js");
+            let asked = 0;
+            const grant = () => { asked += 1; return new Promise(() => {}); };
+            await new LiveTranscription({ grant }).start();
+            dispatchEvent(new Event("online"));
+            return asked;
+        })()"""
+    )
+
+    assert asked == 1
+
+
 def test_audio_is_kept_until_it_is_acknowledged_and_within_bounds(module):
     pieces = """(async () => {
         const { Unacknowledged } = await import("/static/streaming/unacknowledged.js");
