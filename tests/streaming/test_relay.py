@@ -317,6 +317,17 @@ def test_a_client_that_does_not_read_is_closed_and_told_why(live, upstream, cred
     assert LiveSession.objects.get().reason == "too_slow"
 
 
+def test_a_message_of_over_two_megabytes_ends_the_session(live, upstream, credentials):
+    upstream(recogniser)
+
+    # With 1009, if that comes before the reset for what was sent and not read.
+    with connect(live.url + QUERY, **credentials) as socket, pytest.raises(ConnectionClosedError):
+        socket.send(bytes(3 << 20))
+        socket.recv(timeout=60)
+
+    wait_until(lambda: LiveSession.objects.get().is_ended)
+
+
 def test_a_provider_that_hangs_is_told_of_as_one_that_breaks(live, upstream, credentials, monkeypatch):
     async def silent(socket):
         if len(provider.requests) > 1:
