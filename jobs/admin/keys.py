@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 from django import forms
@@ -73,7 +74,9 @@ class KeyAdmin(SeenByStaff):
 
     def save_model(self, request: HttpRequest, obj: ApiKey, form: Any, change: bool) -> None:
         if change:
-            with audited(Action.KEY_CHANGED, request, obj, changed=sorted(form.changed_data)):
+            # Whoever revokes it by the button of its page sends the form along.
+            changes = audited(Action.KEY_CHANGED, request, obj, changed=sorted(form.changed_data))
+            with changes if form.changed_data else nullcontext():
                 super().save_model(request, obj, form, change)
             return
         asked = {name: getattr(obj, name) for name in ASKED_FOR}

@@ -56,9 +56,7 @@ class Lookout:
             except Exception as error:
                 # Whatever it is: nobody else looks, and all who wait would wait in vain.
                 unforeseen = not isinstance(error, DatabaseError | InterfaceError)
-                logger.warning(
-                    "Jobs that are waited for cannot be looked at: %s", error, exc_info=unforeseen
-                )
+                logger.warning("Jobs that are waited for cannot be looked at: %s", error, exc_info=unforeseen)
                 await asyncio.sleep(REST_SECONDS)
                 continue
             for job_id in waited_for - still_open:

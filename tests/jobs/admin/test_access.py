@@ -76,6 +76,7 @@ def test_a_key_is_revoked_from_its_page(root_client, project):
     )
 
     assert ApiKey.objects.authenticate(text) is None
+    assert [entry.action for entry in AuditEntry.objects.filter(object_type="apikey")] == ["key.revoked"]
 
 
 def test_editing_a_key_leaves_its_text_as_it_is(root_client, project):

@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
 from django.utils import timezone
 
+from jobs.management.database import require_tables
 from transcribe_project.demo import seed
 
 
@@ -22,6 +23,7 @@ class Command(BaseCommand):
             if options["verbosity"] and not done % 50_000:
                 self.stderr.write(f"{done} jobs")
 
+        require_tables()
         made = seed(max(options["jobs"], 0), timezone.now(), tell)
         with connection.cursor() as cursor:
             # What pages ask of millions of rows depends on knowing how many there are.
