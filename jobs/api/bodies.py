@@ -39,6 +39,13 @@ class BodySerializer(serializers.Serializer[Any]):
         given: dict[str, Any] = super().to_internal_value(data)
         return given
 
+    def update(self, row: Any, given: dict[str, Any]) -> Any:
+        """What is given, and nothing else of the row, which others may change meanwhile."""
+        for name, value in given.items():
+            setattr(row, name, value)
+        row.save(update_fields=list(given))
+        return row
+
     def why_not(self, name: str) -> str:
         """What is wrong with a field that is not known."""
         meant = nearest(name, self.fields)

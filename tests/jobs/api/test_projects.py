@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 import pytest
 from django.utils import timezone
 
+from jobs.api.serializers import KeyChangesSerializer, ProjectSerializer
 from jobs.models import ApiKey, Role, Status
 from tests.jobs.api.conftest import JOBS, add_job, client_for, error_of
 from tests.jobs.rows import ago, make_job, make_recording
@@ -132,6 +133,25 @@ def test_a_key_can_be_renamed_but_not_given_more(api, project):
         ["read"],
         "2030-01-01T00:00:00Z",
     )
+
+
+def test_a_key_that_is_revoked_while_it_is_renamed_stays_revoked(api, project, monkeypatch):
+    key = ApiKey.objects.issue(project, "lost")[0]
+    monkeypatch.setattr(KeyChangesSerializer, "validate", lambda _, given: key.revoke() or given)
+
+    assert patch(api, f"{KEYS}{key.pk}/", {"name": "new"}).status_code == 200
+
+    key.refresh_from_db()
+    assert (key.name, key.revoked_at is not None) == ("new", True)
+
+
+def test_a_project_that_is_deleted_while_it_is_renamed_stays_deleted(api, project, monkeypatch):
+    monkeypatch.setattr(ProjectSerializer, "validate", lambda _, given: project.hide() or given)
+
+    assert patch(api, f"{PROJECTS}{project.pk}/", {"name": "new"}).status_code == 200
+
+    project.refresh_from_db()
+    assert project.deleted_at is not None
 
 
 def test_a_revoked_key_stays_in_the_list_and_opens_nothing(api, project):
