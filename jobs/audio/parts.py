@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, cast
 from django.conf import settings
 from django.core.files.storage import Storage, storages
 
-from jobs.audio.received import READ_BYTES, ReceivedFile, check_disk
+from jobs.audio.received import LOOK_BYTES, READ_BYTES, ReceivedFile, check_disk
 from jobs.models import Upload
 from jobs.refusal import Refusal
 
@@ -71,7 +71,7 @@ class Parts(ABC):
         return None
 
     def append(self, upload: Upload, offset: int, body: Iterable[bytes]) -> int:
-        """Add what comes to the end, which must be at `offset`; how much is there then."""
+        """Add what comes to the end, which must be at `offset`; how much is there then. OSError."""
         raise UploadConflict("upload_by_parts", "Send each part to its own url, with PUT.")
 
     @abstractmethod
@@ -111,11 +111,14 @@ class DiskParts(Parts):
 
     def append(self, upload: Upload, offset: int, body: Iterable[bytes]) -> int:
         with self._locked(upload) as file:
-            at = file.seek(0, os.SEEK_END)
+            at = look_at = file.seek(0, os.SEEK_END)
             if at != offset:
                 raise UploadConflict("wrong_offset", f"The upload stands at {at}. Go on from there.")
             try:
                 for part in body:
+                    if at >= look_at:
+                        check_disk(LOOK_BYTES)
+                        look_at = at + LOOK_BYTES
                     file.write(part)
                     at += len(part)
             finally:

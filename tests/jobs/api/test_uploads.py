@@ -161,6 +161,17 @@ def test_what_does_not_fit_on_the_disk_is_refused(api, settings):
     assert begin(api).status_code == 507
 
 
+def test_a_part_takes_no_room_of_the_reserve_and_what_came_before_it_is_kept(api, settings, media):
+    address = begun(api)
+    send(api, address, AUDIO[:HALF], 0)
+    settings.DISK_RESERVE_BYTES = 1 << 60
+
+    response = send(api, address, AUDIO[HALF:], HALF)
+
+    assert (response.status_code, error_of(response)["code"]) == (507, "insufficient_storage")
+    assert kept(media)[0].read_bytes() == AUDIO[:HALF]
+
+
 def test_a_project_has_so_many_unfinished_uploads_and_no_more(api, settings, other_project):
     settings.MAX_OPEN_UPLOADS = 2
     first, _ = begun(api), begun(api)
