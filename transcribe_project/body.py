@@ -19,6 +19,8 @@ from typing import Any, NoReturn, TypeAlias
 
 from django.core.exceptions import RequestAborted
 
+from jobs.database_pool import give_back
+
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
@@ -68,9 +70,11 @@ class Body(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Wait until `buffer` can be filled, or for the end."""
+        """Wait until `buffer` can be filled, or for the end; without a connection of the database's."""
         with self._changed:
             self._wanted = len(buffer)
+            if self._buffered < self._wanted and not self._ended:
+                give_back()
             while self._buffered < self._wanted and not self._ended:
                 if self._left:
                     raise ConnectionError("the client has left")

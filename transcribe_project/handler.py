@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import django
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
+from django.db import connection
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 
 from jobs.gateway.held import Held
@@ -100,7 +101,7 @@ class _RequestThread(Executor):
 
     async def run(self, call: Callable[[], T]) -> T:
         self._is_busy = True
-        result = await sync_to_async(call, thread_sensitive=True)()
+        result = await sync_to_async(partial(_made, call), thread_sensitive=True)()
         # Not reached when the client leaves: the wait is cancelled, the call is not.
         self._is_busy = False
         return result
@@ -125,6 +126,14 @@ async def _in_a_thread(parts: Iterator[bytes]) -> AsyncIterator[bytes]:
     read = sync_to_async(partial(next, parts, None), thread_sensitive=True)
     while (part := await read()) is not None:
         yield part
+
+
+def _made(call: Callable[[], T]) -> T:
+    """Whoever reads slowly what is made has no connection of the database's meanwhile."""
+    try:
+        return call()
+    finally:
+        connection.close()
 
 
 def _nothing() -> None:

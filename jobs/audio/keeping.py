@@ -13,6 +13,7 @@ from django.core.files.storage import storages
 from jobs.audio import raw
 from jobs.audio.probe import Probe, probe
 from jobs.audio.received import ReceivedFile
+from jobs.database_pool import give_back
 from jobs.ids import uuid7
 from jobs.models import Project, Recording
 
@@ -57,6 +58,8 @@ def stored(
     `stored_as` names it in storage if that is not to be the recording's id.
     """
     size = file.size or 0
+    # Both may take a minute.
+    give_back()
     make = (
         partial(Recording, **raw.described(options, size))
         if raw.is_raw(options)

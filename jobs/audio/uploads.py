@@ -18,6 +18,7 @@ from jobs.audio.parts import Part, UploadConflict, parts
 from jobs.audio.probe import ProbeError, probe
 from jobs.audio.received import check_disk
 from jobs.database_clock import seconds_from_now
+from jobs.database_pool import give_back
 from jobs.forgetting.deletion import delete_if_unused
 from jobs.models import ApiKey, Project, Recording, Upload
 from jobs.models.upload import KEPT_FOR
@@ -99,6 +100,8 @@ def finish(upload: Upload) -> Recording:
         if upload.recording.audio_deleted_at is not None:
             raise _gone()
         return upload.recording
+    # It may take minutes.
+    give_back()
     try:
         with parts().whole(upload) as (path, sha256):
             if upload.sha256 not in ("", sha256):

@@ -129,6 +129,37 @@ async def test_s2_slow_clients_are_cut_and_hold_up_nobody(
     assert p99 < p99_bound
 
 
+@pytest.mark.postgresql
+def test_who_sends_or_reads_slowly_holds_no_connection_of_the_database(stack: Stack, key: str) -> None:
+    as_key = {"authorization": f"Token {key}"}
+    audio, form = "audio/wav", "multipart/form-data; boundary=x"
+    sent = [("/api/v1/jobs/", audio), ("/api/v1/jobs/", form), ("/v1/listen", audio)]
+    with (
+        stack.web(DATABASE_POOL_SIZE="2") as web,
+        httpx.Client(base_url=web.url, headers=as_key, trust_env=False, timeout=60) as client,
+        ExitStack() as held,
+    ):
+        job = client.post("/api/v1/jobs/?mode=async", content=wav(400), headers={"content-type": audio})
+
+        def ask(line: str, *more: str) -> bytes:
+            """What comes first of the answer, the rest of which nobody reads."""
+            asking = held.enter_context(socket.socket())
+            asking.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            asking.connect(("127.0.0.1", web.port))
+            header = [f"{line} HTTP/1.1", "Host: localhost", f"Authorization: Token {key}", *more]
+            asking.sendall("\r\n".join([*header, "", ""]).encode())
+            return asking.recv(12)
+
+        for _ in range(2):
+            for path, kind in sent:
+                # It is told to go on once the view waits for it.
+                announced = (f"Content-Type: {kind}", "Content-Length: 1000000", "Expect: 100-continue")
+                assert ask(f"POST {path}", *announced) == b"HTTP/1.1 100"
+            assert ask(f"GET /api/v1/jobs/{job.json()['id']}/audio/") == b"HTTP/1.1 200"
+
+        assert client.get("/api/v1/jobs/").status_code == 200
+
+
 def test_an_address_has_no_more_connections_than_it_is_given(proxy: Callable[..., Nginx], key: str) -> None:
     # Not cut meanwhile, however slowly all goes.
     nginx = proxy(CONNECTIONS_PER_ADDRESS="2", BODY_SECONDS="600")
