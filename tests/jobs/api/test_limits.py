@@ -17,7 +17,7 @@ from tests.jobs.rows import make_job, make_recording
 from tests.web_process import WebProcess
 
 URL = {"url": "https://example.com/a.wav"}
-SUBMITS, AT_ONCE, QUOTA = 80, 40, 10
+SUBMITS, AT_ONCE, QUOTA = 200, 40, 10
 
 
 def limited(project, **limits):
@@ -199,7 +199,7 @@ def test_limits_start_at_one(api, limit, value):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_80_parallel_submissions_exactly_10_are_accepted(web):
+def test_of_200_parallel_submissions_exactly_10_are_accepted(web):
     project = Project.objects.create(name="S7")
     _, text = limited(project, max_open_jobs=QUOTA)
 
@@ -210,7 +210,7 @@ def test_of_80_parallel_submissions_exactly_10_are_accepted(web):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_80_parallel_uploads_exactly_10_are_kept(web):
+def test_of_200_parallel_uploads_exactly_10_are_kept(web):
     project = Project.objects.create(name="S7")
     _, text = limited(project, max_open_jobs=QUOTA)
 
@@ -223,7 +223,7 @@ def test_of_80_parallel_uploads_exactly_10_are_kept(web):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_80_parallel_requests_exactly_as_many_as_allowed_are_served(web):
+def test_of_200_parallel_requests_exactly_as_many_as_allowed_are_served(web):
     _, text = limited(Project.objects.create(name="S7"), requests_per_minute=QUOTA)
     begun = timezone.now()
 
