@@ -222,8 +222,6 @@ class LiveSession(models.Model):
         indexes = (
             # LiveSessionQuerySet.lapsed
             models.Index(fields=("lease_until",), condition=~Q(state=State.ENDED), name="session_leased"),
-            # LiveSessionQuerySet.renew
-            models.Index(fields=("relay",), condition=Q(state__in=ATTENDED), name="session_attended_by"),
             # LiveSessionQuerySet.to_record
             models.Index(
                 fields=("id",), condition=Q(record=True, recorded_at=None), name="session_to_record"

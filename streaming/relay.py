@@ -18,7 +18,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import Error, InterfaceError, OperationalError
 from django.utils import timezone
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
@@ -375,7 +375,7 @@ class Relay:
     async def _fill(self, start: float, end: float, heard_from: float, audio: bytes) -> None:
         try:
             self.happened(await filled(self._row, start, end, heard_from, audio))
-        except (OSError, DatabaseError) as error:
+        except (OSError, Error) as error:
             logger.warning("A hole of %s cannot be kept: %s", self.session_id, type(error).__name__)
             self.happened(events.HoleFilled(start, end, [], failed=True))
 

@@ -16,7 +16,7 @@ from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
+from django.db import Error, InterfaceError, OperationalError
 
 from jobs.running.leases import process_name
 from streaming import lifecycle, metrics
@@ -184,7 +184,7 @@ class Switchboard:
             wait = settings.HEARTBEAT_SECONDS
             try:
                 await in_database(_renew, list(self._attending))
-            except (OperationalError, InterfaceError) as error:
+            except Error as error:
                 logger.warning("Live sessions' leases cannot be renewed: %s", type(error).__name__)
                 # Leases may have run out by the time the database is back.
                 wait = TRY_AGAIN_SECONDS

@@ -24,7 +24,7 @@ from weakref import WeakKeyDictionary
 import orjson
 import redis
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error
 from django.db.models import Q
 
 from streaming import news
@@ -158,7 +158,7 @@ class Lookout:
             known = {pk: watched.seq for pk, watched in self._watched.items()}
             try:
                 found = await in_database(_news_of, known)
-            except DatabaseError as error:
+            except Error as error:
                 logger.warning("The database cannot be used (viewers): %s", error)
                 await asyncio.sleep(LOOK_SECONDS)
                 continue

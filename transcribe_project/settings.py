@@ -110,6 +110,8 @@ else:
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
+        # One that may not be written to, as after a failover, is as good as gone.
+        "target_session_attrs": "read-write",
         "pool": {"min_size": 2, "max_size": env.int("DATABASE_POOL_SIZE", default=32), "timeout": 10},
         **_database.get("OPTIONS", {}),
     }

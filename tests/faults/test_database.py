@@ -11,6 +11,7 @@ from typing import TypeVar
 import httpx
 import psycopg
 import pytest
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, connection
 
 from jobs.models import TranscriptionJob
@@ -170,3 +171,14 @@ def works_again(submitter: Submitter) -> float:
     accepted, ended = len(submitter.accepted), ended_jobs()
     wait_until(lambda: len(submitter.accepted) > accepted and ended_jobs() > ended, RECOVERED_SECONDS)
     return back.seconds
+
+
+def test_a_server_that_may_not_be_written_to_counts_as_gone():
+    options = dict(settings.DATABASES["default"]["OPTIONS"])
+    del options["pool"]
+
+    with (
+        PostgresServer(default_transaction_read_only="on") as server,
+        pytest.raises(psycopg.OperationalError, match="read-only"),
+    ):
+        psycopg.connect(server.url, **options)
