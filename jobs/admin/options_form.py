@@ -40,6 +40,7 @@ LANGUAGES = [
     ("uk", "Ukrainian"),
 ]
 MODELS = [
+    ("", "The provider's default"),
     ("nova-3", "Nova-3 (best)"),
     ("nova-3-medical", "Nova-3 medical"),
     ("nova-2", "Nova-2"),
@@ -94,7 +95,7 @@ class OptionsForm(forms.Form):
     """What it is given as `initial` comes from `fields_of`; `options` holds what is to be sent, validated."""
 
     language = forms.ChoiceField(choices=LANGUAGES, required=False, widget=Choices)
-    model = forms.ChoiceField(choices=MODELS, initial=DEFAULTS["model"], widget=Choices)
+    model = forms.ChoiceField(choices=MODELS, required=False, initial=DEFAULTS["model"], widget=Choices)
     smart_format = forms.BooleanField(
         required=False,
         initial=True,
@@ -145,13 +146,14 @@ class OptionsForm(forms.Form):
         return cleaned
 
     def _asked_for(self, cleaned: Mapping[str, Any]) -> dict[str, Any]:
-        asked: dict[str, Any] = {"model": cleaned["model"]}
+        asked: dict[str, Any] = {
+            name: cleaned[name] for name in ("model", "redact", "keyterm") if cleaned[name]
+        }
         if cleaned["language"] == DETECT:
             asked["detect_language"] = True
         elif cleaned["language"]:
             asked["language"] = cleaned["language"]
         asked |= {name: True for name in SWITCHES if cleaned[name]}
-        asked |= {name: cleaned[name] for name in ("redact", "keyterm") if cleaned[name]}
         # Last, so that a model or language which no field offers can be given there.
         asked |= cleaned["other_options"]
         return asked
@@ -176,7 +178,6 @@ def fields_of(options: Mapping[str, Any]) -> dict[str, Any]:
         fields["language"] = rest.pop("language")
     if set(rest.get("redact", [])) <= set(dict(REDACTIONS)):
         fields["redact"] = rest.pop("redact", [])
-    if rest.get("model") in dict(MODELS):
-        fields["model"] = rest.pop("model")
+    fields["model"] = rest.pop("model") if rest.get("model") in dict(MODELS) else ""
     fields["other_options"] = rest
     return fields

@@ -131,6 +131,7 @@ def test_an_error_is_the_reason_only_of_what_came_of_it(status):
 @pytest.mark.parametrize(
     "options",
     [
+        {},
         {"model": "nova-3"},
         {"model": "nova-3", "smart_format": True, "diarize": True, "utterances": True, "multichannel": True},
         {"model": "nova-2-phonecall", "language": "de", "redact": ["pci", "ssn"]},
