@@ -235,6 +235,39 @@ def test_who_saves_second_is_told_and_keeps_what_does_not_collide(desk, job):
     )
 
 
+def test_a_voice_is_given_to_words_of_the_version_that_is_shown(desk, job):
+    desk.evaluate("""(fetch => {
+        window.saves = 0;
+        const released = new Promise(release => { window.release = release; });
+        window.fetch = async (address, asked) => {
+            if (asked?.method === "POST") {
+                window.saves += 1;
+                await released;
+            }
+            return fetch(address, asked);
+        };
+    })(window.fetch)""")
+    ask, is_asked = (
+        "document.querySelectorAll('button.desk-voice')[1].click()",
+        "document.getElementById('desk-voice').open",
+    )
+    press(desk, "n", "KeyN")
+    type_over(desk, "Müller")
+    press(desk, "s", "KeyS", control=True)
+    desk.evaluate(ask)
+    asked_while_saving = desk.evaluate(is_asked)
+    desk.evaluate("window.release()")
+    desk.wait_for(SAVED)
+
+    press(desk, "n", "KeyN")
+    type_over(desk, "Hello,")
+    desk.evaluate(ask)
+    press(desk, "s", "KeyS", control=True)
+
+    assert (asked_while_saving, desk.evaluate(is_asked)) == (False, True)
+    assert desk.evaluate("window.saves") == 1
+
+
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
 def test_the_desk_and_its_changes_fit_and_keep_nobody_out(new_page, job, barriers, width, dark):
     correct(job, "ann", 1, edits=[Edit([3], "Müller")])

@@ -633,7 +633,8 @@ const askVoice = (turn) => {
   showName();
   voiceDialog.returnValue = "";
   voiceDialog.onclose = () => {
-    if (voiceDialog.returnValue !== "apply") {
+    // Another version may have been loaded meanwhile.
+    if (voiceDialog.returnValue !== "apply" || !turns.includes(turn)) {
       return;
     }
     const name = squeezed(voiceName.value);
@@ -704,7 +705,7 @@ const correction = () => {
 };
 
 const save = async () => {
-  if (saving || !unsaved()) {
+  if (saving || voiceDialog.open || !unsaved()) {
     return;
   }
   saving = true;
@@ -773,7 +774,7 @@ list.addEventListener("click", (event) => {
   const { target } = event;
   const turn = turnAt(target);
   if (target.closest("button.desk-voice")) {
-    askVoice(turn);
+    settled(() => askVoice(turn))();
   } else if (target.closest(".desk-time")) {
     player?.seek(turn.start);
   } else if (target.dataset.w && getSelection().isCollapsed) {
