@@ -31,8 +31,8 @@ def test_a_call_goes_out_at_once_and_says_where_to_look(waker, sent):
     waker.ask(QUEUE)
     waker.ask(WEBHOOK_QUEUE)
 
-    wait_until(lambda: len(sent) == 2)
-    assert set(sent) == {("jobs.work", QUEUE), ("jobs.deliver", WEBHOOK_QUEUE)}
+    # A thread of another test's may send too.
+    wait_until(lambda: {("jobs.work", QUEUE), ("jobs.deliver", WEBHOOK_QUEUE)} <= set(sent))
 
 
 def test_many_calls_go_out_as_few_messages_the_first_of_them_close_together(waker, sent):
