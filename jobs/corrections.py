@@ -54,22 +54,26 @@ def correct(
     `confirmed` and `paragraphs` are those of `corrected`. What is not given stays as it was.
     TranscriptChanged, NotCorrectable (invalid_edits), NothingToCorrect.
     """
+    latest = _latest(job, based_on)
+    try:
+        new = (
+            corrected(latest, edits, confirmed=confirmed, paragraphs=paragraphs)
+            if text is None
+            else rewritten(latest, text)
+        )
+    except InvalidEdits as invalid:
+        raise NotCorrectable("invalid_edits", invalid.message) from None
     with transaction.atomic():
-        latest = _latest(job, based_on)
-        try:
-            new = (
-                corrected(latest, edits, confirmed=confirmed, paragraphs=paragraphs)
-                if text is None
-                else rewritten(latest, text)
-            )
-        except InvalidEdits as invalid:
-            raise NotCorrectable("invalid_edits", invalid.message) from None
+        # Only now, since a long text takes seconds to be laid over the words.
+        _hold(job)
+        _latest(job, based_on)
         return _add(latest, author, new, latest.speakers if speakers is None else list(speakers), latest)
 
 
 def restore(job: TranscriptionJob, author: str, based_on: int, version: int) -> Transcript:
     """A new version that says what an earlier one did. TranscriptChanged, NothingToCorrect."""
     with transaction.atomic():
+        _hold(job)
         latest = _latest(job, based_on)
         earlier = job.transcripts.filter(version=version).first()
         if earlier is None:
@@ -78,10 +82,13 @@ def restore(job: TranscriptionJob, author: str, based_on: int, version: int) -> 
         return _add(earlier, author, said, earlier.speakers, latest)
 
 
-def _latest(job: TranscriptionJob, based_on: int) -> Transcript:
-    """The latest version, which stays that until the transaction ends."""
+def _hold(job: TranscriptionJob) -> None:
+    """The latest version stays that until the transaction ends."""
     # Whoever completes a run holds the job as well while the run's version is numbered.
     list(TranscriptionJob.objects.select_for_update(no_key=True).filter(pk=job.pk).values_list("pk"))
+
+
+def _latest(job: TranscriptionJob, based_on: int) -> Transcript:
     latest = job.transcripts.order_by("-version").first()
     if latest is None:
         raise NothingToCorrect

@@ -10,11 +10,12 @@ outside of what was corrected.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Any, NamedTuple, cast
 
 from jobs.transcripts.exports import PIECE, Spoken, joined, shown
@@ -25,6 +26,8 @@ SECONDS_PER_CHARACTER = 0.07
 # A text is aligned in stretches of so many words, each from so many on that stand in it once.
 LANDMARK_DISTANCE = 200
 LANDMARK_WORDS = 4
+# With more pairs of the same word in a stretch it takes minutes, where one stands there a thousand times.
+MOST_PAIRS = 250_000
 
 
 class InvalidEdits(ValueError):
@@ -162,13 +165,18 @@ def align(
 def _opcodes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
     """As difflib's; a long text is first cut where some words in a row stand in both, once each.
 
-    Its time rises by the square of a text's length.
+    Its time rises by the square of a text's length, and by the cube where one word is said over and over: a
+    stretch in which that is too much is taken for replaced.
     """
     i = k = 0
     for j, m in [*_landmarks(old, new), (len(old), len(new))]:
-        matcher = SequenceMatcher(None, old[i:j], new[k:m], autojunk=False)
-        for kind, a, b, c, d in matcher.get_opcodes():
-            yield kind, i + a, i + b, k + c, k + d
+        in_new = Counter(new[k:m])
+        if sum(in_new[text] for text in old[i:j]) > MOST_PAIRS:
+            yield "replace", i, j, k, m
+        else:
+            matcher = SequenceMatcher(None, old[i:j], new[k:m], autojunk=False)
+            for kind, a, b, c, d in matcher.get_opcodes():
+                yield kind, i + a, i + b, k + c, k + d
         i, k = j, m
 
 
@@ -179,14 +187,28 @@ def _landmarks(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[int, in
     )
     in_old, in_new = Counter(old_rows), Counter(new_rows)
     places = {row: at for at, row in enumerate(new_rows) if in_old[row] == in_new[row] == 1}
-    i = k = 0
-    for at, row in enumerate(old_rows):
-        place = places.get(row, -1)
-        # One that stands far from where it did was moved, and would have all between taken for changed.
-        near = abs((place - k) - (at - i)) <= LANDMARK_DISTANCE // 2
-        if at - i >= LANDMARK_DISTANCE and place >= k and near:
+    last = 0
+    for at, place in _rising([(at, places[row]) for at, row in enumerate(old_rows) if row in places]):
+        if at - last >= LANDMARK_DISTANCE:
             yield at, place
-            i, k = at, place
+            last = at
+
+
+def _rising(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The most of them that can be kept so that both numbers rise: what was moved is left out."""
+    # By length of row: the smallest number that one ends with, and where; for each pair, the one before it.
+    ends: list[int] = []
+    lasts: list[int] = []
+    before: list[int | None] = []
+    for number, (_, place) in enumerate(pairs):
+        length = bisect_left(ends, place)
+        before.append(lasts[length - 1] if length else None)
+        ends[length : length + 1], lasts[length : length + 1] = [place], [number]
+    kept, at = [], lasts[-1] if lasts else None
+    while at is not None:
+        kept.append(pairs[at])
+        at = before[at]
+    return kept[::-1]
 
 
 class _Piece(NamedTuple):
@@ -204,7 +226,8 @@ def _pieces(at: int, word: Word) -> Iterator[_Piece]:
     length = word["end"] - word["start"]
     for text in texts:
         start, done = word["start"] + length * done / total, done + len(text)
-        yield _Piece(text, at, start, word["start"] + length * done / total)
+        # Rounded, it may be past the end.
+        yield _Piece(text, at, start, min(word["start"] + length * done / total, word["end"]))
 
 
 def _instead(words: Sequence[Word], old: Sequence[_Piece], new: Sequence[str]) -> Iterator[tuple[int, Word]]:
@@ -213,25 +236,25 @@ def _instead(words: Sequence[Word], old: Sequence[_Piece], new: Sequence[str]) -
             yield piece.at, _made(words[piece.at], text, piece.start, piece.end)
         return
     # Both are laid along each other by their characters.
-    scale = sum(len(piece.text) for piece in old) / max(sum(map(len, new)), 1)
+    ends = list(accumulate(len(piece.text) for piece in old))
+    scale = ends[-1] / max(sum(map(len, new)), 1)
     done = 0.0
     for text in new:
         begun, done = done, done + len(text) * scale
-        first, start = _moment(old, begun, begins=True)
-        _, end = _moment(old, done, begins=False)
+        # Between two pieces, a word begins with the latter and ends with the former.
+        first, start = _moment(old, ends, begun, bisect_right(ends, begun))
+        _, end = _moment(old, ends, done, bisect_left(ends, done))
         yield first.at, _made(words[first.at], text, start, end)
 
 
-def _moment(old: Sequence[_Piece], characters: float, *, begins: bool) -> tuple[_Piece, float]:
-    """The piece that is reached after so many characters, and when. Between two: the latter, if it begins."""
-    for piece in old[:-1]:
-        if characters < len(piece.text) or (characters == len(piece.text) and not begins):
-            break
-        characters -= len(piece.text)
-    else:
-        piece = old[-1]
-    share = min(characters / len(piece.text), 1.0)
-    return piece, piece.start + (piece.end - piece.start) * share
+def _moment(
+    old: Sequence[_Piece], ends: Sequence[int], characters: float, number: int
+) -> tuple[_Piece, float]:
+    """The piece of this number, or the last, and when so many of all characters are said."""
+    number = min(number, len(old) - 1)
+    piece = old[number]
+    share = min((characters - (ends[number] - len(piece.text))) / len(piece.text), 1.0)
+    return piece, min(piece.start + (piece.end - piece.start) * share, piece.end)
 
 
 def _added(

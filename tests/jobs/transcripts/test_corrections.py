@@ -364,3 +364,20 @@ def test_a_long_text_is_aligned_in_stretches_and_loses_no_word():
     assert [shown(word) for word in new] == written
     assert all(word in words for word in new if word["confidence"] is not None)
     assert sum(word["confidence"] is None for word in new) == written.count("other") + 7
+
+
+def test_of_a_long_text_from_which_much_was_struck_out_all_the_rest_keeps_its_times():
+    chance = random.Random(1)  # noqa: S311 (repeatable, not secret)
+    words = said(" ".join(f"w{chance.randrange(300)}" for _ in range(20_000)))
+    left = words[:3000] + words[4000:]
+
+    assert aligned(words, " ".join(shown(word) for word in left)) == left
+
+
+def test_a_word_that_is_said_over_and_over_is_not_laid_over_itself_for_hours():
+    words = said("the " * 1500)
+
+    new = aligned(words, "the " * 20_000)
+
+    assert len(new) == 20_000
+    assert (new[0]["start"], new[-1]["end"]) == (words[0]["start"], pytest.approx(words[-1]["end"]))
