@@ -12,8 +12,8 @@
 - Files that were not or could not be removed when their rows were (jobs.forgetting.files).
 
 What is still needed by an open job, or still to be delivered, waits until it is not. One process at a time
-does it, once an hour and when asked, in bounded transactions; files go before the rows that name them, within
-the transaction, so that a purge that is killed is done again and leaves nothing behind.
+does it, once an hour and when asked, in bounded transactions; files go right after, and what storage does
+not remove then is tried again every hour (jobs.forgetting.files), so that one file holds up nothing else.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from typing import TypeVar
 from uuid import UUID
 
 from django.contrib.admin.models import LogEntry
-from django.core.files.storage import storages
 from django.db import transaction
 from django.db.models import Exists, Model, OuterRef, QuerySet
 from django.db.models.functions import Now
@@ -38,7 +37,7 @@ from jobs.audit import record
 from jobs.companions import companions
 from jobs.forgetting import erasure
 from jobs.forgetting.deletion import delete_events, delete_if_unused
-from jobs.forgetting.files import remove_due
+from jobs.forgetting.files import remove, remove_due
 from jobs.models import (
     AuditEntry,
     Chore,
@@ -155,8 +154,7 @@ def _audio(project: Project) -> int:
     with transaction.atomic():
         # A requeue locks it as well, so that it finds its audio or is refused.
         recordings = list(past.select_for_update(skip_locked=True).order_by()[:AT_A_TIME])
-        for recording in recordings:
-            recording.delete_audio()
+        remove(each.file.name for each in recordings if each.file.name)
         Recording.objects.filter(pk__in=[each.pk for each in recordings]).update(audio_deleted_at=Now())
         Waveform.objects.filter(recording__in=recordings).delete()
     return len(recordings)
@@ -172,9 +170,7 @@ def _transcripts(project: Project) -> Iterator[int]:
         with transaction.atomic():
             found = past.filter(job__gte=come_to).order_by("job").values_list("pk", "answer", "job")
             transcripts = list(found[:AT_A_TIME])
-            for _, answer, _ in transcripts:
-                if answer:
-                    storages["default"].delete(answer)
+            remove({answer for _, answer, _ in transcripts if answer})
             Transcript.objects.filter(pk__in=[pk for pk, _, _ in transcripts]).delete()
         if not transcripts:
             return

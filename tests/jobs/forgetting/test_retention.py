@@ -33,6 +33,7 @@ from jobs.models import (
     Membership,
     Project,
     Recording,
+    Removal,
     Role,
     Status,
     Transcript,
@@ -257,20 +258,27 @@ def test_the_counts_are_in_the_audit_log(project):
     assert entry.details == {"counts": {"audio": 3, "transcripts": 3, "events": 3}}
 
 
-def test_a_purge_that_fails_at_a_file_is_done_again_and_holds_up_no_other_project(project, monkeypatch):
-    other = make_project("B")
-    Project.objects.update(audio_days=1)
-    make_past(project, 2, number=2)
-    make_past(other, 2)
-    monkeypatch.setattr(Recording, "delete_audio", fails_once(Recording.delete_audio))
+def test_a_file_that_storage_refuses_holds_up_nothing_else_and_is_asked_for_again(project, monkeypatch):
+    Project.objects.update(audio_days=1, transcript_days=1)
+    locked, _ = make_past(project, 2, number=2)
+    refused = {locked.recording.file.name, locked.answer_name}
 
-    purge()
-    assert project.recordings.filter(audio_deleted_at=None).count() == 2
-    assert not other.recordings.filter(audio_deleted_at=None).exists()
+    def delete(name, really=storages["default"].delete):
+        if name in refused:
+            raise OSError("an object lock")
+        really(name)
 
-    purge()
+    with monkeypatch.context() as patched:
+        patched.setattr(storages["default"], "delete", delete)
+        purge()
+
+    assert stored() == refused
     assert not project.recordings.filter(audio_deleted_at=None).exists()
-    assert not any(name.startswith("recordings/") for name in stored())
+    assert left_of(project.pk) == {"Project": 1, "Recording": 2, "TranscriptionJob": 2}
+
+    Removal.objects.update(due_at=days_ago(1))
+    purge()
+    assert stored() == set()
 
 
 def test_a_project_that_is_deleted_while_a_purge_ends_is_erased_by_the_next(project, monkeypatch):
@@ -278,7 +286,7 @@ def test_a_project_that_is_deleted_while_a_purge_ends_is_erased_by_the_next(proj
     Chore.objects.create(name=erasure.PURGE, run_at=days_ago(1))
     Project.objects.filter(pk=project.pk).update(audio_days=1)
     make_past(project, 2)
-    monkeypatch.setattr(Recording, "delete_audio", lambda _: erasure.begin(other))
+    monkeypatch.setattr(storages["default"], "delete", lambda _: erasure.begin(other))
 
     def is_erased():
         retention.purge_when_due(lambda: False)
@@ -286,18 +294,6 @@ def test_a_project_that_is_deleted_while_a_purge_ends_is_erased_by_the_next(proj
 
     assert not is_erased()
     wait_until(is_erased)
-
-
-def fails_once(method):
-    calls = []
-
-    def call(self):
-        calls.append(self)
-        if len(calls) == 2:
-            raise OSError("the storage is away")
-        method(self)
-
-    return call
 
 
 def test_a_job_without_its_audio_cannot_be_run_again(project):
