@@ -122,6 +122,50 @@ def test_a_file_that_was_refused_is_sent_again_by_itself(new_page, tmp_path):
     page.wait_for("document.querySelector('[data-state=accepted] a')")
 
 
+def test_what_was_accepted_without_the_answer_coming_is_not_sent_again(new_page, tmp_path):
+    audio = tmp_path / "call.wav"
+    audio.write_bytes(wav().getvalue())
+    page = new_page()
+    page.open(UPLOAD)
+    page.evaluate("""(send => {
+        XMLHttpRequest.prototype.send = function (body) {
+            if (body instanceof FormData) {
+                Object.defineProperty(this, "status", { value: 0 });
+                Object.defineProperty(this, "responseText", { value: "" });
+            }
+            return send.call(this, body);
+        };
+    })(XMLHttpRequest.prototype.send)""")
+
+    page.choose_files("input[type=file]", audio)
+    # Nothing tells of a URL whether it was submitted: that is left to people.
+    page.evaluate("document.querySelector('[name=url]').value = 'https://example.com/a.wav'")
+    page.evaluate("document.querySelector('#upload button[type=submit]').click()")
+    refusal = page.wait_for("document.querySelector('[data-state=refused] .job-upload-said')?.textContent")
+    link = page.wait_for("document.querySelector('[data-state=accepted] a')?.href")
+
+    assert "Try again if there is no job of it" in refusal
+    assert str(TranscriptionJob.objects.exclude(recording=None).get().pk) in link
+    assert TranscriptionJob.objects.count() == 2
+
+
+def test_a_batch_is_begun_with_the_first_file_that_is_sent(new_page, tmp_path):
+    audio = tmp_path / "call.wav"
+    audio.write_bytes(wav().getvalue())
+    page = new_page()
+    for state in ("accepted", "duplicate"):
+        page.open(UPLOAD)
+        page.choose_files("input[type=file]", audio)
+        page.evaluate("document.querySelector('[name=batch_name]').value = 'March'")
+        for _ in range(2):
+            page.wait_for("!document.querySelector('#upload button[type=submit]').disabled")
+            page.evaluate("document.querySelector('#upload button[type=submit]').click()")
+            page.wait_for(f"document.querySelector('[data-state={state}] a')")
+    page.wait_for("!document.querySelector('#upload button[type=submit]').disabled")
+
+    assert Batch.objects.count() == 1
+
+
 def test_a_large_file_goes_in_pieces_and_on_where_it_stood(new_page, tmp_path):
     audio = tmp_path / "long.wav"
     audio.write_bytes(wav(seconds=2300).getvalue())

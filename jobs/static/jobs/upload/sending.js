@@ -58,11 +58,16 @@ export const send = (method, address, { body, headers = {}, progress = () => {},
 
 export const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
+const knownAs = (file, project) => `upload:${project}:${file.name}:${file.size}:${file.lastModified}`;
+
+// To be called when something was made of its upload: until then sending it in pieces goes on with that.
+export const forget = (file, project) => localStorage.removeItem(knownAs(file, project));
+
 // A large file by the API's uploads; the id of its upload, or null where it would go past the service, to a storage
 // that only the form's way reaches from here. The same file, chosen again after a reload, goes on as well.
 export const sendInPieces = async (file, { address, project, token }, progress) => {
   const headers = { "X-CSRFToken": token };
-  const known = `upload:${project}:${file.name}:${file.size}:${file.lastModified}`;
+  const known = knownAs(file, project);
   const place = async (id) => send("GET", `${address}${id}/`);
 
   let upload = localStorage.getItem(known) && (await place(localStorage.getItem(known)));
@@ -100,7 +105,7 @@ export const sendInPieces = async (file, { address, project, token }, progress) 
     await pause(Math.min(1000 * 2 ** (tries - 1), LONGEST_WAIT_MS));
     const now = await place(id);
     if (now.status === 404) {
-      localStorage.removeItem(known);
+      forget(file, project);
       throw refusal(now);
     }
     if (now.status === 200) {
@@ -109,6 +114,5 @@ export const sendInPieces = async (file, { address, project, token }, progress) 
       progress(offset);
     }
   }
-  localStorage.removeItem(known);
   return id;
 };

@@ -1,7 +1,7 @@
 // Sends each chosen file by itself, with its progress, and shows what became of it.
 // Without this script the form is sent as a whole.
 
-import { LARGE_BYTES, Refused, pause, refusal, send, sendInPieces } from "./sending.js";
+import { LARGE_BYTES, Refused, forget, pause, refusal, send, sendInPieces } from "./sending.js";
 
 const AT_ONCE = 3;
 // Hashed before they are sent, to tell whether they were before; larger ones would not fit a page's memory.
@@ -145,7 +145,7 @@ const enter = (item, state, ...said) => {
     item.actions.append(makeButton("Try again", `Send ${item.name} again`, () => sendAll([item])));
   } else if (state === "duplicate") {
     item.actions.append(makeButton("Upload anyway", `Upload ${item.name} anyway`, () => {
-      item.isWanted = true;
+      item.known = item.latest;
       sendAll([item]);
     }));
   }
@@ -199,14 +199,21 @@ const hashOf = async (file) => {
   return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
 };
 
-// The latest job of the project with the very same audio, if that can be told before it is sent.
-const earlierJob = async ({ file }) => {
-  if (!globalThis.crypto?.subtle || file.size > HASHED_BYTES || ARCHIVE.test(file.name)) {
+const isHashed = ({ file }) => file && globalThis.crypto?.subtle && file.size <= HASHED_BYTES && !ARCHIVE.test(file.name);
+
+// The latest job of the project with the very same audio, unless it is the one that people know of.
+const otherJob = async (item) => {
+  if (!isHashed(item)) {
     return null;
   }
-  const query = new URLSearchParams({ sha256: await hashOf(file), project: projectId(), page_size: 1 });
-  const { status: answered, body } = await send("GET", `${form.dataset.jobsUrl}?${query}`);
-  return answered === 200 ? body.results[0] ?? null : null;
+  item.hash ??= await hashOf(item.file);
+  const query = new URLSearchParams({ sha256: item.hash, project: projectId(), page_size: 1 });
+  const answer = await send("GET", `${form.dataset.jobsUrl}?${query}`);
+  if (answer.status === 0) {
+    throw refusal(answer);
+  }
+  item.latest = answer.body.results?.[0]?.id;
+  return !item.latest || item.latest === item.known ? null : { url: `${form.dataset.jobPage}${item.latest}/change/` };
 };
 
 const deliver = async (item, batch) => {
@@ -214,11 +221,14 @@ const deliver = async (item, batch) => {
   if (batch) {
     data.append("batch", batch.id);
   }
+  const project = projectId();
   const upload = item.file?.size > LARGE_BYTES && !ARCHIVE.test(item.name)
-    ? await sendInPieces(item.file, { address: form.dataset.uploadsUrl, project: projectId(), token }, (bytes) => advance(item, bytes))
+    ? await sendInPieces(item.file, { address: form.dataset.uploadsUrl, project, token }, (bytes) => advance(item, bytes))
     : null;
   data.append(...(upload ? ["upload", upload] : item.file ? ["files", item.file] : ["url", item.url]));
+  let isSent = false;
   const checking = () => {
+    isSent = true;
     // Indeterminate: it is being measured and stored.
     item.progress.removeAttribute("value");
     item.said.textContent = "Checking…";
@@ -230,39 +240,48 @@ const deliver = async (item, batch) => {
   });
   const [result] = answer.body.results ?? [];
   if (result?.job || result?.batch) {
+    if (upload) {
+      forget(item.file, project);
+    }
     return result;
+  }
+  if (answer.status === 0 && isSent) {
+    // It may have been accepted.
+    if (!isHashed(item)) {
+      throw new Refused(null, "The connection was lost before the answer came. Try again if there is no job of it.");
+    }
+    item.isUnanswered = true;
   }
   throw result?.error ? new Refused(422, result.error.message) : refusal(answer);
 };
 
 const sendOne = async (item, batch) => {
   item.isWaiting = false;
-  enter(item, "sending", "Looking whether it is known…");
   advance(item, 0);
-  try {
-    const earlier = item.file && !item.isWanted && (await earlierJob(item));
-    if (earlier) {
-      const page = makeLink("the job", `${form.dataset.jobPage}${earlier.id}/change/`);
-      enter(item, "duplicate", "Not sent: this audio was submitted before, see ", page, ".");
-      return;
-    }
-    for (let tries = 1; ; tries += 1) {
-      enter(item, "sending", "Uploading…");
-      try {
-        accept(item, await deliver(item, batch));
-        return;
-      } catch (error) {
-        if (!(error instanceof Refused) || error.status !== 0 || tries === CONNECTION_TRIES) {
-          throw error;
-        }
-        enter(item, "sending", "The connection was lost; trying again…");
-        await pause(2000 * tries);
+  for (let tries = 1; ; tries += 1) {
+    try {
+      enter(item, "sending", "Looking whether it is known…");
+      const other = await otherJob(item);
+      if (other && item.isUnanswered) {
+        accept(item, { job: other });
+      } else if (other) {
+        enter(item, "duplicate", "Not sent: this audio was submitted before, see ", makeLink("the job", other.url), ".");
+      } else {
+        const into = await batch();
+        enter(item, "sending", "Uploading…");
+        accept(item, await deliver(item, into));
       }
+      return;
+    } catch (error) {
+      if (!(error instanceof Refused) || error.status !== 0 || tries === CONNECTION_TRIES) {
+        advance(item, 0);
+        const why = error instanceof Refused ? error.message : "The file cannot be read. Choose it again.";
+        enter(item, "refused", why);
+        return;
+      }
+      enter(item, "sending", "The connection was lost; trying again…");
+      await pause(2000 * tries);
     }
-  } catch (error) {
-    advance(item, 0);
-    const why = error instanceof Refused ? error.message : "The file cannot be read. Choose it again.";
-    enter(item, "refused", why);
   }
 };
 
@@ -279,12 +298,15 @@ const sendAll = async (chosen) => {
   sending += 1;
   button.disabled = true;
   const waiting = [...chosen];
-  let batch = null;
-  try {
-    batch = form.elements.batch_name.value.trim() && (await beginBatch());
-  } catch (error) {
-    waiting.splice(0).forEach((item) => enter(item, "refused", error.message));
-  }
+  let begun = null;
+  // With the first that is really sent: one that all of it is known of would stay empty.
+  const batch = () => {
+    begun ??= form.elements.batch_name.value.trim() && beginBatch().catch((error) => {
+      begun = error.status === 0 ? null : begun;
+      throw error;
+    });
+    return begun;
+  };
   waiting.forEach((item) => { item.isWaiting = true; });
   const worker = async () => {
     for (let item = waiting.shift(); item; item = waiting.shift()) {
@@ -293,12 +315,13 @@ const sendAll = async (chosen) => {
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
-  const sealed = batch && (await send("POST", batch.seal_url, { body: asked() })).status === 200;
+  const made = await begun?.catch?.(() => null);
+  const sealed = made && (await send("POST", made.seal_url, { body: asked() })).status === 200;
   sending -= 1;
   button.disabled = sending > 0;
   tellOutcome();
-  if (batch) {
-    status.append(" ", makeLink(sealed ? "See the batch" : "Seal the batch on its page", batch.url));
+  if (made) {
+    status.append(" ", makeLink(sealed ? "See the batch" : "Seal the batch on its page", made.url));
   }
 };
 
