@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from jobs.admin.history import SeenByStaff
+from jobs.admin.history import ChangesAlone, SeenByStaff
 from jobs.admin.look import Checkboxes, action, display
 from jobs.admin.options_form import LinesField
 from jobs.audit import audited, record
@@ -44,7 +44,7 @@ class KeyForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(ApiKey)
-class KeyAdmin(SeenByStaff):
+class KeyAdmin(SeenByStaff, ChangesAlone):
     form = KeyForm
     list_display = ("name", "prefix", "project", "state", "created_at", "expires_at", "last_used_at")
     when_empty = "There are no keys yet: whoever is to use the API needs one."

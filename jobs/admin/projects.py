@@ -10,6 +10,7 @@ from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
 from jobs import members
+from jobs.admin.history import ChangesAlone
 from jobs.admin.look import Checkboxes, Switch, TabularInline, display
 from jobs.admin.options_form import REDACTIONS
 from jobs.admin.secrets import SigningAdmin
@@ -102,7 +103,7 @@ class MembersInline(TabularInline):
 
 
 @admin.register(Project)
-class ProjectAdmin(SigningAdmin):
+class ProjectAdmin(SigningAdmin, ChangesAlone):
     form = ProjectForm
     signs = "to the callback_url of the project's jobs"
     list_display = ("name", "personal_to", "member_count", "residence", "minutes_today", "created_at")

@@ -9,6 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from jobs import lifecycle
+from jobs.admin.keys import KeyForm
 from jobs.models import ApiKey, AuditEntry, Delivery, DeliveryAttempt, Project, Recording, Status
 from tests.jobs.admin.conftest import said
 from tests.jobs.rows import RESULT, ago, make_job, make_project, make_recording
@@ -86,6 +87,17 @@ def test_editing_a_key_leaves_its_text_as_it_is(root_client, project):
     root_client.post(reverse("admin:jobs_apikey_change", args=(key.pk,)), data)
 
     assert ApiKey.objects.authenticate(text).name == "Renamed"
+
+
+def test_what_happens_to_a_key_while_its_page_is_saved_stands(root_client, project, monkeypatch):
+    key = ApiKey.objects.issue(project, "integration")[0]
+    clean = KeyForm.clean
+    monkeypatch.setattr(KeyForm, "clean", lambda form: key.revoke() or clean(form))
+
+    root_client.post(reverse("admin:jobs_apikey_change", args=(key.pk,)), {"name": "renamed"})
+
+    key.refresh_from_db()
+    assert (key.name, key.revoked_at is not None) == ("renamed", True)
 
 
 def test_staff_without_permission_may_not_revoke(staff_client, project):

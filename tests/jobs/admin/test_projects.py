@@ -5,6 +5,7 @@ from django.contrib.auth.models import User
 from django.urls import reverse
 
 from jobs import members
+from jobs.admin.projects import ProjectForm
 from jobs.models import AuditEntry, Project, Role, Status
 from tests.jobs.admin.conftest import said
 from tests.jobs.rows import ago, make_job, make_recording
@@ -61,6 +62,18 @@ def test_shorter_retention_is_saved_once_what_it_deletes_was_told(root_client, t
     save(root_client, team, {ann: "operator"}, audio_days=7, confirmed="on", redact=["pci"])
     team.refresh_from_db()
     assert (team.audio_days, team.redact) == (7, ["pci"])
+
+
+def test_a_project_that_is_deleted_while_its_page_is_saved_stays_deleted(
+    root_client, team, ann, monkeypatch
+):
+    clean = ProjectForm.clean
+    monkeypatch.setattr(ProjectForm, "clean", lambda form: team.hide() or clean(form))
+
+    save(root_client, team, {ann: "operator"}, name="Renamed")
+
+    team.refresh_from_db()
+    assert (team.name, team.deleted_at is not None) == ("Renamed", True)
 
 
 def test_members_are_added_changed_and_removed_and_each_is_in_the_audit_log(root_client, team, ann, bob):
