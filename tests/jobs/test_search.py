@@ -51,6 +51,14 @@ def test_names_addresses_ids_and_error_codes_are_found(project):
     assert jobs_with("provider_error") == [failed]
 
 
+@pytest.mark.parametrize("word", ["हिन्दी", "ดีครับ", "தமிழ்", "كَتَبَ"])
+def test_words_with_vowel_signs_are_found(project, word):
+    said = make(project, text=f"a {word} b")
+    make(project, text="a b")
+
+    assert jobs_with(word) == [said]
+
+
 @pytest.mark.parametrize("text", ["...", "' OR 1=1 --", "a & !b | (", "%", "\\", ":*", "'"])
 def test_nothing_in_what_is_looked_for_is_a_command(project, text):
     make(project, text="Hello.")
