@@ -7,6 +7,8 @@ from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from django.core.exceptions import ObjectDoesNotExist
+
 from jobs import intake
 from jobs.audio.keeping import keep
 from jobs.audio.received import ReceivedFile, received
@@ -40,11 +42,15 @@ def transcribed(
         if not open_ones:
             return
         for recording, job in open_ones.copy():
-            advance(job, alone=alone)
-            if job.is_ended:
-                open_ones.remove((recording, job))
+            try:
+                advance(job, alone=alone)
+                if not job.is_ended:
+                    continue
                 _settle(recording, job)
-                yield recording
+            except ObjectDoesNotExist:
+                recording.error = "its job or transcript was deleted meanwhile"
+            open_ones.remove((recording, job))
+            yield recording
         pause.wait(LOOK_SECONDS)
 
 
@@ -58,7 +64,7 @@ def _job(piece: Piece, order: Order, noise: Noise | None) -> TranscriptionJob:
         else:
             job = intake.submit(ordered, recording=_kept(piece.path, order, noise))
         recording.job = job
-        recording.save(update_fields=("job",))
+        EvaluatedRecording.objects.filter(pk=recording.pk).update(job=job)
     return job
 
 

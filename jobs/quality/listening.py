@@ -56,7 +56,9 @@ def listened(
             request_id = socket.response.headers.get("dg-request-id", "") if socket.response else ""
     except InvalidStatus as error:
         said = error.response.body or b""
-        raise NotHeard(f"refused with {error.response.status_code}: {said[:200].decode()}") from None
+        raise NotHeard(
+            f"refused with {error.response.status_code}: {said[:200].decode(errors='replace')}"
+        ) from None
     except (ConnectionClosed, InvalidHandshake, InvalidURI, OSError) as error:
         raise NotHeard(f"the connection to {address} failed: {error}") from None
     if gone.is_set():

@@ -14,6 +14,8 @@ from jobs.models import EvaluatedRecording, EvaluationRun
 from jobs.quality.manifest import Entry, Manifest, ManifestError
 from jobs.quality.scores import Counts, counted, summary
 
+SCORED = ("seconds", "region", "heard", "counts", "errors", "error")
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -90,7 +92,10 @@ def score(heard: Iterable[EvaluatedRecording]) -> Iterator[EvaluatedRecording]:
         if not recording.error:
             counts = counted(recording.said, recording.heard)
             recording.counts, recording.errors = asdict(counts), counts.errors
-        recording.save()
+        # What was erased meanwhile is not brought back.
+        EvaluatedRecording.objects.filter(pk=recording.pk).update(
+            **{name: getattr(recording, name) for name in SCORED}
+        )
         yield recording
 
 
