@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpRequest
 
 from jobs.admin.history import HistoryAdmin
@@ -72,10 +73,15 @@ class ErasureAdmin(HistoryAdmin):
         asked = erasure.ask(given["project"], Subject(given["subject"]), given["value"], request)
         vars(obj).update(vars(asked))
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Erasure]:
+        named = Project.objects.filter(pk=OuterRef("project_id")).values("name")
+        erasures: QuerySet[Erasure] = super().get_queryset(request)
+        return erasures.annotate(project_name=Subquery(named))
+
     @display(description="project")
-    def of_project(self, row: Erasure) -> str:
+    def of_project(self, row: Any) -> str:
         """Its id, once it is gone."""
-        return str(Project.objects.filter(pk=row.project_id).first() or row.project_id)
+        return str(row.project_name or row.project_id)
 
     @display(description="deleted")
     def counts(self, row: Erasure) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.paginator import Page, Paginator
+from django.db.models import F
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
@@ -188,7 +189,7 @@ def _recordings(run: EvaluationRun, before: EvaluationRun | None, number: str) -
     """A page of them, those that nothing came of first, and then the worst."""
     rows_before = before.recordings.scored() if before else EvaluatedRecording.objects.none()
     were = {row.source: percent(row.errors or 0.0) for row in rows_before.only("source", "errors")}
-    rows = run.recordings.order_by("-error", "-errors", "position")
+    rows = run.recordings.order_by("-error", F("errors").desc(nulls_first=True), "position")
     page: Page[EvaluatedRecording] = Paginator(rows, RECORDINGS_SHOWN).get_page(number)
     return {
         "page": page,

@@ -219,7 +219,8 @@ class JobAdmin(PageAdmin):
         ids = list(jobs.values_list("pk", flat=True)[: DELETE_LIMIT + 1])
         if len(ids) > DELETE_LIMIT:
             messages.warning(request, f"Only the first {DELETE_LIMIT} were taken; do it again for the rest.")
-        return ask_and_delete(self, request, self.get_queryset(request).filter(pk__in=ids[:DELETE_LIMIT]))
+        some = self.get_queryset(request).filter(pk__in=ids[:DELETE_LIMIT])
+        return ask_and_delete(self, request, some.select_related("recording"))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_active and request.user.is_superuser)
@@ -239,7 +240,7 @@ class JobAdmin(PageAdmin):
             delete_job(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[TranscriptionJob]) -> None:
-        for job in queryset.select_related("recording"):
+        for job in queryset:
             self.delete_model(request, job)
 
     # Pages

@@ -63,6 +63,15 @@ def test_a_run_shows_its_words_the_worst_first(staff_client, evaluated):
     assert response.context["figures"][0][1] == "8.33%"
 
 
+def test_what_nothing_came_of_yet_stands_before_the_worst(staff_client, evaluated):
+    run = evaluated(SAID[0], "It was the first of times.")
+    run.recordings.filter(source="1.wav").update(errors=None)
+
+    content = staff_client.get(page(run)).content.decode()
+
+    assert content.index("1.wav") < content.index("2.wav")
+
+
 def test_what_failed_is_told_and_not_counted(staff_client, evaluated):
     content = staff_client.get(page(evaluated(SAID[0], None))).content.decode()
 

@@ -292,6 +292,14 @@ def test_deleting_asks_first_and_names_what_will_be_gone(root_client):
     assert TranscriptionJob.objects.exists()
 
 
+def test_asking_before_many_are_deleted_costs_what_one_does(root_client, django_assert_max_num_queries):
+    project = make_project()
+    chosen = [make_job(project=project, recording=make_recording(project)) for _ in range(12)]
+
+    with django_assert_max_num_queries(12):
+        act(root_client, "delete_selected", *chosen)
+
+
 def test_no_more_are_asked_about_than_the_answer_can_hold(root_client, monkeypatch):
     monkeypatch.setattr("jobs.admin.jobs.DELETE_LIMIT", 2)
     project = make_project()

@@ -64,9 +64,7 @@ def test_shorter_retention_is_saved_once_what_it_deletes_was_told(root_client, t
     assert (team.audio_days, team.redact) == (7, ["pci"])
 
 
-def test_a_project_that_is_deleted_while_its_page_is_saved_stays_deleted(
-    root_client, team, ann, monkeypatch
-):
+def test_a_project_that_is_deleted_while_its_page_is_saved_stays_deleted(root_client, team, ann, monkeypatch):
     clean = ProjectForm.clean
     monkeypatch.setattr(ProjectForm, "clean", lambda form: team.hide() or clean(form))
 

@@ -7,12 +7,15 @@ from django.contrib.auth.models import User
 from django.core.files.base import ContentFile
 from django.core.files.storage import storages
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from jobs import lifecycle
 from jobs.forgetting import erasure
 from jobs.forgetting.retention import purging
+from jobs.ids import uuid7
 from jobs.models import (
     ApiKey,
     AuditEntry,
@@ -30,7 +33,7 @@ from jobs.models import (
 from jobs.models.audit import Action
 from streaming.models import LiveSession
 from tests.jobs.api.conftest import client_for, error_of
-from tests.jobs.rows import RESULT, make_job, make_project, make_recording
+from tests.jobs.rows import RESULT, ago, make_job, make_project, make_recording
 from tests.streaming.factories import live
 
 pytestmark = pytest.mark.django_db
@@ -237,3 +240,15 @@ def test_superusers_ask_for_it_in_the_admin_once_they_were_told_what_goes(projec
         admin_client.get(reverse("admin:jobs_erasure_change", args=(Erasure.objects.get().pk,))).status_code
         == 200
     )
+
+
+def test_the_names_of_projects_are_one_query_and_one_that_is_gone_is_called_by_its_id(project, admin_client):
+    gone = uuid7()
+    for project_id in (project.pk, gone):
+        Erasure.objects.create(project_id=project_id, subject="user", value="1", finished_at=ago(0))
+
+    with CaptureQueriesContext(connection) as asked:
+        shown = admin_client.get(reverse("admin:jobs_erasure_changelist")).content.decode()
+
+    assert project.name in shown and str(gone) in shown
+    assert sum('FROM "jobs_project"' in query["sql"] for query in asked) == 1
