@@ -29,6 +29,7 @@ LEASE_SECONDS = 600.0
 DEFAULT_STRETCH = timedelta(days=29)
 # That one answer has.
 MOST_ROWS = 10_000
+TOO_MANY = f"These are more than {MOST_ROWS} groups. Ask for fewer days, or by less."
 
 # What may be grouped by, and the column of each.
 COLUMNS = {

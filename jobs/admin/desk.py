@@ -76,6 +76,7 @@ def words(request: HttpRequest, job_id: UUID) -> JsonResponse:
     job = _job(job_id)
     latest = job.transcripts.values_list("version", flat=True).last()
     said = _version(job, request.GET.get("version", ""))
+    record_read(Action.TRANSCRIPT_VIEWED, request, job)
     several = several_channels(said)
     rows = [
         [
@@ -127,6 +128,7 @@ def changes_page(admin: JobAdmin, request: HttpRequest, job_id: UUID) -> HttpRes
     after = _version(job, request.GET.get("after", ""))
     heard = next((each.version for each in versions if (each.run, each.author) == (after.run, "")), 1)
     before = _version(job, request.GET.get("before", "") or str(heard))
+    record_read(Action.TRANSCRIPT_VIEWED, request, job)
     found, terms = changes(timed_words(before), timed_words(after))
     context = {
         **admin.admin_site.each_context(request),

@@ -8,10 +8,11 @@ from typing import Any
 
 from django import forms
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils.http import content_disposition_header, urlencode
 
 from jobs import usage
@@ -79,7 +80,7 @@ class UsageAdmin(HistoryAdmin):
             context |= {
                 "columns": asked["group_by"],
                 "rows": [_shown(row, asked["group_by"]) for row in rows[:SHOWN]],
-                "left_out": len(rows) > SHOWN,
+                "left_out": _left_out(len(rows)),
                 "totals": _sums(totals),
                 "chart": _chart(asked),
                 "query": urlencode(form.data),
@@ -87,12 +88,15 @@ class UsageAdmin(HistoryAdmin):
         return TemplateResponse(request, "admin/jobs/usage.html", context)
 
     def _export(self, request: HttpRequest) -> HttpResponse:
-        """What the page shows, all of it that is no more than the API tells at once."""
+        """What the page shows, and all else of it; nothing if that is more than the API tells at once."""
         form = _form(request)
         if not form.is_valid():
             return self.changelist_view(request)
         asked = form.cleaned_data
         rows, _ = usage.report(UsageLine.objects.all(), asked)
+        if len(rows) > usage.MOST_ROWS:
+            messages.error(request, usage.TOO_MANY)
+            return redirect(f"{reverse('admin:jobs_usageline_changelist')}?{request.GET.urlencode()}")
         response = HttpResponse(usage.as_csv(rows, asked["group_by"]), content_type="text/csv; charset=utf-8")
         named = f"usage-{asked['since']}-{asked['until']}.csv"
         response["Content-Disposition"] = content_disposition_header(as_attachment=True, filename=named)
@@ -104,6 +108,13 @@ def _form(request: HttpRequest) -> QuestionForm:
     """What is not asked for otherwise is the last days, day by day."""
     asked = {"since": str(today() - usage.DEFAULT_STRETCH), "until": str(today()), "first": "day"}
     return QuestionForm(asked | request.GET.dict())
+
+
+def _left_out(number: int) -> str:
+    """What is said of what of so many rows the page does not show."""
+    if number <= SHOWN:
+        return ""
+    return usage.TOO_MANY if number > usage.MOST_ROWS else "There are more: the CSV has them."
 
 
 def _shown(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, Any]:

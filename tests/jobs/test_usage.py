@@ -13,6 +13,7 @@ from django.test import Client
 from django.urls import reverse
 
 from jobs import lifecycle, usage
+from jobs.admin import usage as admin_usage
 from jobs.forgetting import erasure
 from jobs.forgetting.deletion import delete_job
 from jobs.forgetting.retention import purging
@@ -207,6 +208,20 @@ def test_more_groups_than_a_page_holds_are_refused(project, admin_client, monkey
     answer = admin_client.get(USAGE, {"group_by": "model"})
 
     assert (answer.status_code, error_of(answer)["code"]) == (400, "too_many_groups")
+
+
+def test_the_admin_gives_no_csv_that_is_cut_off(project, admin_client, monkeypatch):
+    monkeypatch.setattr(usage, "MOST_ROWS", 1)
+    monkeypatch.setattr(admin_usage, "SHOWN", 1)
+    complete(project)
+    fail(project)
+
+    page = admin_client.get(reverse("admin:jobs_usageline_export"), {"first": "model"}, follow=True)
+
+    [(address, _)] = page.redirect_chain
+    assert address == reverse("admin:jobs_usageline_changelist") + "?first=model"
+    assert [str(message) for message in page.context["messages"]] == [usage.TOO_MANY]
+    assert page.context["left_out"] == usage.TOO_MANY
 
 
 def test_the_admin_shows_it_with_a_chart_and_as_csv(project, admin_client):

@@ -84,8 +84,5 @@ class UsageViewSet(ScopedViewSet):
             raise ValidationError(errors)
         rows, totals = usage.report(self.get_queryset(), question.cleaned_data)
         if len(rows) > usage.MOST_ROWS:
-            raise BadRequest(
-                f"These are more than {usage.MOST_ROWS} groups. Ask for fewer days, or by less.",
-                "too_many_groups",
-            )
+            raise BadRequest(usage.TOO_MANY, "too_many_groups")
         return question.cleaned_data, rows, totals

@@ -53,11 +53,12 @@ def test_the_jobs_page_leads_to_the_desk_and_names_who_corrected(staff_client):
     assert "corrected by ann" in content
 
 
-def test_opening_the_desk_is_written_down_once(staff_client):
+@pytest.mark.parametrize("name", ["desk", "desk_words", "desk_changes"])
+def test_reading_a_transcript_is_written_down_once(staff_client, name):
     job = transcribed("one")
 
     for _ in range(2):
-        assert page(staff_client, job).status_code == 200
+        assert page(staff_client, job, name).status_code == 200
 
     assert AuditEntry.objects.filter(action="transcript.viewed", object_id=str(job.pk)).count() == 1
 
