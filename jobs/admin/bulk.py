@@ -7,6 +7,7 @@ JavaScript by a button for each step). Each move is audited like that of a singl
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -16,6 +17,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.shortcuts import render
@@ -28,7 +30,7 @@ from jobs.admin.wording import length, title
 from jobs.audit import audited, record
 from jobs.batches.export import bundle
 from jobs.ids import first_id
-from jobs.models import Priority, Status, TranscriptionJob
+from jobs.models import Priority, Project, Status, TranscriptionJob
 from jobs.models.audit import Action
 from jobs.models.state import ENDED, OPEN
 from jobs.prices import cost_of
@@ -234,8 +236,23 @@ def export(admin: JobAdmin, request: HttpRequest) -> HttpResponseBase:
     if jobs.reach(EXPORTED_AT_MOST + 1):
         messages.error(request, f"More than {EXPORTED_AT_MOST} are not exported at once: filter the list.")
         return preview(admin, request, _matching(admin, request), "export")
-    record(Action.TRANSCRIPT_EXPORTED, request, jobs=jobs.count(), filter=request.GET.urlencode()[:500])
+    _record_export(request, jobs)
     return bundle(jobs, "transcripts", [*FORMATS])
+
+
+def _record_export(request: HttpRequest, jobs: QuerySet[TranscriptionJob]) -> None:
+    """An entry for each project, since its operators see no other; without the words that were looked for."""
+    filters = request.GET.copy()
+    searched = bool(filters.pop(SEARCH_VAR, None))
+    for project, number in Counter(jobs.values_list("project", flat=True)).items():
+        record(
+            Action.TRANSCRIPT_EXPORTED,
+            request,
+            project=Project(pk=project),
+            jobs=number,
+            filter=filters.urlencode()[:500],
+            searched=searched,
+        )
 
 
 def _matching(admin: JobAdmin, request: HttpRequest) -> Any:

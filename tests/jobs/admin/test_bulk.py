@@ -158,19 +158,24 @@ def test_what_no_region_may_take_any_more_is_told_with_why(staff_client, project
 
 @pytest.mark.django_db(transaction=True)
 def test_the_transcripts_of_all_that_match_are_one_archive(staff_client, project):
-    for _ in range(2):
-        job = make_job(Status.RUNNING, project=project)
+    other = make_project("other")
+    for owner in (project, other):
+        job = make_job(Status.RUNNING, project=owner)
         lifecycle.complete(job, RESULT)
     make_job(Status.FAILED, project=project)
-    address, fields = fields_of(ask(staff_client, "export_selected", job))
+    word = RESULT.text.split()[0]
+    address, fields = fields_of(ask(staff_client, "export_selected", job, f"q={word}&status=completed"))
 
     response = staff_client.post(address, fields)
 
     with zipfile.ZipFile(io.BytesIO(b"".join(response.streaming_content))) as archive:
         names = archive.namelist()
     assert len(names) == 2 * 4 + 1
-    entry = AuditEntry.objects.get(action=Action.TRANSCRIPT_EXPORTED)
-    assert entry.details["jobs"] == 2
+    told = AuditEntry.objects.filter(action=Action.TRANSCRIPT_EXPORTED)
+    without_words = {"jobs": 1, "filter": "status=completed", "searched": True}
+    assert {entry.project_id: entry.details for entry in told} == dict.fromkeys(
+        (project.pk, other.pk), without_words
+    )
 
 
 def test_more_than_can_be_exported_at_once_is_refused_with_what_to_do(staff_client, project, monkeypatch):
