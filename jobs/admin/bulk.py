@@ -35,6 +35,7 @@ from jobs.models.audit import Action
 from jobs.models.state import ENDED, OPEN
 from jobs.prices import cost_of
 from jobs.refusal import Refusal
+from jobs.search import FOUND_AT_MOST
 from jobs.transcripts.exports import FORMATS
 from routing.regions import UnknownRegion
 
@@ -173,7 +174,7 @@ def preview(
     admin: JobAdmin, request: HttpRequest, jobs: QuerySet[TranscriptionJob], name: str
 ) -> HttpResponse:
     """How many jobs match, and how many of them would be moved (or exported), to be confirmed."""
-    move = MOVES.get(name)
+    move, listed = MOVES.get(name), _list(admin, request)
     possible: Collection[str] = move.possible if move else (Status.COMPLETED,)
     counts = [(status, _counted(jobs.filter(status=status)), status in possible) for status in Status]
     again = Again.of(jobs.filter(status__in=possible)) if move and move.transcribes else Again()
@@ -184,7 +185,8 @@ def preview(
         "opts": TranscriptionJob._meta,
         "name": name,
         "query": request.GET.urlencode(),
-        "applied": _list(admin, request).applied(),
+        "applied": listed.applied(),
+        "found_at_most": FOUND_AT_MOST if listed.query else None,
         "counts": [each for each in counts if each[1]],
         "concerned": concerned,
         "again": again,

@@ -92,6 +92,15 @@ def test_what_is_chosen_from_is_told_in_words(staff_client, project):
     assert told == f"Of the jobs with status Failed and priority high and project {project.pk}:"
 
 
+@pytest.mark.parametrize(("query", "is_told"), [("q=call", True), ("status__exact=failed", False)])
+def test_of_a_search_it_is_told_that_it_finds_no_more_than_the_newest(staff_client, project, query, is_told):
+    job = make_job(Status.FAILED, project=project, url="https://example.com/call.wav")
+
+    page = ask(staff_client, "requeue_selected", job, query)
+
+    assert ("at most the newest 1,000" in page) == is_told
+
+
 def test_all_that_match_are_moved_step_by_step_and_audited(staff_client, project, monkeypatch):
     monkeypatch.setattr(bulk, "STEP", 2)
     failed = [make_job(Status.FAILED, project=project) for _ in range(5)]
