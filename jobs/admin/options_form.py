@@ -40,7 +40,6 @@ LANGUAGES = [
     ("uk", "Ukrainian"),
 ]
 MODELS = [
-    ("", "The provider's default"),
     ("nova-3", "Nova-3 (best)"),
     ("nova-3-medical", "Nova-3 medical"),
     ("nova-2", "Nova-2"),
@@ -95,7 +94,12 @@ class OptionsForm(forms.Form):
     """What it is given as `initial` comes from `fields_of`; `options` holds what is to be sent, validated."""
 
     language = forms.ChoiceField(choices=LANGUAGES, required=False, widget=Choices)
-    model = forms.ChoiceField(choices=MODELS, required=False, initial=DEFAULTS["model"], widget=Choices)
+    model = forms.ChoiceField(
+        choices=[*MODELS, ("", "The provider's default")],
+        required=False,
+        initial=DEFAULTS["model"],
+        widget=Choices,
+    )
     smart_format = forms.BooleanField(
         required=False,
         initial=True,

@@ -60,6 +60,8 @@ def test_what_only_recordings_can_be_transcribed_with_is_not_offered(client):
     assert "nova-3" in text
     assert "whisper" not in text
     assert "detect" not in text
+    # Live, Deepgram takes no session without a model.
+    assert "The provider" not in text
 
 
 def test_the_page_is_in_the_sidebar_of_the_admin(user, client):
