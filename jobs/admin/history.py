@@ -69,8 +69,11 @@ class BoundedChangeList(ChangeList):
         specs = [spec for spec in self.filter_specs if field and getattr(spec, "field_path", "") == field]
         return [choice for spec in specs for choice in spec.choices(self)]
 
-    def applied(self) -> Iterator[Applied]:
+    def applied(self) -> list[Applied]:
         """What the list is narrowed by, in words."""
+        return list(self._narrowed_by())
+
+    def _narrowed_by(self) -> Iterator[Applied]:
         if self.query:
             yield Applied("search", self.query, self.get_query_string(remove=[SEARCH_VAR]))
         others = self.get_filters_params()

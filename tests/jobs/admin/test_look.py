@@ -38,6 +38,13 @@ def test_an_empty_list_says_how_there_comes_to_be_something(staff_client, name):
     assert "Create a new item" not in text
 
 
+def test_a_list_tells_what_it_is_narrowed_by_and_only_then(staff_client):
+    make_job()
+
+    assert "job-applied" not in listed(staff_client, "transcriptionjob")
+    assert "job-applied" in listed(staff_client, "transcriptionjob", status__exact="queued")
+
+
 def test_a_search_without_a_match_leads_back_to_all(staff_client):
     make_job()
 
