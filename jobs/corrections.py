@@ -66,7 +66,8 @@ def correct(
     with transaction.atomic():
         # Only now, since a long text takes seconds to be laid over the words.
         _hold(job)
-        _latest(job, based_on)
+        if job.transcripts.filter(version__gt=based_on).exists():
+            raise TranscriptChanged(job.transcripts.latest("version"))
         return _add(latest, author, new, latest.speakers if speakers is None else list(speakers), latest)
 
 
