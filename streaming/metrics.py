@@ -8,6 +8,7 @@ from typing import Any
 from prometheus_client import Counter, Gauge, Histogram
 
 from jobs.metrics import audio_transcribed
+from streaming.models import EndReason
 
 CONNECTIONS = Counter(
     "transcribe_live_connections",
@@ -18,16 +19,8 @@ CONNECTIONS = Counter(
 ACTIVE = Gauge("transcribe_live_sessions_active", "Live sessions that this process serves.")
 STARTED = Counter("transcribe_live_sessions_started", "Live sessions begun; resumes are none.")
 RESUMED = Counter("transcribe_live_sessions_resumed", "Clients that came back to their session.")
-ENDED_BY = (
-    "finished",
-    "client_gone",
-    "refused",
-    "unavailable",
-    "bad_audio",
-    "too_slow",
-    "drained",
-    "lost",
-)
+# Those that are deleted are ended all at once, and not counted.
+ENDED_BY = [reason.value for reason in EndReason if reason is not EndReason.DELETED]
 ENDED = Counter(
     "transcribe_live_sessions_ended",
     f"Live sessions that ended. reason: {', '.join(ENDED_BY)}.",
