@@ -18,9 +18,9 @@ from typing import Any, ParamSpec, TypeVar, cast
 import django
 from asgiref.sync import ThreadSensitiveContext, sync_to_async
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
-from django.db import connection
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 
+from jobs.database_pool import give_back
 from jobs.gateway.held import Held
 from transcribe_project.body import Body, is_large
 
@@ -133,7 +133,7 @@ def _made(call: Callable[[], T]) -> T:
     try:
         return call()
     finally:
-        connection.close()
+        give_back()
 
 
 def _nothing() -> None:
