@@ -122,6 +122,22 @@ def test_a_file_that_was_refused_is_sent_again_by_itself(new_page, tmp_path):
     page.wait_for("document.querySelector('[data-state=accepted] a')")
 
 
+def test_who_is_signed_out_signs_in_again_and_loses_nothing_chosen(new_page, live_server, root_client):
+    page = new_page()
+    page.open(UPLOAD)
+    page.call("Network.deleteCookies", name="sessionid", url=live_server.url)
+    page.evaluate(
+        "document.getElementById('upload').elements.url.value = 'https://example.com/call.wav';"
+        "document.querySelector('#upload button[type=submit]').click()"
+    )
+    page.wait_for("document.querySelector('.job-upload-said').textContent.startsWith('You are signed out')")
+
+    page.set_cookie(live_server.url, "sessionid", root_client.cookies["sessionid"].value)
+    page.evaluate("document.querySelector('.job-upload-actions button').click()")
+
+    page.wait_for("document.querySelector('.job-upload').dataset.state === 'accepted'")
+
+
 def test_what_was_accepted_without_the_answer_coming_is_not_sent_again(new_page, tmp_path):
     audio = tmp_path / "call.wav"
     audio.write_bytes(wav().getvalue())

@@ -216,6 +216,28 @@ def test_what_was_not_saved_is_warned_of_and_there_again(desk):
     assert "not saved" in desk.evaluate("document.getElementById('desk-status').textContent")
 
 
+def test_who_is_signed_out_signs_in_in_another_tab_and_saves_what_was_written(desk, job, new_page, superuser):
+    press(desk, "n", "KeyN")
+    type_over(desk, "Müller")
+    superuser.set_password("another")
+    superuser.save()  # which ends the sessions there were
+    press(desk, "s", "KeyS", control=True)
+    desk.wait_for("document.getElementById('desk-problem').textContent.includes('signed out')")
+
+    other = new_page()
+    other.open(reverse("admin:login"))
+    other.evaluate(
+        "document.getElementById('id_username').value = 'root';"
+        "document.getElementById('id_password').value = 'another';"
+        "document.getElementById('login-form').submit()"
+    )
+    other.wait_for("!document.getElementById('login-form') && document.readyState === 'complete'")
+    press(desk, "s", "KeyS", control=True)
+
+    desk.wait_for(SAVED)
+    assert "Müller" in job.transcripts.get(version=2).text
+
+
 def test_who_saves_second_is_told_and_keeps_what_does_not_collide(desk, job):
     desk.evaluate("document.querySelectorAll('.desk-text')[0].focus()")
     press(desk, "n", "KeyN", alt=True)

@@ -1,5 +1,6 @@
 // The transcript desk: listen, follow, correct, save as a version. What is not saved is kept in this browser.
 
+import { csrfToken, signInAgain } from "../signed_in.js";
 import { Player, clock } from "./player.js";
 import { found, spaced, squeezed, textOf as saidIn, turnFor, turnsOf, voiceKey, voiceLabel } from "./turns.js";
 
@@ -16,7 +17,6 @@ const status = find("desk-status");
 const problem = find("desk-problem");
 const mayCorrect = "mayCorrect" in desk.dataset;
 const draftKey = `desk:${desk.dataset.job}`;
-const token = desk.querySelector("[name=csrfmiddlewaretoken]").value;
 
 let said = { version: 0, words: [], speakers: [], text: "" };
 let turns = [];
@@ -718,7 +718,7 @@ const save = async () => {
   try {
     const response = await fetch(desk.dataset.save, {
       method: "POST",
-      headers: { "Content-Type": "application/json", "X-CSRFToken": token },
+      headers: { "Content-Type": "application/json", "X-CSRFToken": csrfToken() },
       body: JSON.stringify(correction()),
     });
     const answer = await response.json().catch(() => ({}));
@@ -735,6 +735,9 @@ const save = async () => {
       tellHomeless(apply({ names: laterNames, edits: later }));
       keepDraft();
       say(`Saved as version ${answer.version}.`);
+    } else if (response.status === 401) {
+      say("Not saved.");
+      tell(...signInAgain());
     } else if (answer.error?.code === "transcript_changed") {
       say("Not saved.");
       tell(`${answer.error.message} `, button(`Load it, and keep my changes`, takeTheirs));

@@ -1,5 +1,7 @@
 // Makes an earlier version the latest again.
 
+import { csrfToken, signInAgain } from "../signed_in.js";
+
 for (const form of document.querySelectorAll(".desk-restore")) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
@@ -8,7 +10,7 @@ for (const form of document.querySelectorAll(".desk-restore")) {
       method: "POST",
       headers: {
         "Content-Type": "application/json",
-        "X-CSRFToken": form.elements.csrfmiddlewaretoken.value,
+        "X-CSRFToken": csrfToken(),
       },
       body: JSON.stringify({ based_on: Number(basedOn), restore: Number(restore) }),
     }).catch(() => null);
@@ -18,7 +20,8 @@ for (const form of document.querySelectorAll(".desk-restore")) {
     }
     const told = await response?.json().catch(() => null);
     const problem = document.getElementById("desk-problem");
-    problem.textContent = told?.error.message ?? "It was not restored: the server could not be reached. Try again.";
+    const why = told?.error.message ?? "It was not restored: the server could not be reached. Try again.";
+    problem.replaceChildren(...(response?.status === 401 ? signInAgain() : [why]));
     problem.hidden = false;
   });
 }

@@ -1,5 +1,7 @@
 // How bytes get to the server: a form in one request, a large file in pieces that go on where they stood.
 
+import { isLogin } from "../signed_in.js";
+
 // Smaller ones are sent again from the start if the connection breaks.
 export const LARGE_BYTES = 64 * 2 ** 20;
 const PIECE_BYTES = 32 * 2 ** 20;
@@ -18,8 +20,7 @@ export class Refused extends Error {
 const words = (status) => {
   switch (status) {
     case 0: return "The connection was lost. Try again.";
-    case 401:
-    case 403: return "You are not logged in any more, or the page is too old: load it again.";
+    case 403: return "You may not do this, or the page is too old: load it again.";
     case 413: return "The server takes no file as large as this. Split or compress it.";
     case 507: return "There is no room left to store it. Try again later, or ask whoever runs the service to make room.";
     default: return `The server answered ${status}. Try again; if it happens again, tell whoever runs it.`;
@@ -51,7 +52,8 @@ export const send = (method, address, { body, headers = {}, progress = () => {},
       } catch {
         // A page, or nothing.
       }
-      resolve({ status: request.status, body: answer, header: (name) => request.getResponseHeader(name) });
+      const status = isLogin(request.responseURL) ? 401 : request.status;
+      resolve({ status, body: answer, header: (name) => request.getResponseHeader(name) });
     });
     request.send(body);
   });

@@ -1,6 +1,7 @@
 // Sends each chosen file by itself, with its progress, and shows what became of it.
 // Without this script the form is sent as a whole.
 
+import { csrfToken, signInAgain } from "../signed_in.js";
 import { LARGE_BYTES, Refused, forget, pause, refusal, send, sendInPieces } from "./sending.js";
 
 const AT_ONCE = 3;
@@ -188,10 +189,10 @@ const asked = () => {
   for (const name of ["files", "url", "batch", "upload"]) {
     data.delete(name);
   }
+  data.set("csrfmiddlewaretoken", csrfToken());
   return data;
 };
 
-const token = form.elements.csrfmiddlewaretoken.value;
 const projectId = () => form.elements.project.value || form.dataset.personalProject;
 
 const hashOf = async (file) => {
@@ -209,7 +210,7 @@ const otherJob = async (item) => {
   item.hash ??= await hashOf(item.file);
   const query = new URLSearchParams({ sha256: item.hash, project: projectId(), page_size: 1 });
   const answer = await send("GET", `${form.dataset.jobsUrl}?${query}`);
-  if (answer.status === 0) {
+  if (answer.status === 0 || answer.status === 401) {
     throw refusal(answer);
   }
   item.latest = answer.body.results?.[0]?.id;
@@ -223,7 +224,7 @@ const deliver = async (item, batch) => {
   }
   const project = projectId();
   const upload = item.file?.size > LARGE_BYTES && !ARCHIVE.test(item.name)
-    ? await sendInPieces(item.file, { address: form.dataset.uploadsUrl, project, token }, (bytes) => advance(item, bytes))
+    ? await sendInPieces(item.file, { address: form.dataset.uploadsUrl, project, token: csrfToken() }, (bytes) => advance(item, bytes))
     : null;
   data.append(...(upload ? ["upload", upload] : item.file ? ["files", item.file] : ["url", item.url]));
   let isSent = false;
@@ -276,7 +277,7 @@ const sendOne = async (item, batch) => {
       if (!(error instanceof Refused) || error.status !== 0 || tries === CONNECTION_TRIES) {
         advance(item, 0);
         const why = error instanceof Refused ? error.message : "The file cannot be read. Choose it again.";
-        enter(item, "refused", why);
+        enter(item, "refused", ...(error.status === 401 ? signInAgain() : [why]));
         return;
       }
       enter(item, "sending", "The connection was lost; trying again…");
