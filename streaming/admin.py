@@ -30,7 +30,7 @@ from jobs.admin.wording import length, policy_in_words
 from jobs.audio.downloads import make_harmless
 from jobs.audit import audited, record_read
 from jobs.models.audit import Action
-from jobs.transcripts.exports import FORMATS, to_txt
+from jobs.transcripts.exports import FORMATS, paragraphs_of
 from streaming import aftercare
 from streaming.models import Happening, LiveSession, State, TimelineEntry
 from streaming.transcript import transcript_of
@@ -110,7 +110,7 @@ class LiveSessionAdmin(PageAdmin):
             "opts": LiveSession._meta,
             "may_delete": request.user.is_superuser,
             "formats": [*FORMATS],
-            "text": to_txt(transcript_of(session)),
+            "paragraphs": paragraphs_of(transcript_of(session)),
             **_state(session),
         }
         return TemplateResponse(request, "admin/streaming/session.html", context)

@@ -41,7 +41,7 @@ from jobs.refusal import Refusal
 from jobs.running.failover import held_up_by
 from jobs.speed import expected_end
 from jobs.timeline import timeline
-from jobs.transcripts.exports import FORMATS, to_txt
+from jobs.transcripts.exports import FORMATS, paragraphs_of
 from jobs.transcripts.options import to_query
 from routing.addresses import without_query
 from routing.regions import UnknownRegion
@@ -74,7 +74,7 @@ def job_page(admin: JobAdmin, request: HttpRequest, job: TranscriptionJob) -> Ht
         "metadata": _metadata(job),
         "versions": versions,
         "transcript": shown,
-        "paragraphs": _paragraphs(shown),
+        "paragraphs": paragraphs_of(shown) if shown else [],
         "formats": list(FORMATS),
     }
     return TemplateResponse(request, "admin/jobs/job.html", context)
@@ -236,7 +236,3 @@ def _chosen_version(job: TranscriptionJob, request: HttpRequest) -> Transcript |
     if not asked.isdecimal() or len(asked) > 9:
         raise Http404
     return get_object_or_404(job.transcripts, version=int(asked))
-
-
-def _paragraphs(shown: Transcript | None) -> list[str]:
-    return to_txt(shown).strip().split("\n\n") if shown else []

@@ -76,11 +76,15 @@ def breakers_in_words(report: Report) -> list[str]:
 
 
 def limits_in_words(region: Region) -> list[str]:
-    """What its provider has to do for us, of what it takes at once: "recordings 3 of 10"."""
+    """What its provider has to do for us, of what it takes at once: "recordings 3 of 10".
+
+    What has no limit is not counted.
+    """
     in_use = limits.in_use(region)
     rooms = {kind: limits.room(region, kind) for kind in Kind}
     return [
-        f"{kind} {in_use[kind]}" + ("" if room is None else f" of {room}") for kind, room in rooms.items()
+        f"{kind}: no limit" if room is None else f"{kind} {in_use[kind]} of {room}"
+        for kind, room in rooms.items()
     ]
 
 

@@ -81,25 +81,37 @@ def to_json(transcript: Spoken) -> str:
     )
 
 
-def to_txt(transcript: Spoken) -> str:
-    """Paragraphs apart by an empty line: a new one at each change of speaker, who is named, and long pause.
+class Paragraph(NamedTuple):
+    """What one voice said; `voice` is empty where it is nobody's, or still the one before's."""
 
-    Of pauses, people may have said otherwise (`paragraph` of a word).
+    voice: str
+    text: str
+
+
+def paragraphs_of(transcript: Spoken) -> list[Paragraph]:
+    """A new one at each change of speaker and long pause, of which people may have said otherwise.
+
+    (`paragraph` of a word.)
     """
-    paragraphs: list[str] = []
+    paragraphs: list[Paragraph] = []
     before: _Turn | None = None
     for turn in _turns(transcript):
         said = _joined(turn.tokens)
         if before is None or before.voice != turn.voice:
-            paragraphs.append(f"{turn.voice}: {said}" if turn.voice else said)
+            paragraphs.append(Paragraph(turn.voice, said))
         elif turn.start - before.end >= PARAGRAPH_PAUSE_MS if turn.begins is None else turn.begins:
-            paragraphs.append(said)
+            paragraphs.append(Paragraph("", said))
         else:
-            paragraphs[-1] += _space(turn.tokens[0]) + said
+            last = paragraphs[-1]
+            paragraphs[-1] = last._replace(text=last.text + _space(turn.tokens[0]) + said)
         before = turn
-    return "".join(
-        f"{paragraph}\n" for paragraph in ["\n\n".join(paragraphs) or transcript.text] if paragraph
-    )
+    return paragraphs or ([Paragraph("", transcript.text)] if transcript.text else [])
+
+
+def to_txt(transcript: Spoken) -> str:
+    """Paragraphs apart by an empty line, the first of each speaker's with the name."""
+    told = [f"{voice}: {text}" if voice else text for voice, text in paragraphs_of(transcript)]
+    return "\n\n".join(told) + "\n" if told else ""
 
 
 def to_srt(transcript: Spoken) -> str:

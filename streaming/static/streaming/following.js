@@ -36,7 +36,14 @@ const add = (passage) => {
     return;
   }
   const paragraph = document.createElement("p");
-  paragraph.textContent = passage.name ? `${passage.name}: ${passage.text}` : passage.text;
+  // As the server writes them.
+  paragraph.dir = "auto";
+  if (passage.name) {
+    const name = document.createElement("bdi");
+    name.textContent = `${passage.name}:`;
+    paragraph.append(name, " ");
+  }
+  paragraph.append(passage.text);
   Object.assign(paragraph.dataset, { key: passage.key, start: passage.start, end: passage.end });
   const before = [...said.children].findLast((each) => each.dataset.start <= passage.start);
   if (before) {

@@ -289,7 +289,7 @@ def test_a_region_is_shown_with_its_breakers_and_what_its_provider_has_to_do(reg
         slot.give_back()
 
     eu, us = found["regions"]
-    assert (eu.can, eu.in_use) == ("some", ["recordings 2 of 2", "live 0"])
+    assert (eu.can, eu.in_use) == ("some", ["recordings 2 of 2", "live: no limit"])
     assert eu.breakers == ["Breaker of recordings open: nothing is called for a while"]
     assert us.can == "nothing"
     assert found["lanes"][0].blocks == [
