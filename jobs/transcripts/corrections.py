@@ -159,7 +159,7 @@ def align(
             before = old[i - 1] if i else None
             after = old[i].start if i < len(old) else until
             placed += _added(words, before, after, new[k:m], since)
-    return _in_order(placed)
+    return _in_order(placed, float("inf") if until is None else until)
 
 
 def _opcodes(old: Sequence[str], new: Sequence[str]) -> Iterator[tuple[str, int, int, int, int]]:
@@ -285,14 +285,15 @@ def _made(origin: Word, text: str, start: float, end: float) -> Word:
     return cast(Word, {**made, "punctuated_word": text, **kept})
 
 
-def _in_order(placed: Sequence[tuple[int, Word]]) -> list[tuple[int, Word]]:
-    """None begins before the one in front of it, also where words were heard at once."""
+def _in_order(placed: Sequence[tuple[int, Word]], until: float) -> list[tuple[int, Word]]:
+    """None begins before the one in front of it, or after `until`, also where words were heard at once."""
     ordered: list[tuple[int, Word]] = []
     last = float("-inf")
     for at, word in placed:
-        if word["start"] < last:
-            word = cast(Word, {**word, "start": last, "end": max(word["end"], last)})
-        last = word["start"]
+        start = max(min(word["start"], until), last)
+        if start != word["start"]:
+            word = cast(Word, {**word, "start": start, "end": max(word["end"], start)})
+        last = start
         ordered.append((at, word))
     return ordered
 

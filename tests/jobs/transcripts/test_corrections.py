@@ -212,6 +212,15 @@ def test_what_is_outside_of_an_edit_is_untouched(words, text, data):
     assert new.words[len(new.words) - (len(words) - 1 - last) :] == words[last + 1 :]
 
 
+def test_what_stands_instead_of_words_stays_before_one_that_is_heard_over_them():
+    words = said("hello there", 0.0, pace=1.0)
+    words[1]["start"] = words[0]["start"] + 0.2
+
+    new = corrected(transcript(utterance(words)), [Edit([0], "one two three four")])
+
+    assert [shown(word) for word in new.words] == ["one", "two", "three", "four", "there"]
+
+
 def test_an_edit_is_in_the_words_their_utterance_their_channel_and_the_text():
     first, second = said("hello there", 0), said("good buy", 10)
     before = transcript(utterance(first), utterance(second))
