@@ -25,6 +25,7 @@ from django.template.loader import render_to_string
 from django.views import defaults
 from rest_framework import exceptions, status
 from rest_framework.response import Response
+from structlog.contextvars import get_contextvars
 
 from jobs.api.limits import audio_quota, open_jobs_limit
 from jobs.audio.downloads import RangeNotSatisfiable
@@ -181,7 +182,8 @@ def server_error(request: HttpRequest) -> HttpResponse:
             case OSError(errno=errno.ENOSPC):
                 # A form is read, files and all, to find its CSRF token: before there is a view to answer.
                 return HttpResponse(render_to_string("507.html"), status=507)
-        return defaults.server_error(request)
+        page = render_to_string("500.html", {"request_id": get_contextvars().get("request_id")})
+        return HttpResponse(page, status=500)
     return JsonResponse(envelope("internal_error", INTERNAL_ERROR), status=500)
 
 

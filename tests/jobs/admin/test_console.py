@@ -59,6 +59,30 @@ def test_nothing_keeps_anybody_from_using_its_pages(new_page, superuser, barrier
     assert page.complaints == []
 
 
+def test_nothing_keeps_anybody_from_using_the_other_pages(new_page, barriers):
+    seed(20, timezone.now())
+    page = new_page(dark=True)
+
+    # That an address has nothing is told like all that goes wrong; the login is for those who are signed out.
+    for path in (
+        reverse("admin:jobs_usageline_changelist"),
+        reverse("admin:jobs_erasure_add"),
+        reverse("admin:jobs_apikey_changelist"),
+        reverse("admin:jobs_delivery_changelist"),
+        reverse("admin:jobs_webhookendpoint_webhook_secret", args=[WebhookEndpoint.objects.first().pk]),
+        reverse("admin:jobs_evaluationrun_changelist"),
+        f"{LIST}?status__exact=dead",
+        "/nowhere/",
+    ):
+        page.open(path)
+        page.wait_for("!document.documentElement.hasAttribute('x-cloak')")
+        assert barriers(page) == [], path
+    page.call("Network.clearBrowserCookies")
+    page.open(reverse("admin:login"))
+    page.wait_for("!document.documentElement.hasAttribute('x-cloak')")
+    assert barriers(page) == []
+
+
 def test_the_rows_of_the_list_change_by_themselves(new_page):
     job = make_job(Status.RUNNING)
     page = new_page()
@@ -118,7 +142,7 @@ def test_everything_that_matches_can_be_stopped_and_gone_on_with(new_page, monke
     assert page.complaints == []
 
 
-def test_everything_that_matches_is_moved_in_one_go(new_page, monkeypatch):
+def test_everything_that_matches_is_moved_in_one_go(new_page, monkeypatch, barriers):
     monkeypatch.setattr("jobs.admin.bulk.STEP", 2)
     project = make_project()
     jobs = [make_job(Status.FAILED, project=project) for _ in range(5)]
@@ -133,8 +157,10 @@ def test_everything_that_matches_is_moved_in_one_go(new_page, monkeypatch):
 
     page.wait_for("document.querySelector('#bulk button')?.textContent.includes('Requeue 5 jobs')")
     page.wait_for("document.readyState === 'complete'")  # with its script
+    kept_out = barriers(page)
     page.evaluate("document.querySelector('#bulk button').click()")
     page.wait_for("document.querySelector('#bulk').textContent.includes('5 jobs were requeued')")
 
     assert {fresh(job).status for job in jobs} == {Status.QUEUED}
+    assert kept_out == barriers(page) == []
     assert page.complaints == []

@@ -106,6 +106,15 @@ def test_elsewhere_failures_are_pages(failing, error, status, code):
     assert response["Content-Type"].startswith("text/html")
 
 
+def test_the_page_of_what_nobody_foresaw_names_the_request_as_the_logs_do(failing, settings):
+    client = failing(ZeroDivisionError())
+    settings.MIDDLEWARE = ["transcribe_project.requests.RequestMiddleware", *settings.MIDDLEWARE]
+
+    response = client.get("/healthz")
+
+    assert f"<code>{response['X-Request-ID']}</code>" in response.content.decode()
+
+
 @pytest.mark.parametrize("error", [OperationalError("gone"), InterfaceError("gone")])
 def test_without_the_database_clients_are_asked_to_come_back(error):
     response = exception_handler(error, {})
