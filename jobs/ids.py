@@ -4,7 +4,7 @@ import hashlib
 import os
 import time
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
 
 
 def uuid7() -> uuid.UUID:
@@ -27,3 +27,8 @@ def _uuid7(milliseconds: int, rest: bytes) -> uuid.UUID:
 def first_id(at: datetime, later: float = 0.0) -> uuid.UUID:
     """The least id of what was made at `at`, or `later` seconds later, or after that."""
     return uuid.UUID(int=max(0, int((at.timestamp() + later) * 1000)) << 80)
+
+
+def made_at(id: uuid.UUID) -> datetime:
+    """When what has this id was made, by the clock of whoever made it; ValueError if it is none of ours."""
+    return datetime.fromtimestamp((id.int >> 80) / 1000, UTC)

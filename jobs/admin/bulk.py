@@ -29,8 +29,8 @@ from jobs.admin.history import BoundedChangeList
 from jobs.admin.wording import length, title
 from jobs.audit import audited, record
 from jobs.batches.export import bundle
-from jobs.ids import first_id
-from jobs.models import Priority, Project, Status, TranscriptionJob
+from jobs.ids import first_id, made_at
+from jobs.models import AuditEntry, Priority, Project, Status, TranscriptionJob
 from jobs.models.audit import Action
 from jobs.models.state import ENDED, OPEN
 from jobs.prices import cost_of
@@ -149,14 +149,17 @@ class Moved:
             messages.warning(request, f"{jobs_were(len(self.refused))} not {move.done}: {why}")
 
 
-def move_each(admin: JobAdmin, request: HttpRequest, jobs: Iterable[TranscriptionJob], move: Move) -> Moved:
+def move_each(
+    admin: JobAdmin, request: HttpRequest, jobs: Iterable[TranscriptionJob], move: Move, **details: str
+) -> Moved:
+    """`details` are for the audit log's entries."""
     moved = Moved()
     for job in jobs:
         if job.status not in move.possible:
             moved.refused.append((job, f"{job.status}: {move.rule}"))
             continue
         try:
-            with audited(move.action, request, job):
+            with audited(move.action, request, job, **details):
                 move.apply(job)
         except Refusal as error:
             moved.refused.append((job, error.message.rstrip(".")))
@@ -206,9 +209,13 @@ def step(admin: JobAdmin, request: HttpRequest, name: str) -> HttpResponse:
         raise Http404
     move, after, until = MOVES[name], _id(request, "after"), _id(request, "until")
     jobs = move.of(_matching(admin, request)).filter(pk__gt=after, pk__lt=until)
+    if move.transcribes:
+        # A step whose answer was lost is asked for again: what it requeued may have ended since.
+        jobs = jobs.filter(finished_at__lt=made_at(until))
     some = list(jobs.select_related("project", "recording").order_by("pk")[:STEP])
-    moved = move_each(admin, request, some, move)
-    done = _number(request, "done") + moved.count
+    moved, is_over = move_each(admin, request, some, move, asked=str(until)), len(some) < STEP
+    # At the end also what was done by a step whose answer was lost.
+    done = _audited(request, move, until) if is_over else _number(request, "done") + moved.count
     context = {
         **admin.admin_site.each_context(request),
         "title": move.verb,
@@ -222,7 +229,7 @@ def step(admin: JobAdmin, request: HttpRequest, name: str) -> HttpResponse:
         "told": f"{jobs_were(done)} {move.done}" if done else "",
         "after": some[-1].pk if some else after,
         "until": until,
-        "is_over": len(some) < STEP,
+        "is_over": is_over,
         "refused": [(job, title(job), why) for job, why in moved.refused[:NAMED_AT_MOST]],
         "left": _number(request, "left") + len(moved.refused),
     }
@@ -257,6 +264,12 @@ def _record_export(request: HttpRequest, jobs: QuerySet[TranscriptionJob]) -> No
         )
 
 
+def _audited(request: HttpRequest, move: Move, asked: UUID) -> int:
+    """How many jobs were moved by what was confirmed then."""
+    since = AuditEntry.objects.filter(pk__gte=asked, action=move.action, user=request.user.pk)
+    return since.filter(details__asked=str(asked)).count()
+
+
 def _matching(admin: JobAdmin, request: HttpRequest) -> Any:
     return _list(admin, request).get_queryset(request)
 
@@ -271,9 +284,11 @@ def _counted(jobs: QuerySet[TranscriptionJob]) -> int:
 
 def _id(request: HttpRequest, name: str) -> UUID:
     try:
-        return UUID(request.POST.get(name) or "0" * 32)
+        given = UUID(request.POST.get(name) or "0" * 32)
+        made_at(given)
     except ValueError:
         raise Http404 from None
+    return given
 
 
 def _number(request: HttpRequest, name: str) -> int:

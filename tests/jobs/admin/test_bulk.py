@@ -126,6 +126,20 @@ def test_what_comes_after_it_was_confirmed_is_left(staff_client, project):
     assert fresh(later).status == Status.QUEUED
 
 
+def test_a_step_that_is_asked_for_again_transcribes_nothing_twice_and_counts_what_was_done(
+    staff_client, project
+):
+    job = make_job(Status.FAILED, project=project)
+    address, fields = fields_of(ask(staff_client, "requeue_selected", job))
+    staff_client.post(address, fields)
+    fresh(job).cancel()
+
+    again = staff_client.post(address, fields).content.decode()
+
+    assert "1 job was requeued" in again and "That was all of them" in again
+    assert fresh(job).run == 2
+
+
 def test_without_a_script_each_step_has_a_page_with_a_button(staff_client, project, monkeypatch):
     monkeypatch.setattr(bulk, "STEP", 1)
     jobs = [make_job(project=project) for _ in range(2)]
@@ -195,7 +209,7 @@ def test_more_than_can_be_exported_at_once_is_refused_with_what_to_do(staff_clie
     assert "filter the list" in staff_client.post(address, fields).content.decode()
 
 
-@pytest.mark.parametrize("fields", [{"after": "x"}, {"until": "1"}])
+@pytest.mark.parametrize("fields", [{"after": "x"}, {"until": "1"}, {"until": "f" * 32}])
 def test_nonsense_is_not_found(staff_client, fields):
     assert (
         staff_client.post(reverse("admin:jobs_transcriptionjob_bulk", args=("cancel",)), fields).status_code
