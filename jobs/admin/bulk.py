@@ -7,7 +7,7 @@ JavaScript by a button for each step). Each move is audited like that of a singl
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -18,7 +18,8 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.admin.views.main import SEARCH_VAR
-from django.db.models import BooleanField, ExpressionWrapper, Q, QuerySet
+from django.db.models import QuerySet
+from django.db.models.fields.json import KT
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotAllowed
 from django.shortcuts import render
 from django.template.response import TemplateResponse
@@ -32,6 +33,7 @@ from jobs.batches.export import bundle
 from jobs.ids import first_id, made_at
 from jobs.models import AuditEntry, Priority, Project, Status, TranscriptionJob
 from jobs.models.audit import Action
+from jobs.models.queue import billed
 from jobs.models.state import ENDED, OPEN
 from jobs.prices import cost_of
 from jobs.refusal import Refusal
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 # A step takes about a second.
 STEP = 200
 # Further than this the jobs of a status are not counted.
-COUNTED_AT_MOST = 100_000
+COUNTED_AT_MOST = 20_000
 EXPORTED_AT_MOST = 10_000
 NAMED_AT_MOST = 5
 
@@ -114,18 +116,20 @@ class Again:
 
     @classmethod
     def of(cls, jobs: QuerySet[TranscriptionJob]) -> Self:
-        """No further than so many are counted."""
-        again = cls()
-        some = TranscriptionJob.objects.filter(pk__in=jobs.order_by()[:COUNTED_AT_MOST].values("pk"))
-        kept = ExpressionWrapper(Q(recording__audio_deleted_at=None), BooleanField())
-        for row in some.annotate(kept=kept).measured("kept"):
-            if not row["kept"]:
-                again.without_audio += row["jobs"]
-                continue
-            again.seconds += row["seconds"] or 0.0
-            cost = cost_of(row["billed"] or 0.0, row["model"])
-            if cost is not None:
-                again.cost = (again.cost or Decimal()) + cost
+        """Of the first so many."""
+        again, billed_by = cls(), defaultdict[str | None, float](float)
+        first = jobs.order_by("pk").annotate(model=KT("options__model"), billed=billed())
+        columns = ("recording__audio_deleted_at", "duration", "model", "billed")
+        for deleted_at, seconds, model, is_billed in first.values_list(*columns)[:COUNTED_AT_MOST]:
+            if deleted_at:
+                again.without_audio += 1
+            else:
+                again.seconds += seconds or 0.0
+                billed_by[model] += is_billed or 0.0
+        costs = [
+            cost for model, seconds in billed_by.items() if (cost := cost_of(seconds, model)) is not None
+        ]
+        again.cost = sum(costs, Decimal()) if costs else None
         return again
 
     @property
@@ -181,7 +185,7 @@ def preview(
     possible: Collection[str] = move.possible if move else (Status.COMPLETED,)
     counts = [(status, _counted(jobs.filter(status=status)), status in possible) for status in Status]
     again = Again.of(jobs.filter(status__in=possible)) if move and move.transcribes else Again()
-    concerned = sum(count for _, count, is_possible in counts if is_possible) - again.without_audio
+    concerned = [count for _, count, is_possible in counts if is_possible]
     context = {
         **admin.admin_site.each_context(request),
         "title": f"{move.verb if move else 'Export'} all jobs that match",
@@ -191,7 +195,9 @@ def preview(
         "applied": listed.applied(),
         "found_at_most": FOUND_AT_MOST if listed.query else None,
         "counts": [each for each in counts if each[1]],
-        "concerned": concerned,
+        "concerned": sum(concerned) - again.without_audio,
+        "is_more": COUNTED_AT_MOST in concerned,
+        "is_measured_in_part": sum(concerned) >= COUNTED_AT_MOST,
         "again": again,
         "capped": COUNTED_AT_MOST,
         "rule": move.rule if move else "only what is completed has a transcript",
@@ -279,7 +285,8 @@ def _list(admin: JobAdmin, request: HttpRequest) -> BoundedChangeList:
 
 
 def _counted(jobs: QuerySet[TranscriptionJob]) -> int:
-    return jobs.order_by()[:COUNTED_AT_MOST].count()
+    # In the list's order, for which there is an index of what it filters by: no row is read.
+    return jobs.order_by("-pk")[:COUNTED_AT_MOST].count()
 
 
 def _id(request: HttpRequest, name: str) -> UUID:

@@ -97,6 +97,12 @@ def _with_audio(job: TranscriptionJob, using: str) -> TranscriptionJob:
     return job
 
 
+def billed() -> Case:
+    """Seconds that the provider bills: those of all channels that are transcribed each by itself."""
+    every_channel = When(options__multichannel=True, then=F("duration") * F("recording__channels"))
+    return Case(every_channel, default=F("duration"), output_field=FloatField())
+
+
 def first_queued() -> Min:
     """When the first of those that are queued was: when it was made, or requeued (`queued_at` of a job)."""
     ahead = timedelta(seconds=settings.JOB_DEADLINE_SECONDS)
@@ -149,11 +155,9 @@ class JobQuerySet(models.QuerySet["TranscriptionJob"]):
     def measured(self, *by: str) -> Iterable[dict[str, Any]]:
         """By these and `model`: how many `jobs`, of how many the duration is `known`, `seconds` of audio.
 
-        `billed` are those of all channels that are transcribed each by itself.
+        `billed` are those that the provider bills.
         """
-        every_channel = When(options__multichannel=True, then=F("duration") * F("recording__channels"))
-        billed = Sum(Case(every_channel, default=F("duration"), output_field=FloatField()))
-        measures = {"known": Count("duration"), "seconds": Sum("duration"), "billed": billed}
+        measures = {"known": Count("duration"), "seconds": Sum("duration"), "billed": Sum(billed())}
         rows: Iterable[dict[str, Any]] = (
             self.order_by()
             .annotate(model=KT("options__model"))
