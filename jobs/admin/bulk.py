@@ -116,11 +116,11 @@ class Again:
 
     @classmethod
     def of(cls, jobs: QuerySet[TranscriptionJob]) -> Self:
-        """Of the first so many."""
+        """Of the newest so many: of old ones the audio may be deleted."""
         again, billed_by = cls(), defaultdict[str | None, float](float)
-        first = jobs.order_by("pk").annotate(model=KT("options__model"), billed=billed())
+        newest = jobs.order_by("-pk").annotate(model=KT("options__model"), billed=billed())
         columns = ("recording__audio_deleted_at", "duration", "model", "billed")
-        for deleted_at, seconds, model, is_billed in first.values_list(*columns)[:COUNTED_AT_MOST]:
+        for deleted_at, seconds, model, is_billed in newest.values_list(*columns)[:COUNTED_AT_MOST]:
             if deleted_at:
                 again.without_audio += 1
             else:

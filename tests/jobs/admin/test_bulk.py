@@ -81,7 +81,7 @@ def test_what_it_will_cost_is_told_before_and_what_has_no_audio_any_more_is_left
     assert [fresh(job).status for job in (*kept, gone)] == [Status.QUEUED, Status.QUEUED, Status.FAILED]
 
 
-def test_many_are_counted_and_measured_no_further_than_is_told_and_are_all_moved(
+def test_of_many_the_newest_are_counted_and_measured_and_all_are_moved(
     staff_client, project, monkeypatch, django_assert_max_num_queries
 ):
     monkeypatch.setattr(bulk, "COUNTED_AT_MOST", 2)
@@ -89,6 +89,7 @@ def test_many_are_counted_and_measured_no_further_than_is_told_and_are_all_moved
         make_job(Status.FAILED, project=project, recording=make_recording(project), duration=60)
         for _ in range(3)
     ]
+    Recording.objects.filter(pk=failed[1].recording_id).update(audio_deleted_at=timezone.now())
 
     with django_assert_max_num_queries(22) as captured:
         page = ask(staff_client, "requeue_selected", failed[0])
@@ -96,8 +97,8 @@ def test_many_are_counted_and_measured_no_further_than_is_told_and_are_all_moved
     ended = to_the_end(staff_client, page)
 
     assert len(of_jobs) == len(Status) + 1 and all("LIMIT 2" in sql for sql in of_jobs)
-    assert "Requeue 2 or more jobs" in page and "Of the first 2: 2:00 of audio" in page
-    assert "3 jobs were requeued" in ended
+    assert "Requeue 1 or more jobs" in page and "Of the newest 2: 1:00 of audio" in page
+    assert "2 jobs were requeued" in ended
 
 
 def test_what_is_chosen_from_is_told_in_words(staff_client, project):

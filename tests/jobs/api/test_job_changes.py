@@ -1,10 +1,12 @@
 """What is changed of a job after it was submitted, deadlines, and by what jobs are found."""
 
+import re
+
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 
-from jobs.models import ApiKey, AuditEntry, Priority, Role, Status, TranscriptionJob
+from jobs.models import ApiKey, AuditEntry, Priority, Recording, Role, Status, TranscriptionJob
 from jobs.models.audit import Action
 from jobs.running import sweeper
 from tests.jobs.api.conftest import JOBS, add_job, client_for, error_of
@@ -173,3 +175,24 @@ def test_an_index_finds_them(project, fields, index):
     plan = TranscriptionJob.objects.filter(project=project, **fields).order_by("-id")[:50].explain()
 
     assert index in plan
+
+
+@pytest.mark.postgresql
+def test_a_part_of_a_filename_that_many_have_is_known_to_be_common(project):
+    Recording.objects.bulk_create(
+        Recording(project=project, filename=f"call-{number}.wav", size=1) for number in range(200)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE jobs_recording")
+
+    plans = [Recording.objects.filter(filename__icontains=part).explain() for part in ("call", "walrus")]
+
+    expected = [int(re.search(r"rows=(\d+)", plan)[1]) for plan in plans]
+    assert expected[0] > 150 > 10 > expected[1]
+
+
+def test_rows_of_several_statuses_are_not_told_apart_from_each_other(api, django_assert_max_num_queries):
+    with django_assert_max_num_queries(5) as captured:
+        api.get(JOBS, query_params={"status": ["queued", "failed"]})
+
+    assert not any("DISTINCT" in query["sql"] for query in captured)
