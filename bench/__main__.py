@@ -3,7 +3,18 @@
 import importlib
 import sys
 
-ALL = ("accuracy", "batch", "claims", "live", "live_accuracy", "memory", "sync", "uploads", "webhooks")
+ALL = (
+    "accuracy",
+    "batch",
+    "claims",
+    "console",
+    "live",
+    "live_accuracy",
+    "memory",
+    "sync",
+    "uploads",
+    "webhooks",
+)
 
 
 def main() -> None:
