@@ -351,7 +351,11 @@ UNFOLD: dict[str, object] = {
     # forbids. Not an empty dict, which it would fill with its own.
     "COLORS": lambda request: {},
     "STYLES": [lambda request: static("jobs/colours.css"), lambda request: static("jobs/admin.css")],
-    "SCRIPTS": [lambda request: static("jobs/htmx.js"), lambda request: static("jobs/named.js")],
+    "SCRIPTS": [
+        lambda request: static("jobs/htmx.js"),
+        lambda request: static("jobs/named.js"),
+        lambda request: static("jobs/asking.js"),
+    ],
     "SIDEBAR": {
         "navigation": [
             {

@@ -18,6 +18,7 @@ from jobs.audit import audited, record
 from jobs.models import ApiKey, Scope
 from jobs.models.audit import Action
 
+REVOKES = "Revoke this key for good? Whatever uses it is refused at once."
 ASKED_FOR = (
     "project",
     "name",
@@ -105,7 +106,7 @@ class KeyAdmin(SeenByStaff, ChangesAlone):
         rest = f" {already} had been revoked before." if already else ""
         messages.success(request, f"Revoked: {len(usable)}.{rest}")
 
-    @action(description="Revoke this key")
+    @action(description="Revoke this key", attrs={"data-confirm": REVOKES})
     def revoke_this(self, request: HttpRequest, obj: ApiKey) -> None:
         self._revoke(request, obj)
         messages.success(request, f"{obj} is revoked for good.")

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
     class GroupAdmin(_GroupAdmin): ...
 
-    def action(*, description: str, permissions: Sequence[str] = ()) -> Callable[[Method], Method]: ...
+    def action(
+        *, description: str, permissions: Sequence[str] = (), attrs: Mapping[str, str] | None = None
+    ) -> Callable[[Method], Method]: ...
 
     def display(
         *, description: str, ordering: str = "", label: Mapping[str, str] | None = None

@@ -106,7 +106,7 @@ def test_what_was_submitted_before_is_not_sent_again_unless_wanted(new_page, tmp
     assert page.complaints == []
 
 
-def test_a_file_that_was_refused_is_sent_again_by_itself(new_page, tmp_path):
+def test_a_file_that_was_refused_is_sent_again_by_itself(new_page, tmp_path, barriers):
     audio = tmp_path / "call.wav"
     audio.write_bytes(wav().getvalue())
     page = new_page()
@@ -115,11 +115,23 @@ def test_a_file_that_was_refused_is_sent_again_by_itself(new_page, tmp_path):
     page.choose_files("input[type=file]", audio)
     page.evaluate("document.querySelector('#upload button[type=submit]').click()")
     page.wait_for("document.querySelector('[data-state=refused]')")
+    assert barriers(page) == []
 
     page.evaluate("document.querySelector('[name=other_options]').value = ''")
     page.evaluate("document.querySelector('.job-upload-actions button').click()")
 
     page.wait_for("document.querySelector('[data-state=accepted] a')")
+
+
+def test_what_cannot_be_taken_back_is_asked_about_first(new_page):
+    key, _ = ApiKey.objects.issue(make_project(), "Backend")
+    page = new_page()
+    page.open(reverse("admin:jobs_apikey_change", args=[key.pk]))
+
+    page.evaluate("document.querySelector('[name=jobs_apikey_revoke_this]').click()")
+
+    page.wait_for("document.body.textContent.includes('is revoked for good')")
+    assert page.asked == ["confirm"]
 
 
 def test_who_is_signed_out_signs_in_again_and_loses_nothing_chosen(new_page, live_server, root_client):

@@ -143,9 +143,9 @@ const enter = (item, state, ...said) => {
   item.said.replaceChildren(...said);
   item.actions.replaceChildren();
   if (state === "refused") {
-    item.actions.append(makeButton("Try again", `Send ${item.name} again`, () => sendAll([item])));
+    item.actions.append(makeButton("Try again", `Try again: ${item.name}`, () => sendAll([item])));
   } else if (state === "duplicate") {
-    item.actions.append(makeButton("Upload anyway", `Upload ${item.name} anyway`, () => {
+    item.actions.append(makeButton("Upload anyway", `Upload anyway: ${item.name}`, () => {
       item.known = item.latest;
       sendAll([item]);
     }));
