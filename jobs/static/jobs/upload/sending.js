@@ -20,7 +20,6 @@ export class Refused extends Error {
 const words = (status) => {
   switch (status) {
     case 0: return "The connection was lost. Try again.";
-    case 403: return "You may not do this, or the page is too old: load it again.";
     case 413: return "The server takes no file as large as this. Split or compress it.";
     case 507: return "There is no room left to store it. Try again later, or ask whoever runs the service to make room.";
     default: return `The server answered ${status}. Try again; if it happens again, tell whoever runs it.`;
@@ -52,7 +51,9 @@ export const send = (method, address, { body, headers = {}, progress = () => {},
       } catch {
         // A page, or nothing.
       }
-      const status = isLogin(request.responseURL) ? 401 : request.status;
+      // Of whoever is signed out a large form is not read: a page says 403.
+      const isSignedOut = isLogin(request.responseURL) || (request.status === 403 && !answer.error);
+      const status = isSignedOut ? 401 : request.status;
       resolve({ status, body: answer, header: (name) => request.getResponseHeader(name) });
     });
     request.send(body);
