@@ -40,8 +40,8 @@ const add = (passage) => {
   paragraph.dir = "auto";
   if (passage.name) {
     const name = document.createElement("bdi");
-    name.textContent = `${passage.name}:`;
-    paragraph.append(name, " ");
+    name.textContent = passage.name;
+    paragraph.append(name, ": ");
   }
   paragraph.append(passage.text);
   Object.assign(paragraph.dataset, { key: passage.key, start: passage.start, end: passage.end });
