@@ -157,6 +157,8 @@ class Relay:
                 await (writing_down or self._write_down(reason))
             finally:
                 self._switchboard.leave(self)
+                # Nobody is told any more: or its audio would be kept until the garbage collector comes.
+                self._client.report_to(lambda event: None)
         return reason
 
     def happened(self, event: Event) -> None:

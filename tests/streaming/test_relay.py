@@ -1,6 +1,7 @@
 """What becomes of a live session: its row, its results, its end."""
 
 import asyncio
+import gc
 import json
 import threading
 from contextlib import suppress
@@ -21,6 +22,7 @@ from routing.regions import all_regions, region_named
 from streaming import lifecycle
 from streaming.models import AudioPart, FinalResult, Happening, LiveSession, State
 from streaming.relay import Relay
+from streaming.rules.session import Session
 from tests.conditions import wait_until
 from tests.services.process import free_port
 from tests.streaming.loopback import Loopback
@@ -245,6 +247,28 @@ def test_a_client_that_vanishes_leaves_nothing_open(live, upstream, credentials)
 
     wait_until(lambda: not provider.open)
     wait_until(lambda: LiveSession.objects.get().is_ended)
+
+
+@pytest.mark.parametrize("vanishes", [False, True])
+def test_what_a_session_held_is_given_back_without_the_garbage_collector(
+    live, upstream, credentials, vanishes
+):
+    # With a thousand sessions one look at everything takes it a quarter of a second, so it comes seldom.
+    upstream(recogniser)
+    gc.collect()
+    gc.disable()
+    try:
+        with connect(live.url + QUERY, **credentials) as socket:
+            for _ in range(15):
+                socket.send(TENTH)
+            if vanishes:
+                socket.socket.shutdown(SHUT_RDWR)
+            else:
+                close_stream(socket)
+        wait_until(LiveSession.objects.filter(state=State.ENDED).exists)
+        wait_until(lambda: not any(type(each) in (Relay, Session) for each in gc.get_objects()))
+    finally:
+        gc.enable()
 
 
 def test_a_client_that_leaves_while_the_provider_is_asked_is_no_error(live, upstream, credentials, caplog):
