@@ -32,8 +32,10 @@ class ListenConsumer(AsyncConsumer):  # type: ignore[misc]  # channels is not ty
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await receive()
         try:
-            with switchboard().room():
-                opening = await in_database(opened, scope)
+            board = switchboard()
+            with board.room():
+                async with board.opening:
+                    opening = await in_database(opened, scope)
         except Refused as refused:
             await _refuse(scope, send, refused)
         except (OperationalError, InterfaceError) as error:
