@@ -23,8 +23,8 @@ from django.urls import get_resolver
 
 from streaming.websocket import WebSocket
 
-# A look at all there is takes a quarter of a second with a thousand live sessions, and nobody is told anything
-# meanwhile. What ends is given back without it, but for some 30 kB of a connection.
+# Of a thousand live sessions one takes a quarter of a second, in which nobody is told anything. What ends is
+# given back without it, but for some 30 kB of a connection.
 FULL_COLLECTIONS_APART = 200
 
 logger = logging.getLogger("transcribe_project.server")  # also where it is __main__
