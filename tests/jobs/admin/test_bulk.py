@@ -160,6 +160,14 @@ def test_a_step_that_is_asked_for_again_transcribes_nothing_twice_and_counts_wha
     assert fresh(job).run == 2
 
 
+def test_a_job_whose_step_is_asked_for_again_is_counted_once(staff_client, project):
+    address, fields = fields_of(ask(staff_client, "prioritise_high", make_job(project=project)))
+
+    pages = [staff_client.post(address, fields).content.decode() for _ in range(2)]
+
+    assert all("1 job was given high priority" in page for page in pages)
+
+
 def test_without_a_script_each_step_has_a_page_with_a_button(staff_client, project, monkeypatch):
     monkeypatch.setattr(bulk, "STEP", 1)
     jobs = [make_job(project=project) for _ in range(2)]
