@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from tempfile import SpooledTemporaryFile
+from time import localtime
 
 from django.db import connection
 from django.db.models import QuerySet
@@ -87,7 +88,9 @@ def _parts(jobs: QuerySet[TranscriptionJob], formats: Sequence[str]) -> Iterator
                 bundle.writestr(f"{_stem(number, job)}.{extension}", FORMATS[extension].write(transcript))
                 yield pipe.take()
         rows.seek(0)
-        with bundle.open(MANIFEST, "w") as manifest:
+        entry = zipfile.ZipInfo(MANIFEST, localtime()[:6])  # or it would be of 1980
+        entry.compress_type = zipfile.ZIP_DEFLATED
+        with bundle.open(entry, "w") as manifest:
             while part := rows.read(READ_CHARACTERS):
                 manifest.write(part.encode())
                 yield pipe.take()

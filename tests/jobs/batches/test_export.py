@@ -107,3 +107,4 @@ def test_the_manifest_tells_what_is_in_the_bundle_whatever_happens_while_it_is_r
     manifest = csv.DictReader(io.StringIO(bundle.read("manifest.csv").decode("utf-8-sig")))
     assert [row["file"] for row in manifest] == ["00001-call", "00002-call", ""]
     assert bundle.namelist() == ["00001-call.txt", "00002-call.txt", "manifest.csv"]
+    assert all(entry.date_time[0] > 1980 for entry in bundle.infolist())
