@@ -369,12 +369,15 @@ def _tell(ended: QuerySet[LiveSession]) -> None:
     if any(session.project.daily_minutes is not None for session in sessions):
         count(ended)
     bill(sessions)
+    events = []
     for session in sessions:
-        session.event = event_of(
-            session.project_id, EventType.STREAM_ENDED, _told_of(session), traceparent=session.traceparent
-        )
+        told = _told_of(session)
+        event = event_of(session.project_id, EventType.STREAM_ENDED, told, traceparent=session.traceparent)
+        # By its id, or each would hold on to the other.
+        session.event_id = event.pk
+        events.append(event)
         transaction.on_commit(metrics.ENDED.labels(session.reason).inc)
-    emit_all([session.event for session in sessions if session.event])
+    emit_all(events)
     LiveSession.objects.bulk_update(sessions, ["event"])
     news.tell([session.pk for session in sessions])
 

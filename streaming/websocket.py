@@ -69,6 +69,9 @@ class WebSocket(WebSocketsSansIOProtocol):
     async def run_asgi(self) -> None:
         self.scope["extensions"][EXTENSION] = self  # type: ignore[assignment]
         await super().run_asgi()
+        # What it holds on to holds on to it: the garbage collector comes seldom.
+        self.queue = Queue()
+        del self.scope["extensions"][EXTENSION]
         self.loop.call_later(CLOSING_SECONDS, self.transport.abort)
 
     def keepalive_timeout(self) -> None:

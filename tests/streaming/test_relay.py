@@ -20,9 +20,11 @@ from routing.breaker import Breaker
 from routing.limits import Kind
 from routing.regions import all_regions, region_named
 from streaming import lifecycle
+from streaming.client import Client
 from streaming.models import AudioPart, FinalResult, Happening, LiveSession, State
 from streaming.relay import Relay
 from streaming.rules.session import Session
+from streaming.websocket import WebSocket
 from tests.conditions import wait_until
 from tests.services.process import free_port
 from tests.streaming.loopback import Loopback
@@ -266,7 +268,8 @@ def test_what_a_session_held_is_given_back_without_the_garbage_collector(
             else:
                 close_stream(socket)
         wait_until(LiveSession.objects.filter(state=State.ENDED).exists)
-        wait_until(lambda: not any(type(each) in (Relay, Session) for each in gc.get_objects()))
+        held = (Relay, Session, Client, WebSocket, LiveSession)
+        wait_until(lambda: not any(type(each) in held for each in gc.get_objects()))
     finally:
         gc.enable()
 
