@@ -59,6 +59,11 @@ class Socket(ClientConnection):
                 if isinstance(message, str):
                     told(message)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # It holds on to itself: the garbage collector comes seldom.
+        self.protocol.parser.close()
+
     def process_event(self, event: Event) -> None:
         if (
             self._told is not None

@@ -74,6 +74,11 @@ class WebSocket(WebSocketsSansIOProtocol):
         del self.scope["extensions"][EXTENSION]
         self.loop.call_later(CLOSING_SECONDS, self.transport.abort)
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # It holds on to itself, and to what has come and was not read.
+        self.conn.parser.close()
+
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()
         self.transport.abort()

@@ -24,7 +24,7 @@ from django.urls import get_resolver
 from streaming.websocket import WebSocket
 
 # Of a thousand live sessions one takes a quarter of a second, in which nobody is told anything. What ends is
-# given back without it, but for the parsers of its sockets.
+# given back without it.
 FULL_COLLECTIONS_APART = 200
 
 logger = logging.getLogger("transcribe_project.server")  # also where it is __main__

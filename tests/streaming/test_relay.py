@@ -6,6 +6,7 @@ import json
 import threading
 from contextlib import suppress
 from socket import SHUT_RDWR, create_connection
+from weakref import ref
 
 import pytest
 from django.core.files.storage import storages
@@ -22,6 +23,7 @@ from routing.regions import all_regions, region_named
 from streaming import lifecycle
 from streaming.client import Client
 from streaming.models import AudioPart, FinalResult, Happening, LiveSession, State
+from streaming.provider import Socket
 from streaming.relay import Relay
 from streaming.rules.session import Session
 from streaming.websocket import WebSocket
@@ -263,6 +265,10 @@ def test_what_a_session_held_is_given_back_without_the_garbage_collector(
         with connect(live.url + QUERY, **credentials) as socket:
             for _ in range(15):
                 socket.send(TENTH)
+            wait_until(LiveSession.objects.filter(state=State.LIVE).exists)
+            protocols = [ref(each.conn) for each in gc.get_objects() if type(each) is WebSocket]
+            protocols += [ref(each.protocol) for each in gc.get_objects() if type(each) is Socket]
+            assert len(protocols) == 2
             if vanishes:
                 socket.socket.shutdown(SHUT_RDWR)
             else:
@@ -270,6 +276,7 @@ def test_what_a_session_held_is_given_back_without_the_garbage_collector(
         wait_until(LiveSession.objects.filter(state=State.ENDED).exists)
         held = (Relay, Session, Client, WebSocket, LiveSession)
         wait_until(lambda: not any(type(each) in held for each in gc.get_objects()))
+        wait_until(lambda: not any(protocol() for protocol in protocols))
     finally:
         gc.enable()
 
