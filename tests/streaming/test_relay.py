@@ -20,12 +20,14 @@ from routing import limits
 from routing.breaker import Breaker
 from routing.limits import Kind
 from routing.regions import all_regions, region_named
-from streaming import lifecycle
+from streaming import consumer, lifecycle
 from streaming.client import Client
 from streaming.models import AudioPart, FinalResult, Happening, LiveSession, State
+from streaming.opening import opened
 from streaming.provider import Socket
 from streaming.relay import Relay
 from streaming.rules.session import Session
+from streaming.switchboard import OPENED_AT_ONCE
 from streaming.websocket import WebSocket
 from tests.conditions import wait_until
 from tests.services.process import free_port
@@ -231,6 +233,36 @@ def finds_room(live, credentials):
     return True
 
 
+def test_few_are_opened_at_once_and_the_others_wait(live, upstream, credentials, monkeypatch):
+    # Each takes milliseconds of the interpreter, for which whoever speaks would wait.
+    upstream(recogniser)
+    may_open, inside, most, done = threading.Semaphore(0), set(), [], []
+
+    def slowly(scope):
+        inside.add(id(scope))
+        most.append(len(inside))
+        may_open.acquire()
+        inside.remove(id(scope))
+        return opened(scope)
+
+    def speak():
+        with connect(live.url + QUERY, **credentials, open_timeout=60) as socket:
+            done.append(close_stream(socket))
+
+    monkeypatch.setattr(consumer, "opened", slowly)
+    speakers = [threading.Thread(target=speak) for _ in range(5)]
+    for speaker in speakers:
+        speaker.start()
+    for opening in range(1, 6):
+        wait_until(lambda: inside)
+        may_open.release()
+        wait_until(lambda so_far=opening: len(done) == so_far)
+    for speaker in speakers:
+        speaker.join()
+
+    assert max(most) == OPENED_AT_ONCE
+
+
 def test_what_the_provider_refused_is_told_of_the_session(live, upstream, credentials):
     upstream(answer=lambda socket, request: socket.respond(400, "no such model"))
 
@@ -261,21 +293,26 @@ def test_what_a_session_held_is_given_back_without_the_garbage_collector(
     upstream(recogniser)
     gc.collect()
     gc.disable()
+    held = (Relay, Session, Client, WebSocket, Socket, LiveSession)
+    others = [each for each in gc.get_objects() if type(each) in held]
+
+    def of_it(*types):
+        return [each for each in gc.get_objects() if type(each) in types and each not in others]
+
     try:
         with connect(live.url + QUERY, **credentials) as socket:
             for _ in range(15):
                 socket.send(TENTH)
             wait_until(LiveSession.objects.filter(state=State.LIVE).exists)
-            protocols = [ref(each.conn) for each in gc.get_objects() if type(each) is WebSocket]
-            protocols += [ref(each.protocol) for each in gc.get_objects() if type(each) is Socket]
+            protocols = [ref(each.conn) for each in of_it(WebSocket)]
+            protocols += [ref(each.protocol) for each in of_it(Socket)]
             assert len(protocols) == 2
             if vanishes:
                 socket.socket.shutdown(SHUT_RDWR)
             else:
                 close_stream(socket)
         wait_until(LiveSession.objects.filter(state=State.ENDED).exists)
-        held = (Relay, Session, Client, WebSocket, LiveSession)
-        wait_until(lambda: not any(type(each) in held for each in gc.get_objects()))
+        wait_until(lambda: not of_it(*held))
         wait_until(lambda: not any(protocol() for protocol in protocols))
     finally:
         gc.enable()
