@@ -60,8 +60,11 @@ class ListeningEar:
         samples = samples_of(self._resampled(pcm))
         with self._lock:
             self._held = np.concatenate([self._held, samples])
+            # What is forgotten may end within a frame that is not levelled yet.
+            self._levelled = max(self._levelled, self._first)
+            new = self._held[self._levelled - self._first :]
         changes: list[tuple[float, bool]] = []
-        levels = levels_of(self._held[self._levelled - self._first :])
+        levels = levels_of(new)
         for level in levels.tolist():
             self._levelled += FRAME
             self._follow(level, self._levelled / SAMPLE_RATE, changes)
